@@ -1,0 +1,53 @@
+# Each target sets up what it needs, once: a stamp in .venv says what has been installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 7777
+HOST ?= 127.0.0.1
+
+.PHONY: serve install test check format lock clean
+
+serve: $(VENV)/installed-run
+	@exec $(BIN)/python server.py $(PORT) --host $(HOST)
+
+install: $(VENV)/installed-run
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow"
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "chatroom needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Hashes are checked; the package itself is installed in place, without fetching anything more.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/installed-run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --requirement requirements/run.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: requirements/dev.txt $(VENV)/installed-run
+	$(INSTALL) --requirement requirements/dev.txt
+	@touch $@
+
+# For maintainers: renews the pinned versions and their hashes.
+LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml
+lock:
+	$(LOCK) --group build --output-file requirements/run.txt
+	$(LOCK) --group build --group dev --output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,44 @@
+"""The command line: `chatroom serve`, `chatroom join`."""
+
+import sys
+
+import click
+
+from chatroom.config import DEFAULT_PORT, Settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chatroom")
+def main() -> None:
+    """The simplest chat there is: JSON objects over TCP."""
+
+
+@main.command()
+@click.argument("port", type=click.IntRange(0, 65535), default=DEFAULT_PORT)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in."
+)
+def serve(port: int, host: str) -> None:
+    """Run a server on PORT (7777 if not given, 0 for any free one)."""
+    from chatroom import observe, server
+
+    observe.log_to_stderr()
+    try:
+        server.run(Settings(host=host, port=port), _announce)
+    except server.CannotListenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def _announce(addresses: list[str]) -> None:
+    """Say where the server is, and how to join."""
+    host, _, port = addresses[0].rpartition(":")
+    is_local = host in {"127.0.0.1", "[::1]"}
+    reach = host.strip("[]") if is_local else "ADDRESS_OF_THIS_MACHINE"
+    program = "chatroom join" if sys.argv[0].endswith("chatroom") else "python3 client.py"
+    print(
+        f"chatroom listens on {', '.join(addresses)}; join with: {program} {reach} {port} YOUR_NAME",
+        flush=True,
+    )
+    if is_local:
+        print("Only this machine can reach it. To let others in, start it with --host 0.0.0.0", flush=True)

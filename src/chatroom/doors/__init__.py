@@ -1,0 +1,1 @@
+"""How people come in: the sockets, and the bytes that wait for them."""

@@ -1,0 +1,166 @@
+"""The hub: sessions, their names, and the lobby they are all in.
+
+One thread, no await. Doors tell it who came, what was said and who has gone; it answers through each
+session's sink. What a turn of the event loop produced goes out at its end, in one flush.
+"""
+
+from msgspec import UnsetType
+
+from chatroom.hub.commands import COMMANDS, Refusal
+from chatroom.hub.ports import CallSoon, Clock, Observer, Sink
+from chatroom.hub.room import Room
+from chatroom.hub.session import Session
+from chatroom.protocol import names
+from chatroom.protocol.limits import Limits
+from chatroom.protocol.messages import AnyRequest, Error, Fault, Reply, Request, Sent, Word, encode
+
+
+class Hub:
+    """All who are connected, and what they say to one another.
+
+    It keeps these promises:
+    1. a name belongs to one session at a time (compared by `names.key`);
+    2. what one session sends, another gets in that order, direct and broadcast alike;
+    3. nobody is sent anything but answers, and the brief's messages of others.
+    """
+
+    def __init__(self, *, limits: Limits, clock: Clock, call_soon: CallSoon, observer: Observer) -> None:
+        self.lobby = Room()
+        self._limits = limits
+        self._clock = clock
+        self._call_soon = call_soon
+        self._observer = observer
+        self._named: dict[str, Session] = {}  # by key, in the order in which they came
+        self._turn: list[Session] = []  # those with frames of their own
+        self._leaving: list[Session] = []
+        self._flush_is_due = False
+        self._last_id = 0
+
+    # What doors call
+
+    def connect(self, sink: Sink) -> Session:
+        """Begin a session for a new connection."""
+        return Session(sink, self._turn)
+
+    def handle(self, session: Session, message: AnyRequest | Fault) -> None:
+        """Do what is asked, or say why not."""
+        if session.is_leaving:
+            return
+        if isinstance(message, Fault):
+            self.fault(session, message)
+            return
+        session.faults = 0
+        command = COMMANDS[type(message)]
+        try:
+            if command.needs_name and session.name is None:
+                raise Refusal(Word.HELLO_FIRST, "say hello first")
+            command.run(self, session, message)
+        except Refusal as refusal:
+            self._refuse(session, refusal.error, message.ref)
+
+    def fault(self, session: Session, fault: Fault) -> None:
+        """Answer bytes that were no request; too many in a row are the end."""
+        self._refuse(session, fault, fault.ref)
+        session.faults += 1
+        if session.faults >= self._limits.max_faults:
+            self.leave(session, "too_many_errors")
+
+    def leave(self, session: Session, reason: str) -> None:
+        """End a session in good order: it still gets what was said up to now."""
+        if not session.is_leaving:
+            self.disconnect(session, reason)
+            self._leaving.append(session)
+            self._expect_flush()
+
+    def disconnect(self, session: Session, reason: str) -> None:
+        """Forget a session; its name is free. May be called again."""
+        session.is_leaving = True
+        if session.name is not None:
+            self.lobby.leave(session)
+            del self._named[session.key]
+            self._observer.left(session.name, session.sink.peer, reason)
+            session.name = None
+
+    def flush(self) -> None:
+        """Hand out what this turn has produced: one write per connection."""
+        self._flush_is_due = False
+        self.lobby.flush()
+        for session in self._turn:
+            session.flush()
+        self._turn.clear()
+        for session in self._leaving:
+            session.sink.close()
+        self._leaving.clear()
+
+    # What commands call
+
+    def name(self, session: Session, name: str) -> None:
+        """Give the session its name, and let it into the lobby.
+
+        Raises `names.BadName`, or a `Refusal` if the name is taken.
+        """
+        name = names.checked(name)
+        key = names.key(name)
+        holder = self._named.get(key)
+        if holder is not None and holder.sink.is_dead():
+            self.disconnect(holder, "dead")
+        if key in self._named:
+            raise Refusal(Word.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
+        session.name, session.key = name, key
+        self._named[key] = session
+        self.lobby.join(session)
+        self._observer.joined(name, session.sink.peer)
+
+    def find(self, name: str) -> Session | None:
+        """Return who has this name."""
+        return self._named.get(names.key(name))
+
+    def users(self) -> list[str]:
+        """Return everybody's name, in the order in which they came."""
+        return [session.name for session in self._named.values() if session.name is not None]
+
+    def push(self, session: Session, frame: bytes) -> None:
+        """Send a frame to one session, behind all that was said before."""
+        self.lobby.settle(session)
+        session.take([frame])
+        self._expect_flush()
+
+    def reply(self, session: Session, reply: Reply, request: Request) -> None:
+        """Answer a request; its `ref` goes back."""
+        reply.ref = request.ref
+        self.push(session, encode(reply))
+
+    def broadcast(self, session: Session, frame: bytes) -> None:
+        """Send a frame to everybody in the lobby but this session."""
+        self.lobby.post(frame, session)
+        self._expect_flush()
+
+    def next_sent(self) -> Sent:
+        """Return the `id` and `time` of a new message.
+
+        The id is the time in microseconds, or one more than the last: it grows across restarts too.
+        """
+        now = self._clock()
+        self._last_id = max(self._last_id + 1, int(now * 1_000_000))
+        return Sent(id=self._last_id, time=round(now, 3))
+
+    def _refuse(self, session: Session, error: Error, ref: str | UnsetType) -> None:
+        self._observer.refused(session.name, session.sink.peer, error)
+        error.ref = ref
+        self.push(session, encode(error))
+
+    def _free_name(self, name: str) -> str:
+        """Return a name like this one that nobody has: with a number behind it."""
+        number = 2
+        while True:
+            suffix = str(number)
+            free = name[: names.MAX_NAME - len(suffix)] + suffix
+            if names.key(free) not in self._named:
+                return free
+            # Among a crowd of the same name, do not try every number.
+            number = number + 1 if number < 9 or number > len(self._named) else len(self._named) + 1
+
+    def _expect_flush(self) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._call_soon(self.flush)

@@ -1,0 +1,45 @@
+"""What the hub needs from outside, as protocols: whoever runs it plugs these in."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from chatroom.protocol.messages import Error
+
+Clock = Callable[[], float]
+"""Seconds since 1970, UTC."""
+
+CallSoon = Callable[[Callable[[], None]], object]
+"""Arranges for a function to be called once, after what is being done now: at the end of this turn."""
+
+
+class Sink(Protocol):
+    """One connection, as the hub sees it: where its bytes go.
+
+    Nothing here calls back into the hub before it returns, and nothing raises.
+    """
+
+    peer: str
+    """The address, for the log."""
+
+    @property
+    def push(self) -> Callable[[bytes], None]:
+        """Take whole frames, to leave in the order in which they came; never wait."""
+
+    def close(self) -> None:
+        """End the connection when all that was pushed has gone out."""
+
+    def is_dead(self) -> bool:
+        """Whether the peer is provably gone, though its end has not been reported yet."""
+
+
+class Observer(Protocol):
+    """Who is told what happens; it keeps the log."""
+
+    def joined(self, name: str, peer: str) -> None:
+        """Somebody is welcome."""
+
+    def left(self, name: str, peer: str, reason: str) -> None:
+        """Somebody has gone."""
+
+    def refused(self, name: str | None, peer: str, error: Error) -> None:
+        """A request was answered with an error. The error's text may quote the request: never log it."""

@@ -1,0 +1,54 @@
+"""One connection's part in the chat."""
+
+from chatroom.hub.ports import Sink
+from chatroom.protocol.messages import Sent
+
+MAX_REFS = 256
+"""Messages whose `ref` a session remembers, so that a retry is not delivered twice."""
+
+
+class Session:
+    """Somebody who is connected, and may be named.
+
+    `own` are this turn's frames for this session alone. They go out at the flush in one write, joined.
+    """
+
+    __slots__ = ("_sent", "_turn", "faults", "is_leaving", "key", "name", "own", "sink")
+
+    def __init__(self, sink: Sink, turn: list["Session"]) -> None:
+        """`turn`: the hub's list of the sessions that have frames of their own this turn."""
+        self.sink = sink
+        self.name: str | None = None
+        """As given in `hello`; None before."""
+        self.key = ""
+        """What the name is compared by."""
+        self.faults = 0
+        """Wrong objects in a row."""
+        self.is_leaving = False
+        """It ends with this turn; nothing more is read from it."""
+        self.own: list[bytes] = []
+        self._turn = turn
+        self._sent: dict[str, Sent] | None = None
+
+    def take(self, frames: list[bytes]) -> None:
+        """Have these frames sent at the end of this turn, behind the ones before."""
+        if not self.own:
+            self._turn.append(self)
+        self.own += frames
+
+    def flush(self) -> None:
+        """Hand this turn's own frames to the connection, as one piece."""
+        frames, self.own = self.own, []
+        self.sink.push(b"".join(frames))
+
+    def sent(self, ref: str) -> Sent | None:
+        """Return how a message with this `ref` was answered before, if it was."""
+        return self._sent.get(ref) if self._sent else None
+
+    def remember(self, ref: str, answer: Sent) -> None:
+        """Keep the answer to a message, and forget the oldest beyond `MAX_REFS`."""
+        if self._sent is None:
+            self._sent = {}
+        self._sent[ref] = answer
+        if len(self._sent) > MAX_REFS:
+            del self._sent[next(iter(self._sent))]

@@ -1,0 +1,201 @@
+"""Objects out of a stream of bytes, however it was cut.
+
+The brief names no delimiter, so none is asked for: objects may stand on lines of their own, one right
+behind the other, or spread over many lines, and TCP may cut anywhere. What has come in whole is decoded
+in one call. Only what that call refuses meets the scanner, which finds where objects begin and end,
+remembers where it stood, and so never looks at a byte twice.
+"""
+
+import json
+import re
+from typing import Any, Generic, TypeVar, get_args
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from chatroom.protocol.messages import (
+    MAX_OBJECT,
+    MAX_REF,
+    AnyReply,
+    AnyRequest,
+    Fault,
+    Word,
+)
+from chatroom.protocol.scanner import ObjectScan
+
+Message = TypeVar("Message", AnyRequest, AnyReply)
+
+REQUESTS: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
+REPLIES: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
+
+_CODES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
+
+# The quotation marks in a request without `ref`: two for each key (`code` stands where `ref` would) and
+# two for each value, which are all strings. More than these: an escape, a field unknown or given twice.
+_QUOTES = {kind: 4 * len(kind.__struct_fields__) for kind in get_args(AnyRequest)}
+
+# Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
+_BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
+_GARBAGE_ENDS = re.compile(rb"[\n{]")
+_NEWLINE, _OBJECT = b"\n{"
+
+
+class StreamDecoder(Generic[Message]):
+    """The messages in a stream of bytes, and the errors to answer what is none.
+
+    `feed()` keeps these promises:
+    1. whatever the chunks, the same bytes give the same messages and errors, in the order of the bytes;
+    2. it takes time linear in the bytes, and keeps at most `max_object` of them plus one chunk;
+    3. it never raises: what is wrong with the bytes is an `Fault` in the list, one for each wrong object
+       or run of garbage;
+    4. a message that it returns was valid JSON (RFC 8259) without duplicate keys, and valid UTF-8.
+    """
+
+    __slots__ = ("_decoder", "_garbage", "_max_object", "begun", "newline_seen")
+
+    def __init__(self, decoder: msgspec.json.Decoder[Message], max_object: int = MAX_OBJECT) -> None:
+        """`decoder`: `REQUESTS` or `REPLIES`. `max_object`: bytes that one object may have."""
+        self._decoder: msgspec.json.Decoder[Message] = decoder
+        self._max_object = max_object
+        self._garbage = False
+        self.begun: ObjectScan | None = None
+        """The object that is not finished yet, by identity: another object is another value."""
+        self.newline_seen = False
+        """Whether a line break has stood between or behind objects: the peer speaks in lines."""
+
+    def feed(self, data: bytes) -> list[Message | Fault]:
+        """Take the next bytes; return the messages and errors that they complete."""
+        found: list[Message | Fault] = []
+        position, size = 0, len(data)
+        in_one_call = True
+        while position < size:
+            if self.begun is not None:
+                position = self._go_on(self.begun, data, position, found)
+            elif self._garbage:
+                ends = _GARBAGE_ENDS.search(data, position)
+                if ends is None:
+                    break
+                self._garbage = False
+                position = ends.end() if data[ends.start()] == _NEWLINE else ends.start()
+            elif in_one_call:
+                in_one_call = False
+                position = self._decode_many(data, position, found)
+            else:
+                position = self._begin(data, position, found)
+        return found
+
+    def _decode_many(self, data: bytes, start: int, found: list[Message | Fault]) -> int:
+        """Decode all that is whole, where nothing is wrong with it; return how far that went."""
+        end = len(data) if data.endswith(b"}") else data.rfind(b"\n", start) + 1
+        if end <= start:
+            return start
+        whole = data[start:end]
+        lines = whole.endswith(b"\n")
+        if not (lines or self.newline_seen) and b"\n" in whole:
+            return start  # between objects, or inside of one? the scanner will see
+        if len(whole) > self._max_object and max(map(len, whole.split(b"\n"))) > self._max_object:
+            return start
+        try:
+            messages = self._decoder.decode_lines(whole)
+        except (ValueError, RecursionError):
+            return start
+        if self._decoder is REQUESTS and not _all_plain(messages, whole):
+            return start
+        found.extend(messages)
+        self.newline_seen = self.newline_seen or lines
+        return end
+
+    def _begin(self, data: bytes, start: int, found: list[Message | Fault]) -> int:
+        """Skip what may stand between objects; begin with what follows."""
+        match = _BETWEEN.match(data, start)
+        end = match.end() if match else start
+        if not self.newline_seen:
+            self.newline_seen = data.find(b"\n", start, end) >= 0
+        if end < len(data):
+            if data[end] == _OBJECT:
+                self.begun = ObjectScan(self._max_object)
+            else:
+                self._garbage = True
+                byte = data[end]
+                shown = repr(chr(byte)) if byte < 0x80 else f"byte 0x{byte:02x}"
+                found.append(_fault(Word.BAD_JSON, f"expected an object, {{…}}, but found {shown}"))
+        return end
+
+    def _go_on(self, scan: ObjectScan, data: bytes, start: int, found: list[Message | Fault]) -> int:
+        """Scan on in the object; if that ends it, decode it. Return how far the scan went."""
+        reported = scan.fault is not None
+        position = scan.scan(data, start)
+        if scan.fault is not None and not reported:
+            found.append(scan.fault)
+        if scan.is_whole or scan.is_broken:
+            self.begun = None
+            if scan.fault is None:
+                found.append(self._decode(bytes(scan.kept)))
+        return position
+
+    def _decode(self, raw: bytes) -> Message | Fault:
+        """Decode one object, or say what is wrong with it."""
+        try:
+            message: Message = self._decoder.decode(raw)
+        except (ValueError, RecursionError) as fault:
+            return _explain(raw, fault)
+        if self._decoder is REQUESTS and not _all_plain([message], raw):
+            return _doubt(raw) or message
+        return message
+
+
+def _all_plain(messages: list[Any], data: bytes) -> bool:
+    """Whether these messages account for every quotation mark of the data.
+
+    If they do, then no field was unknown, none came twice, and none of their bytes went unread.
+    """
+    quotes = 0
+    for message in messages:
+        quotes += _QUOTES[type(message)]
+        if message.ref is not UNSET:
+            quotes += 4
+    marks = data.count(b'"')
+    if marks != quotes and b"\\\\" not in data:
+        marks -= data.count(b'\\"')
+    return marks == quotes
+
+
+def _doubt(raw: bytes) -> Fault | None:
+    """Look at every field of an object, also the unknown ones; return an error if one is wrong."""
+    try:
+        msgspec.json.decode(raw)
+        json.loads(raw.decode(), object_pairs_hook=_without_duplicates)
+    except msgspec.ValidationError as fault:
+        return _fault(Word.BAD_REQUEST, str(fault))
+    except UnicodeDecodeError as fault:
+        return _fault(Word.BAD_JSON, f"not UTF-8: {fault.reason}")
+    except (ValueError, RecursionError) as fault:
+        return _fault(Word.BAD_JSON, str(fault))
+    return None
+
+
+def _explain(raw: bytes, fault: Exception) -> Fault:
+    """Say why an object is no message: is it JSON at all, is the code known, which field is wrong?"""
+    doubt = _doubt(raw)
+    if doubt is not None:
+        return doubt
+    fields = msgspec.json.decode(raw)
+    ref = fields.get("ref", UNSET)
+    if not isinstance(ref, str) or len(ref) > MAX_REF:
+        ref = UNSET
+    code = fields.get("code")
+    if isinstance(code, str) and code not in _CODES:
+        return _fault(Word.UNKNOWN_CODE, f"unknown code {code[:MAX_REF]!r}", ref)
+    return _fault(Word.BAD_REQUEST, str(fault), ref)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"the key {key[:MAX_REF]!r} stands twice")
+        seen.add(key)
+
+
+def _fault(word: Word, text: str, ref: str | UnsetType = UNSET) -> Fault:
+    return Fault(error=word, message=text, ref=ref)

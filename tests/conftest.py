@@ -1,0 +1,65 @@
+"""What all tests may use: a real server in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The machine's mood is no property of ours: no deadlines, no complaints about slow generation.
+settings.register_profile("chatroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("chatroom")
+
+PROJECT = Path(__file__).parent.parent
+
+
+class ServerProcess:
+    """`chatroom serve`, running."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self.log_file = log
+        with log.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "chatroom", "serve", "0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                cwd=PROJECT,
+            )
+        assert self.process.stdout
+        self.greeting = self.process.stdout.readline()
+        match = re.search(r"127\.0\.0\.1:(\d+)", self.greeting)
+        assert match, f"no address in {self.greeting!r}; its log: {self.log()}"
+        self.host, self.port = "127.0.0.1", int(match[1])
+
+    def log(self) -> str:
+        """Return all that was logged so far."""
+        return self.log_file.read_text()
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """End the process; return its exit status."""
+        with self.process:  # closes its pipe
+            try:
+                self.process.send_signal(how)
+                return self.process.wait(10)
+            finally:
+                self.process.kill()
+
+    def memory(self) -> int:
+        """Return its resident memory in bytes."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server with default settings; it must end well, and without a traceback in its log."""
+    process = ServerProcess(log=tmp_path / "server.log")
+    yield process
+    assert process.stop() == 0
+    assert "Traceback" not in process.log(), process.log()

@@ -1,0 +1,187 @@
+"""Fakes for time and for the network: a whole chat in one process, without a clock or a socket."""
+
+import asyncio
+import heapq
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+from chatroom.doors.tcp import Connection, Door
+from chatroom.hub.hub import Hub
+from chatroom.protocol.limits import Limits
+from chatroom.protocol.messages import Error
+
+
+class FakeLoop:
+    """An event loop whose time passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._soon: list[Callable[[], None]] = []
+        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._soon.append(lambda: callback(*arguments))
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (self.now + delay, next(self._numbers), callback))
+
+    def turn(self) -> None:
+        """Do all that was to be done soon."""
+        while self._soon:
+            soon, self._soon = self._soon, []
+            for callback in soon:
+                callback()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and do what falls due in it."""
+        self.turn()
+        end = self.now + seconds
+        while self._later and self._later[0][0] <= end:
+            self.now, _, callback = heapq.heappop(self._later)
+            callback()
+            self.turn()
+        self.now = end
+
+
+class FakeTransport:
+    """One connection's far end: what was written to it, and whether it reads."""
+
+    HIGH_WATER = 64 * 1024
+
+    def __init__(self, loop: FakeLoop, peer: tuple[str, int] = ("192.0.2.1", 5000)) -> None:
+        self.loop = loop
+        self.peer = peer
+        self.protocol: Connection | None = None
+        self.segments: list[bytes] = []
+        self.is_reading = True
+        self.waiting: list[bytes] = []
+        self.is_paused = False
+        self.eof_written = False
+        self.is_gone = False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self.peer if name == "peername" else default
+
+    def write(self, data: bytes) -> None:
+        assert type(data) is bytes
+        if self.is_gone:
+            raise RuntimeError("the handler is closed")  # as uvloop does
+        assert not self.eof_written, "written behind the end of file"
+        if self.is_reading:
+            self.segments.append(data)
+            return
+        self.waiting.append(data)
+        if self.get_write_buffer_size() > self.HIGH_WATER and not self.is_paused:
+            self.is_paused = True
+            if self.protocol:
+                self.protocol.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.waiting))
+
+    def read_on(self) -> None:
+        """Let the far end read again, and take all that waits."""
+        self.is_reading = True
+        self.segments += self.waiting
+        self.waiting.clear()
+        if self.is_paused:
+            self.is_paused = False
+            if self.protocol:
+                self.protocol.resume_writing()
+
+    def is_closing(self) -> bool:
+        return self.is_gone
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        if self.is_gone:
+            raise RuntimeError("the handler is closed")
+        self.eof_written = True
+
+    def close(self) -> None:
+        self.vanish(None)
+
+    def abort(self) -> None:
+        self.vanish(None)
+
+    def vanish(self, error: Exception | None) -> None:
+        """End the connection; the protocol hears of it in the next turn."""
+        if not self.is_gone:
+            self.is_gone = True
+            if self.protocol:
+                self.loop.call_soon(self.protocol.connection_lost, error)
+
+
+class FakeObserver:
+    """Counts."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def joined(self, name: str, peer: str) -> None:
+        self.lines.append(f"joined {name}")
+
+    def left(self, name: str, peer: str, reason: str) -> None:
+        self.lines.append(f"left {name} {reason}")
+
+    def refused(self, name: str | None, peer: str, error: Error) -> None:
+        self.lines.append(f"refused {error.error}")
+
+
+class FakeChat:
+    """A hub and its TCP door on a fake loop."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.loop = FakeLoop()
+        self.observer = FakeObserver()
+        settings = Limits(**limits)
+        self.hub = Hub(
+            limits=settings, clock=self.loop.time, call_soon=self.loop.call_soon, observer=self.observer
+        )
+        self.door = Door(self.hub, settings, cast("asyncio.AbstractEventLoop", self.loop))
+
+    def connect(self) -> "FakeClient":
+        return FakeClient(self)
+
+    def join(self, name: str) -> "FakeClient":
+        """Connect somebody who speaks in lines, and is welcome."""
+        client = self.connect()
+        client.ask(code="hello", name=name)
+        self.loop.turn()
+        assert client.take() == [{"code": "welcome"}]
+        return client
+
+
+class FakeClient:
+    """One who knows only the brief."""
+
+    def __init__(self, chat: FakeChat) -> None:
+        self.loop = chat.loop
+        self.transport = FakeTransport(chat.loop)
+        self.connection = chat.door()
+        self.transport.protocol = self.connection
+        self.connection.connection_made(cast("asyncio.Transport", self.transport))
+
+    def send(self, data: bytes) -> None:
+        if not self.transport.is_gone:
+            self.connection.data_received(data)
+
+    def ask(self, **request: Any) -> None:
+        self.send(json.dumps(request).encode() + b"\n")
+
+    def ask_bare(self, **request: Any) -> None:
+        self.send(json.dumps(request).encode())
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return what has arrived since the last time."""
+        received = b"".join(self.transport.segments)
+        self.transport.segments.clear()
+        return [json.loads(line) for line in received.splitlines()]

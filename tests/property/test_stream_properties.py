@@ -1,0 +1,106 @@
+"""The stream decoder, held against any messages, any chunks, and any bytes at all."""
+
+import itertools
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatroom.protocol.messages import (
+    AnyRequest,
+    Fault,
+    Hello,
+    Outgoing,
+    OutgoingBroadcast,
+    Quit,
+    Request,
+    Who,
+)
+from chatroom.protocol.stream import REQUESTS, StreamDecoder
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+refs = st.none() | st.text(max_size=64).filter(str.isprintable)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+requests = st.one_of(
+    st.builds(Hello, texts),
+    st.builds(Who),
+    st.builds(Outgoing, texts, texts),
+    st.builds(OutgoingBroadcast, texts),
+    st.builds(Quit),
+)
+delimiters = st.text(" \t\r\n,\0\x1e\ufeff", max_size=4).map(str.encode)
+
+
+@st.composite
+def written(draw: st.DrawFn) -> tuple[AnyRequest, bytes]:
+    """A request, and one of the many ways to write it."""
+    request = draw(requests)
+    fields = {"code": type(request).__struct_config__.tag}
+    fields |= {name: getattr(request, name) for name in type(request).__struct_fields__ if name != "ref"}
+    ref = draw(refs)
+    if ref is not None:
+        fields["ref"] = request.ref = ref
+    known = {"code", "name", "to", "content", "ref"}
+    extra = draw(st.dictionaries(texts.filter(lambda key: key not in known), values, max_size=2))
+    items = draw(st.permutations([*fields.items(), *extra.items()]))
+    text = json.dumps(
+        dict(items), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 2]))
+    )
+    return request, text.encode()
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def feed(chunks: list[bytes]) -> tuple[list[Request | Fault], bool, bool]:
+    decoder = StreamDecoder(REQUESTS, max_object=2000)
+    found: list[Request | Fault] = []
+    for chunk in chunks:
+        found += decoder.feed(chunk)
+    return found, decoder.newline_seen, decoder.begun is not None
+
+
+@given(st.lists(st.tuples(written(), delimiters), max_size=6), st.lists(st.integers(0), max_size=12))
+def test_any_messages_in_any_chunks(
+    parts: list[tuple[tuple[AnyRequest, bytes], bytes]], places: list[int]
+) -> None:
+    """Whatever the spelling, the delimiters and the chunks, the messages are those that were written."""
+    data = b"".join(text + delimiter for (_, text), delimiter in parts)
+
+    found, _, unfinished = feed(cut(data, places))
+
+    assert found == [request for (request, _), _ in parts]
+    assert not unfinished
+
+
+pieces = st.one_of(
+    st.binary(max_size=30),
+    written().map(lambda pair: pair[1]),
+    st.sampled_from(
+        [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"\n", b'{"code":"who"}', b'"a":', b"x" * 2100]
+    ),
+)
+
+
+@given(st.lists(pieces, max_size=12).map(b"".join), st.lists(st.integers(0), max_size=12))
+def test_any_bytes_in_any_chunks(data: bytes, places: list[int]) -> None:
+    """Any bytes give messages and faults, never an exception, and the same ones for all chunks."""
+    whole = feed([data])
+
+    assert feed(cut(data, places)) == whole
+    assert feed([bytes([byte]) for byte in data]) == whole
+
+
+@given(st.lists(pieces, max_size=8).map(b"".join))
+def test_the_stream_recovers(data: bytes) -> None:
+    """After any bytes, and two lines with nothing but a quotation mark, the next line is understood."""
+    found, _, unfinished = feed([data + b'"\n"\n{"code":"outgoing_broadcast","content":"here I am"}\n'])
+
+    assert found[-1] == OutgoingBroadcast("here I am")
+    assert not unfinished

@@ -1,0 +1,232 @@
+"""The stream decoder: objects out of bytes, however they were cut."""
+
+import time
+import tracemalloc
+
+import pytest
+
+from chatroom.protocol.messages import (
+    AnyRequest,
+    Fault,
+    Hello,
+    Outgoing,
+    OutgoingBroadcast,
+    Quit,
+    Who,
+    Word,
+)
+from chatroom.protocol.stream import REQUESTS, StreamDecoder
+
+
+def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> list[AnyRequest | Fault]:
+    decoder = StreamDecoder(REQUESTS, max_object)
+    size = size or len(data) or 1
+    return [found for at in range(0, len(data), size) for found in decoder.feed(data[at : at + size])]
+
+
+def decoded(data: bytes, **options: int) -> list[AnyRequest | Word]:
+    """Decode whole, byte by byte, and with more behind; all three must give the same."""
+    whole = decode(data, **options)
+    assert decode(data, size=1, **options) == whole
+    assert decode(data, size=3, **options) == whole
+    behind = decode(data + b'\n{"code":"quit"}', **options)
+    if behind[: len(whole)] != whole:
+        # what came behind was the end of something broken
+        assert isinstance(whole[-1], Fault)
+    return [Word(one.error) if isinstance(one, Fault) else one for one in whole]
+
+
+@pytest.mark.parametrize(
+    "delimiter", [b"", b"\n", b"\r\n", b" ", b",", b"\x00", b"\x1e", b"\n\n", b"\xef\xbb\xbf", b" ,\t\x00\n"]
+)
+def test_delimiters(delimiter: bytes) -> None:
+    """Objects may be separated by anything harmless, or by nothing."""
+    data = delimiter.join([b'{"code":"who"}', b'{"code":"hello","name":"ann"}', b'{"code":"quit"}'])
+
+    assert decoded(data) == [Who(), Hello("ann"), Quit()]
+
+
+def test_pretty_printed() -> None:
+    """An object may stand on many lines, with unknown fields of any shape in it."""
+    data = b'{\n "code": "outgoing",\n "x": {"y": [1, [], {"z": null}]},\n "to": "a{b",\n "content": "}"\n}\n'
+
+    assert decoded(data) == [Outgoing("a{b", "}")]
+
+
+def test_escapes() -> None:
+    """Escapes are decoded, quotation marks in a message do no harm."""
+    data = rb'{"code":"outgoing_broadcast","content":"say \"hi\" \\ \u00e9 \ud83d\ude00"}'
+
+    assert decoded(data) == [OutgoingBroadcast('say "hi" \\ é 😀')]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"[]", [Word.BAD_JSON]),
+        (b"42\n", [Word.BAD_JSON]),
+        (b'null\n{"code":"who"}', [Word.BAD_JSON, Who()]),
+        (b'hello there\n{"code":"who"}\n', [Word.BAD_JSON, Who()]),
+        (b'[{"code":"who"}]', [Word.BAD_JSON, Who(), Word.BAD_JSON]),
+        (b'\xff\xfe{"code":"who"}', [Word.BAD_JSON, Who()]),
+        (b'{"code":"who"', []),
+        (b"{}", [Word.BAD_REQUEST]),
+        (b'{"code":"who"]}', [Word.BAD_JSON]),
+        (b'{"code":who}', [Word.BAD_JSON]),
+        (b"{'code':'who'}", [Word.BAD_JSON]),
+        (b'{"code":"who",}', [Word.BAD_JSON]),
+        (b'{"code":"no such thing"}', [Word.UNKNOWN_CODE]),
+        (b'{"code":7}', [Word.BAD_REQUEST]),
+        (b'{"code":null}', [Word.BAD_REQUEST]),
+        (b'{"name":"ann"}', [Word.BAD_REQUEST]),
+        (b'{"code":"hello"}', [Word.BAD_REQUEST]),
+        (b'{"code":"hello","name":1}', [Word.BAD_REQUEST]),
+        (b'{"code":"outgoing","to":[],"content":"x"}', [Word.BAD_REQUEST]),
+        (b'{"code":"outgoing","to":"x","content":{}}', [Word.BAD_REQUEST]),
+        (b'{"code":"who","ref":1}', [Word.BAD_REQUEST]),
+        (b'{"code":"who","ref":null}', [Word.BAD_REQUEST]),
+        (b'{"code":"who","ref":"' + b"x" * 65 + b'"}', [Word.BAD_REQUEST]),
+        (b'{"code":"who","ref":"' + b"x" * 64 + b'"}', [Who(ref="x" * 64)]),
+        # what a decoder that skips unknown fields, or takes the last of two, would let pass
+        (b'{"code":"quit","code":"who"}', [Word.BAD_JSON]),
+        (b'{"code":"who","x":{"a":1,"\\u0061":2}}', [Word.BAD_JSON]),
+        (b'{"code":"outgoing_broadcast","content":"\\\\","content":"x"}', [Word.BAD_JSON]),
+        (b'{"code":"who","x":"\xff"}', [Word.BAD_JSON]),
+        (b'{"code":"outgoing_broadcast","content":"\\\\","ref":"\\\\","\\\\":"\xff\\\\"}', [Word.BAD_JSON]),
+        (b'{"code":"who","\xff":1}', [Word.BAD_JSON]),
+        (b'{"code":"who","x":"\\ud800"}', [Word.BAD_JSON]),
+        (b'{"code":"hello","name":"\\udc00"}', [Word.BAD_JSON]),
+        (b'{"code":"hello","name":"\xed\xa0\x80"}', [Word.BAD_JSON]),
+        (b'{"code":"who","x":NaN}', [Word.BAD_JSON]),
+        (b'{"code":"who","x":-Infinity}', [Word.BAD_JSON]),
+        (b'{"code":"who","x":' + b"9" * 20_000 + b"}", [Word.BAD_REQUEST]),
+        (b'{"code":"hello","name":"a\x01b"}', [Word.BAD_JSON]),
+    ],
+)
+def test_what_is_wrong(data: bytes, expected: list[AnyRequest | Word]) -> None:
+    """Each wrong object, or run of garbage, is one error; what follows is understood."""
+    assert decoded(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"code":"who"\n{"code":"quit"}\n', [Word.BAD_JSON, Quit()]),
+        (b'{"code":"who\n{"code":"quit"}\n', [Word.BAD_JSON, Quit()]),
+        (b'{"code":"outgoing","to":{"code":"who"}\n{"code":"quit"}\n', [Word.BAD_JSON, Quit()]),
+        (b'{"code":"a\nb"}\n{"code":"quit"}\n', [Word.BAD_JSON, Word.BAD_JSON, Quit()]),
+        (b'{"code":"a\\\nb\n{"code":"quit"}\n', [Word.BAD_JSON, Word.BAD_JSON, Quit()]),
+    ],
+)
+def test_lost_ends(data: bytes, expected: list[AnyRequest | Word]) -> None:
+    """A lost quotation mark or brace costs one message, not all that follow."""
+    assert decoded(data) == expected
+
+
+def test_error_names_the_field_and_carries_the_ref() -> None:
+    """An error says which field is wrong, and goes back with the ref of its request."""
+    [fault] = decode(b'{"code":"outgoing","ref":"7","to":1,"content":"x"}')
+
+    assert isinstance(fault, Fault)
+    assert "`$.to`" in fault.message
+    assert fault.ref == "7"
+
+
+def test_depth() -> None:
+    """32 objects and arrays in one another are allowed, 33 are refused, 5,000 cost no more."""
+    assert decoded(b'{"code":"who","x":' + b"[" * 31 + b"]" * 31 + b"}") == [Who()]
+    assert decoded(b'{"code":"who","x":' + b"[" * 32 + b"]" * 32 + b"}") == [Word.TOO_DEEP]
+    assert decoded(b'{"code":"who","x":' + b'{"a":' * 32 + b"1" + b"}" * 32 + b"}") == [Word.TOO_DEEP]
+    assert decoded(b'{"code":"who","x":' + b"[" * 5000 + b'\n{"code":"who"}') == [Word.TOO_DEEP]
+
+
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+def test_size(newline: bytes) -> None:
+    """An object of exactly the limit passes; one byte more is refused, once, and its end is found."""
+    fits = b'{"code":"outgoing_broadcast","content":"' + b"x" * 58 + b'"}'
+    assert len(fits) == 100
+    longer = fits.replace(b"xx", b"xxx", 1)
+    nested = b'{"code":"who","x":{"code":"quit","y":"' + b'{\\"code\\":' * 20 + b'"}}'
+
+    for behind in [b"", newline + b'{"code":"who"}' + newline]:
+        more = [Who()] if behind else []
+        assert decoded(fits + behind, max_object=100) == [OutgoingBroadcast("x" * 58), *more]
+        assert decoded(longer + behind, max_object=100) == [Word.TOO_BIG, *more]
+        assert decoded(nested + behind, max_object=100) == [Word.TOO_BIG, *more]
+    assert decoded(b'{"x":"' + b"x" * 200 + b'\n{"code":"who"}', max_object=100) == [Word.TOO_BIG, Who()]
+
+
+def test_memory_stays_flat() -> None:
+    """Of a message of 64 MiB nothing is kept; it is refused once, and the next one is understood."""
+    decoder = StreamDecoder(REQUESTS)
+    chunk = b"x" * 65536
+    assert decoder.feed(b'{"code":"outgoing_broadcast","content":"') == []
+
+    tracemalloc.start()
+    try:
+        found = [fault for _ in range(1024) for fault in decoder.feed(chunk)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert [one.error for one in found if isinstance(one, Fault)] == [Word.TOO_BIG]
+    assert peak < 1_000_000
+    assert decoder.feed(b'"}{"code":"who"}') == [Who()]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":"' + b"x" * 60_000,
+        b'{"a":["' + b'","' * 20_000,
+        b'{"a":[' + b"[]," * 20_000,
+        b"{" + b" " * 60_000,
+        b'{"a":' + b"\n" * 60_000 + b"}",
+        b'{"a":"' + b"\\\\" * 30_000,
+        b'{"code":"who"}' * 4_000,
+        b'{"code":"who","x":{}}\n' * 3_000,
+        b"x" * 60_000,
+        b"\n" * 60_000,
+    ],
+    ids=lambda data: str(data[:20]),
+)
+def test_time_is_linear(data: bytes) -> None:
+    """Twice the bytes take about twice the time, one byte at a time too: no scan starts over."""
+
+    def work(data: bytes, size: int) -> float:
+        return min(_timed(data, size) for _ in range(3))
+
+    for size in (1, 50):
+        half, whole = work(data[: len(data) // 2], size), work(data, size)
+        assert whole < 3.5 * half + 0.005
+
+
+def _timed(data: bytes, size: int) -> float:
+    start = time.process_time()
+    decode(data, size=size)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"code":"who"}', False),
+        (b'{"code":"who"}{"code":"who"}', False),
+        (b'{\n"code":\n"who"\n}', False),
+        (b'{\n"code":\n"who"\n}{"code":"who"}', False),
+        (b"garbage\n", False),
+        (b'{"code":"a\nb', False),
+        (b'{"code":"who"}\n', True),
+        (b'{"code":"who"} \r\n', True),
+        (b'\n{"code":"who"}', True),
+        (b'{"code":"who"}\n{"code":"who"}', True),
+    ],
+)
+def test_newline_seen(data: bytes, expected: bool) -> None:
+    """A line break between or behind objects tells a peer that speaks in lines; others do not."""
+    for size in (1, len(data)):
+        decoder = StreamDecoder(REQUESTS)
+        for at in range(0, len(data), size):
+            decoder.feed(data[at : at + size])
+
+        assert decoder.newline_seen is expected
