@@ -1,1 +1,26 @@
-"""chatroom."""
+"""chatroom: JSON objects over TCP.
+
+>>> from chatroom import Client
+>>> with Client.connect("127.0.0.1", 7777, "ann") as ann, Client.connect("127.0.0.1", 7777, "bob") as bob:
+...     sent = ann.broadcast("hello, everybody")
+...     message = next(bob)
+...     print(message.from_, "said", message.content)
+ann said hello, everybody
+"""
+
+from chatroom.client.aio import AsyncClient
+from chatroom.client.errors import ConnectionLost, NameTaken, Refused
+from chatroom.client.sync import Client
+from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ConnectionLost",
+    "Error",
+    "Incoming",
+    "IncomingBroadcast",
+    "NameTaken",
+    "Refused",
+    "Sent",
+]

@@ -30,6 +30,17 @@ def serve(port: int, host: str) -> None:
         sys.exit(1)
 
 
+@main.command()
+@click.argument("server_ip")
+@click.argument("server_port", type=click.IntRange(1, 65535))
+@click.argument("my_nickname")
+def join(server_ip: str, server_port: int, my_nickname: str) -> None:
+    """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT."""
+    from chatroom.terminal.program import chat
+
+    sys.exit(chat(server_ip, server_port, my_nickname))
+
+
 def _announce(addresses: list[str]) -> None:
     """Say where the server is, and how to join."""
     host, _, port = addresses[0].rpartition(":")

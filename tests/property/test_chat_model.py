@@ -79,9 +79,7 @@ class ChatMachine(RuleBasedStateMachine):
         if person.name is None:
             person.expected.append({"error": "hello_first"})
         else:
-            person.expected.append(
-                {"code": "users", "users": [other.name for other in self.present.values()]}
-            )
+            person.expected.append({"code": "users", "users": [other.name for other in self.present.values()]})
 
     @rule(person=people, to=NAMES)
     def outgoing(self, person: Person, to: str) -> None:
@@ -106,9 +104,7 @@ class ChatMachine(RuleBasedStateMachine):
                 continue
             for other in self.present.values():
                 if other is not person:
-                    other.expected.append(
-                        {"code": "incoming_broadcast", "from": person.name, "content": text}
-                    )
+                    other.expected.append({"code": "incoming_broadcast", "from": person.name, "content": text})
 
     @rule(
         person=people,

@@ -47,9 +47,7 @@ def written(draw: st.DrawFn) -> tuple[AnyRequest, bytes]:
     known = {"code", "name", "to", "content", "ref"}
     extra = draw(st.dictionaries(texts.filter(lambda key: key not in known), values, max_size=2))
     items = draw(st.permutations([*fields.items(), *extra.items()]))
-    text = json.dumps(
-        dict(items), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 2]))
-    )
+    text = json.dumps(dict(items), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 2])))
     return request, text.encode()
 
 

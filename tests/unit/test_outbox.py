@@ -71,9 +71,7 @@ def test_many_waiting_go_together() -> None:
     chat.loop.turn()
 
     assert len(bob.transport.segments) == 1
-    assert [message["content"] for message in bob.take()] == [
-        str(number) for number in range(1 + MAX_WAITING)
-    ]
+    assert [message["content"] for message in bob.take()] == [str(number) for number in range(1 + MAX_WAITING)]
     ann.ask(code="outgoing_broadcast", content="next")
     chat.loop.turn()
     assert not bob.transport.segments

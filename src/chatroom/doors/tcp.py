@@ -50,9 +50,7 @@ class Door:
         self.limits = limits
         self.loop = loop
         self.connections: set[Connection] = set()
-        self.deadlines: Deadlines[tuple[Connection, Wait]] = Deadlines(
-            loop, lambda key: key[0].missed(key[1])
-        )
+        self.deadlines: Deadlines[tuple[Connection, Wait]] = Deadlines(loop, lambda key: key[0].missed(key[1]))
         self.all_gone = asyncio.Event()
         """Set whenever the last connection ends."""
 

@@ -1,0 +1,1 @@
+"""The client library: one core without I/O, and two clients over it, blocking and asyncio."""

@@ -1,0 +1,36 @@
+"""What can go wrong for a client, as exceptions."""
+
+from msgspec import UNSET
+
+from chatroom.protocol.messages import Error, Word
+
+
+class Refused(Exception):
+    """The server answered a request with an error.
+
+    `word` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
+    may succeed later.
+    """
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(f"{error.error}: {error.message}")
+        self.word = error.error
+        self.message = error.message
+        self.temporary = error.temporary
+
+
+class NameTaken(Refused):
+    """Somebody has that name; `suggestion` is a free one, or None if the server knows none."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error)
+        self.suggestion: str | None = None if error.suggestion is UNSET else error.suggestion
+
+
+class ConnectionLost(ConnectionError):
+    """The server cannot be reached any longer."""
+
+
+def refused(error: Error) -> Refused:
+    """Return the exception for an error of the server."""
+    return NameTaken(error) if error.error == Word.NAME_TAKEN else Refused(error)

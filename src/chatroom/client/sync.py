@@ -1,0 +1,178 @@
+"""The blocking client: one socket, no threads."""
+
+import socket
+import time
+from collections import deque
+from types import TracebackType
+from typing import Literal, Self, TypeVar, overload
+
+from chatroom.client.core import Call, Core, Message
+from chatroom.client.errors import ConnectionLost
+from chatroom.protocol.messages import Sent
+
+Result = TypeVar("Result")
+
+RECEIVE_SIZE = 64 * 1024
+
+
+class Client:
+    """A connection to a chatroom, for programs that do one thing at a time.
+
+    >>> with Client.connect("127.0.0.1", 7777, "robot") as client:
+    ...     client.users()
+    ...     client.send("robot", "note to self").id > 0
+    ...     next(client).content
+    ['robot']
+    True
+    'note to self'
+
+    It reads from the server only while one of its methods waits. Messages that come in while it waits for an
+    answer are kept for the iteration. Use one client from one thread at a time.
+    """
+
+    def __init__(self, connection: socket.socket, timeout: float = 10.0) -> None:
+        """Over a connected socket; rather call `connect()`."""
+        self._socket = connection
+        self._timeout = timeout
+        self._core = Core()
+        self._inbox: deque[Message] = deque()
+        self._lost: ConnectionLost | None = None
+        self._is_closed = False
+
+    @classmethod
+    def open(cls, host: str, port: int, *, timeout: float = 10.0) -> Self:
+        """Connect, without a name yet: `hello()` comes next.
+
+        `timeout`: seconds for this, and for each answer later. Raises `OSError`.
+        """
+        connection = socket.create_connection((host, port), timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(connection, timeout)
+
+    @classmethod
+    def connect(cls, host: str, port: int, name: str, *, timeout: float = 10.0) -> Self:
+        """Connect and say hello.
+
+        `name`: 1 to 32 characters. `timeout`: seconds for this, and for each answer later.
+        Raises `OSError` if there is no connection, `NameTaken` (with a free `suggestion`) or another `Refused`.
+        """
+        client = cls.open(host, port, timeout=timeout)
+        try:
+            client.hello(name)
+        except BaseException:
+            client._socket.close()  # noqa: SLF001 - our own
+            raise
+        return client
+
+    def hello(self, name: str) -> None:
+        """Ask for a name; after a `NameTaken` another may be tried. Raises `Refused`, `ConnectionLost`."""
+        self._ask(*self._core.hello(name))
+
+    def users(self) -> list[str]:
+        """Return the names of all who are connected, one's own too. Raises `ConnectionLost`, `TimeoutError`."""
+        return self._ask(*self._core.who())
+
+    @overload
+    def send(self, to: str, text: str, *, confirm: Literal[True] = True) -> Sent: ...
+    @overload
+    def send(self, to: str, text: str, *, confirm: bool) -> Sent | None: ...
+    def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
+        """Send a message to one; return its `id` and `time` once the server has taken it.
+
+        With `confirm=False` do not wait, and return None; a refusal then comes as an `Error` in the iteration.
+        Raises `Refused` (`unknown_user`, …), `ConnectionLost`, `TimeoutError`.
+        """
+        return self._say(to, text, confirm=confirm)
+
+    @overload
+    def broadcast(self, text: str, *, confirm: Literal[True] = True) -> Sent: ...
+    @overload
+    def broadcast(self, text: str, *, confirm: bool) -> Sent | None: ...
+    def broadcast(self, text: str, *, confirm: bool = True) -> Sent | None:
+        """Send a message to everybody else; all else as for `send()`."""
+        return self._say(None, text, confirm=confirm)
+
+    def receive(self, timeout: float | None = None) -> Message:
+        """Return the next message; wait for it at most this many seconds.
+
+        Raises `TimeoutError`, and `ConnectionLost` once all that came before has been returned.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._inbox:
+            self._read(deadline)
+        return self._inbox.popleft()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        if self._is_closed and not self._inbox:
+            raise StopIteration
+        return self.receive()
+
+    def close(self) -> None:
+        """Say quit, and take what was still on its way; it can be iterated over. May be called again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        deadline = time.monotonic() + self._timeout
+        try:
+            self._write(self._core.quit())
+            while True:
+                self._read(deadline)
+        except OSError:  # the end of the connection, or of our patience
+            pass
+        finally:
+            self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
+        if confirm:
+            return self._ask(*self._core.send(to, text))
+        self._write(self._core.send_unconfirmed(to, text))
+        return None
+
+    def _ask(self, request: bytes, call: Call[Result]) -> Result:
+        self._write(request)
+        deadline = time.monotonic() + self._timeout
+        while not call.is_done:
+            self._read(deadline)
+        return call.result()
+
+    def _write(self, data: bytes) -> None:
+        if self._lost:
+            raise self._lost
+        try:
+            self._socket.settimeout(self._timeout)
+            self._socket.sendall(data)
+        except OSError as error:
+            # Half a request may have gone out: nothing can be sent behind it.
+            self._lost = self._core.lose(str(error))
+            raise self._lost from error
+
+    def _read(self, deadline: float | None) -> None:
+        """Read once, until the deadline."""
+        if self._lost:
+            raise self._lost
+        remaining = None if deadline is None else deadline - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            raise TimeoutError("the server did not answer in time")
+        self._socket.settimeout(remaining)
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except TimeoutError:
+            raise TimeoutError("the server did not answer in time") from None
+        except OSError as error:
+            self._lost = self._core.lose(str(error))
+            raise self._lost from error
+        if not data:
+            self._lost = self._core.lose("the server closed the connection")
+            raise self._lost
+        self._inbox.extend(self._core.receive(data))

@@ -1,0 +1,60 @@
+"""A pipe: plain lines in, plain lines out, complaints to the standard error."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+from chatroom.client.aio import AsyncClient
+from chatroom.terminal.screen import PROMPT
+
+
+class PlainScreen:
+    """Lines from the standard input, read by a thread: not every input can be waited for otherwise."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
+
+    def start(self, client: AsyncClient) -> None:  # noqa: ARG002 - nothing to complete
+        """Print the prompt, once, and begin to read."""
+        print(PROMPT, flush=True)
+        loop = asyncio.get_running_loop()
+        # A daemon: the program may end while it waits for input.
+        threading.Thread(target=self._read_all, args=[loop], daemon=True).start()
+
+    async def read_name(self, question: str, offer: str) -> None:
+        """Nobody can be asked."""
+        self.complain(f"{question} (try {offer})" if offer else question)
+
+    async def read_line(self) -> str | None:
+        """Return the next line; None at the end of input."""
+        return await self._lines.get()
+
+    def show(self, pieces: list[tuple[str, str]]) -> None:
+        """Print the line."""
+        print("".join(text for _, text in pieces), flush=True)
+
+    def complain(self, text: str) -> None:
+        """Print the line to the standard error; the program will not have succeeded."""
+        self.status = 1
+        print(text, file=sys.stderr, flush=True)
+
+    def _read_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: the program ends
+            for line in _lines(sys.stdin.fileno()):
+                asyncio.run_coroutine_threadsafe(self._lines.put(line), loop).result()
+            asyncio.run_coroutine_threadsafe(self._lines.put(None), loop)
+
+
+def _lines(descriptor: int) -> Iterator[str]:
+    """Read lines without Python's buffered reader, whose lock would abort the program if it ends meanwhile."""
+    rest = b""
+    while data := os.read(descriptor, 65536):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace").rstrip("\r")
+    if rest:
+        yield rest.decode(errors="replace")

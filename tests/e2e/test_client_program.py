@@ -1,0 +1,285 @@
+"""The client program as a person sees it: on a terminal, read through a terminal emulator, and in a pipe."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Self
+
+import pexpect
+import pyte
+import pytest
+
+from conftest import PROJECT, ServerProcess
+from e2e.brief import LineClient
+
+pytestmark = pytest.mark.slow
+
+PROMPT = "enter your message>"
+
+
+class Terminal:
+    """The client program on a pseudo-terminal of 60 by 20, and the screen that a person sees."""
+
+    def __init__(self, server: ServerProcess, name: str, **environment: str) -> None:
+        self.screen = pyte.Screen(60, 20)
+        self.raw = ""
+        self._stream = pyte.Stream(self.screen)
+        self.process = pexpect.spawn(
+            sys.executable,
+            ["client.py", server.host, str(server.port), name],
+            cwd=PROJECT,
+            dimensions=(20, 60),
+            encoding="utf-8",
+            timeout=10,
+            env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **environment},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.close(force=True)
+
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display if line.strip()]
+
+    def wait(self, condition: Callable[[list[str]], bool]) -> list[str]:
+        """Read until the screen shows what is waited for."""
+        while not condition(self.lines()):
+            try:
+                data = self.process.read_nonblocking(4096, timeout=10)
+            except (pexpect.TIMEOUT, pexpect.EOF) as error:
+                raise AssertionError("\n".join(["waited in vain; the screen:", *self.lines()])) from error
+            self.raw += data
+            self._stream.feed(data)
+        return self.lines()
+
+    def wait_for(self, text: str) -> list[str]:
+        return self.wait(lambda lines: any(text in line for line in lines))
+
+    def type(self, text: str) -> None:
+        self.process.send(text)
+
+    def status(self) -> int:
+        """Wait for the end of the program; return its exit status."""
+        self.process.expect(pexpect.EOF)
+        self.process.close()
+        return int(self.process.exitstatus)
+
+
+def joined(server: ServerProcess, name: str = "ann", **environment: str) -> Terminal:
+    terminal = Terminal(server, name, **environment)
+    terminal.wait_for(PROMPT)
+    return terminal
+
+
+def pipe(server: ServerProcess, name: str, text: str) -> subprocess.CompletedProcess[str]:
+    """Run the client program in a pipe."""
+    return subprocess.run(
+        [sys.executable, "client.py", server.host, str(server.port), name],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=PROJECT,
+        check=False,
+    )
+
+
+def test_start_as_in_the_brief(server: ServerProcess) -> None:
+    """Up to and including the prompt the screen is as the brief has it."""
+    with LineClient(server.port, "bob"), joined(server) as terminal:
+        shown = [line.rstrip() for line in terminal.screen.display][:6]
+
+    assert shown == [
+        f"connecting to server at 127.0.0.1, {server.port}",
+        "current users:",
+        "bob",
+        "ann",
+        "",
+        PROMPT,
+    ]
+
+
+def test_message_while_typing(server: ServerProcess) -> None:
+    """What one is typing stays whole when messages arrive, and is sent whole."""
+    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+        terminal.type("bob|half a sen")
+        terminal.wait_for("half a sen")
+        bob.ask(code="outgoing_broadcast", content="knock knock")
+        bob.ask(code="outgoing", to="ann", content="who is there?")
+        shown = terminal.wait_for("who is there?")
+        shown = terminal.wait(lambda lines: lines[-1].startswith(PROMPT))
+
+        assert shown[-1] == PROMPT + "bob|half a sen"
+        assert re.fullmatch(r"\d\d:\d\d bob to all: knock knock", shown[-3])
+        assert re.fullmatch(r"\d\d:\d\d bob to you: who is there\?", shown[-2])
+        terminal.type("tence\r")
+        assert bob.read() == {"code": "incoming", "from": "ann", "content": "half a sentence"}
+
+
+def test_talk(server: ServerProcess) -> None:
+    """One, all, who, nonsense, a message to nobody, and quit."""
+    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+        terminal.type("bob|your text | here\r")
+        assert bob.read() == {"code": "incoming", "from": "ann", "content": "your text | here"}
+        terminal.type("*|your spam here\r")
+        assert bob.read() == {"code": "incoming_broadcast", "from": "ann", "content": "your spam here"}
+        terminal.type("who\r")
+        terminal.wait(lambda lines: lines.count("bob") == 2)
+        terminal.type("nonsense\r")
+        terminal.wait_for("type NAME|text")
+        terminal.type("eve|x\r")
+        terminal.wait_for("nobody has that name")
+        terminal.type("quit\r")
+
+        assert terminal.status() == 0
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_leave_by_key(server: ServerProcess, key: str) -> None:
+    """Ctrl-C and Ctrl-D leave in good order."""
+    with joined(server) as terminal:
+        terminal.type(key)
+
+        assert terminal.status() == 0
+    server.stop()
+    assert "(quit)" in server.log()
+
+
+def test_completion_and_history(server: ServerProcess) -> None:
+    """Tab completes the name of somebody who came later; the arrow brings back the last line."""
+    with joined(server) as terminal, LineClient(server.port, "Wolfgang") as friend:
+        terminal.type("wo\t")
+        terminal.wait_for(PROMPT + "Wolfgang|")
+        terminal.type("hi\r")
+        assert friend.read()["content"] == "hi"
+        terminal.type("\x1b[A")
+        terminal.wait(lambda lines: lines[-1] == PROMPT + "Wolfgang|hi")
+        terminal.type("!\r")
+        assert friend.read()["content"] == "hi!"
+
+
+def test_nobody_moves_another_s_cursor(server: ServerProcess) -> None:
+    """Escape sequences in messages and errors are shown, not obeyed; no line can be forged."""
+    evil = "\x1b[2J\x1b[1;1H\x1b]0;owned\x07\x1b]52;c;eA==\x07\x9b2J\r\nann to all: forged\u202e"
+    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+        title = terminal.screen.title
+        bob.ask(code="outgoing", to="ann", content=evil)
+        bob.ask(code="outgoing", to="ann", content="the end")
+        shown = terminal.wait_for("the end")
+
+        assert shown[0].startswith("connecting to server")
+        assert terminal.screen.title == title
+        assert "␛[2J␛[1;1H␛]0;owned␇" in "".join(shown)
+        assert not any(line.startswith("ann to all") for line in shown)
+        assert "\x1b]52" not in terminal.raw
+
+
+@pytest.mark.parametrize(("environment", "colours"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour(server: ServerProcess, environment: dict[str, str], *, colours: bool) -> None:
+    """Incoming lines are coloured, unless NO_COLOR is set."""
+    with LineClient(server.port, "bob") as bob, joined(server, **environment) as terminal:
+        bob.ask(code="outgoing", to="ann", content="hi")
+        terminal.wait_for("bob to you: hi")
+
+        assert bool(re.search(r"\x1b\[[\d;]*3\dm", terminal.raw)) is colours
+
+
+def test_taken_name_on_a_terminal(server: ServerProcess) -> None:
+    """A taken name is asked for again, with a free one offered: Enter takes it."""
+    with LineClient(server.port, "ann") as ann, Terminal(server, "ANN") as terminal:
+        terminal.wait_for("your name: ANN2")
+        terminal.type("\r")
+        terminal.wait_for(PROMPT)
+
+        ann.ask(code="who")
+        assert ann.read()["users"] == ["ann", "ANN2"]
+
+
+def test_lost_server_on_a_terminal(server: ServerProcess) -> None:
+    """When the server goes, one line says so, and the program ends with 1."""
+    with joined(server) as terminal:
+        terminal.type("bob|half")
+        terminal.wait_for("half")
+        server.stop()
+        terminal.wait_for("the connection to the server was lost")
+
+        assert terminal.status() == 1
+        assert "Traceback" not in terminal.raw
+
+
+def test_pipe(server: ServerProcess) -> None:
+    """In a pipe: plain lines, all answers, status 0."""
+    with LineClient(server.port, "bob") as bob:
+        ended = pipe(server, "ann", "bob|hi\n*|all\nann|me\nwho\n\nbob|last")
+        received = [bob.read() for _ in range(3)]
+
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    lines = ended.stdout.splitlines()
+    assert lines[:6] == [
+        f"connecting to server at 127.0.0.1, {server.port}",
+        "current users:",
+        "bob",
+        "ann",
+        "",
+        PROMPT,
+    ]
+    assert sorted(re.sub(r"^\d\d:\d\d ", "", line) for line in lines[6:]) == ["ann", "ann to you: me", "bob"]
+    assert "\x1b" not in ended.stdout
+    assert [message["content"] for message in received] == ["hi", "all", "last"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("bob", "", '"bob" was refused: somebody has that name (try bob2)'),
+        ("a|b", "", "may not contain"),
+        ("ann", "nobody|x\n", "nobody has that name"),
+        ("ann", "nonsense\n", "type NAME|text"),
+    ],
+)
+def test_pipe_fails(server: ServerProcess, name: str, text: str, complaint: str) -> None:
+    """What goes wrong in a pipe is one line on the standard error, and status 1."""
+    with LineClient(server.port, "bob"):
+        ended = pipe(server, name, text)
+
+    assert ended.returncode == 1
+    assert complaint in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_pipe_without_a_server(server: ServerProcess) -> None:
+    """No server is one line on the standard error, and status 1."""
+    server.stop()
+
+    ended = pipe(server, "ann", "*|x\n")
+
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "cannot connect" in ended.stderr
+
+
+def test_pipe_with_a_lost_server(server: ServerProcess) -> None:
+    """A server that goes in the middle is one line on the standard error, and status 1."""
+    with subprocess.Popen(
+        [sys.executable, "client.py", server.host, str(server.port), "ann"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        while PROMPT not in process.stdout.readline():
+            pass
+        server.process.send_signal(signal.SIGTERM)
+
+        assert process.wait(10) == 1
+        [line] = process.stderr.read().splitlines()
+        assert "lost" in line

@@ -1,0 +1,107 @@
+"""The client's core: requests to bytes, bytes to answers and messages."""
+
+import json
+from typing import Any
+
+import pytest
+
+from chatroom.client.core import Core
+from chatroom.client.errors import ConnectionLost, NameTaken, Refused
+from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+
+
+def lines(*messages: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
+
+
+def test_requests_are_the_brief_s() -> None:
+    """To a server of the brief nothing is sent that it might not know; only confirmed messages carry a ref."""
+    core = Core()
+
+    sent = core.hello("ann")[0] + core.who()[0] + core.send_unconfirmed("bob", "x")
+    sent += core.send_unconfirmed(None, "x") + core.quit() + core.send("bob", "x")[0]
+
+    assert [json.loads(line) for line in sent.splitlines()] == [
+        {"code": "hello", "name": "ann"},
+        {"code": "who"},
+        {"code": "outgoing", "to": "bob", "content": "x"},
+        {"code": "outgoing_broadcast", "content": "x"},
+        {"code": "quit"},
+        {"code": "outgoing", "to": "bob", "content": "x", "ref": "1"},
+    ]
+
+
+def test_answers_find_their_calls() -> None:
+    """Messages between a request and its answer are not swallowed, and answers are not mixed up."""
+    core = Core()
+    _, hello = core.hello("ann")
+    _, who = core.who()
+    _, first = core.send("bob", "1")
+    _, second = core.send(None, "2")
+    _, again = core.who()
+
+    unasked = core.receive(
+        lines(
+            {"code": "welcome"},
+            {"code": "incoming", "from": "bob", "content": "x"},
+            {"code": "sent", "id": 7, "time": 1.5, "ref": "2"},
+            {"code": "users", "users": ["ann"]},
+            {"code": "incoming_broadcast", "from": "bob", "content": "y"},
+            {"code": "error", "error": "unknown_user", "message": "?", "temporary": False, "ref": "1"},
+            {"code": "users", "users": ["ann", "bob"]},
+            {"code": "error", "error": "unknown_user", "message": "?", "temporary": False},
+        )
+    )
+
+    assert hello.is_done
+    assert who.result() == ["ann"]
+    assert again.result() == ["ann", "bob"]
+    assert second.result().id == 7
+    with pytest.raises(Refused, match="unknown_user"):
+        first.result()
+    assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, Error]
+    assert not core.is_waiting
+
+
+def test_refused_name() -> None:
+    """A taken name is an exception with the suggestion; another name may be tried."""
+    core = Core()
+    _, hello = core.hello("ann")
+    core.receive(
+        lines({"code": "error", "error": "name_taken", "message": "?", "temporary": True, "suggestion": "ann2"})
+    )
+
+    with pytest.raises(NameTaken) as caught:
+        hello.result()
+
+    assert (caught.value.word, caught.value.suggestion, caught.value.temporary) == ("name_taken", "ann2", True)
+    _, hello = core.hello("ann2")
+    core.receive(lines({"code": "welcome"}))
+    assert hello.result() is None
+
+
+def test_any_framing_and_unknown_codes() -> None:
+    """A server that sends no line breaks is understood; messages of unknown kinds are passed over."""
+    core = Core()
+    _, who = core.who()
+    data = (
+        b'{"code":"news","x":[1]}{"code":"incoming","from":"a","content":"{"}{"code":"users","users":[],"x":1}'
+    )
+
+    unasked = [message for byte in data for message in core.receive(bytes([byte]))]
+
+    assert [message.content for message in unasked if isinstance(message, Incoming)] == ["{"]
+    assert len(unasked) == 1
+    assert who.result() == []
+
+
+def test_lost_connection() -> None:
+    """All that waits for an answer fails when the connection ends."""
+    core = Core()
+    calls = [core.hello("ann")[1], core.who()[1], core.send("bob", "x")[1]]
+
+    core.lose("gone")
+
+    for call in calls:
+        with pytest.raises(ConnectionLost, match="gone"):
+            call.result()  # type: ignore[attr-defined]
