@@ -143,9 +143,7 @@ class FakeChat:
         self.loop = FakeLoop()
         self.observer = FakeObserver()
         settings = Limits(**limits)
-        self.hub = Hub(
-            limits=settings, clock=self.loop.time, call_soon=self.loop.call_soon, observer=self.observer
-        )
+        self.hub = Hub(limits=settings, clock=self.loop.time, timing=self.loop, observer=self.observer)
         self.door = Door(self.hub, settings, cast("asyncio.AbstractEventLoop", self.loop))
 
     def connect(self) -> "FakeClient":

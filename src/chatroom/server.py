@@ -11,7 +11,7 @@ from types import ModuleType
 from chatroom.config import Settings
 from chatroom.doors.tcp import Door, keep_alive
 from chatroom.hub.hub import Hub
-from chatroom.observe import LogObserver, log
+from chatroom.observe import LogObserver
 
 uvloop: ModuleType | None
 try:
@@ -39,7 +39,8 @@ def run(settings: Settings, announce: Callable[[list[str]], None]) -> None:
 
 async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> None:
     loop = asyncio.get_running_loop()
-    hub = Hub(limits=settings.limits, clock=time.time, call_soon=loop.call_soon, observer=LogObserver())
+    observer = LogObserver(loop)
+    hub = Hub(limits=settings.limits, clock=time.time, timing=loop, observer=observer)
     door = Door(hub, settings.limits, loop)
     try:
         server = await loop.create_server(
@@ -60,12 +61,13 @@ async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> N
         await stop.wait()
     finally:
         server.close()
+        observer.note(f"stopping: {len(door.connections)} connections to end")
         await _drain(door, settings.limits.drain_timeout)
+        observer.flush()
 
 
 async def _drain(door: Door, seconds: float) -> None:
     """Let the connections take what is queued for them, and end them."""
-    log.info("stopping: %d connections to end", len(door.connections))
     door.close()
     if door.connections:
         door.all_gone.clear()

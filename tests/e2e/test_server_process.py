@@ -74,7 +74,7 @@ def test_log(server: ServerProcess) -> None:
 
     server.stop()
     log = server.log()
-    events = [line.split(" ", 3)[3].split(" ")[0:2] for line in log.splitlines()]
+    events = [line.split(" ", 2)[2].split(" ")[0:2] for line in log.splitlines()]
     assert (
         events
         == [

@@ -7,7 +7,7 @@ than a timer for each, and exact enough for limits that are told in seconds.
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from chatroom.doors.pacing import Timing
+from chatroom.hub.ports import Timing
 
 INTERVAL = 0.5
 """Seconds between two looks: a deadline is noticed at most this much late."""

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from chatroom.doors.pacing import Pacer, Timing
+from chatroom.doors.pacing import Pacer
+from chatroom.hub.ports import Timing
 
 
 class Owner(Protocol):

@@ -7,7 +7,8 @@ that keeps TCP from putting two of its messages into one read.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+
+from chatroom.hub.ports import Timing
 
 PACE = 0.005
 """Seconds between two messages. On loopback 2 ms apart broke under 1 % of reads, 5 ms none of 600."""
@@ -15,16 +16,6 @@ MAX_WAITING = 64
 """Messages that may wait; if there are more, they go together after all. TCP promised nothing."""
 
 _USERS = b'{"code":"users"'
-
-
-class Timing(Protocol):
-    """The clock and the timers of an event loop."""
-
-    def time(self) -> float:
-        """Return the time in seconds, of any origin, that never goes back."""
-
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
-        """Call the function after this many seconds."""
 
 
 class Pacer:

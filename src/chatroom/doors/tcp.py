@@ -202,9 +202,7 @@ class Connection(asyncio.Protocol):
                 self._door.deadlines.clear((self, Wait.OBJECT))
             else:
                 self._door.deadlines.set((self, Wait.OBJECT), self._door.limits.object_timeout)
-        handle, session = self._door.hub.handle, self._session
-        for message in messages:
-            handle(session, message)
+        self._door.hub.handle(self._session, messages)
 
 
 def keep_alive(listening: socket.socket) -> None:

@@ -1,16 +1,15 @@
 """What each request does: one function a request, one row in the table."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
 from chatroom.hub.session import Session
 from chatroom.protocol.messages import (
     Error,
+    Fault,
     Hello,
-    Incoming,
-    IncomingBroadcast,
     Outgoing,
     OutgoingBroadcast,
     Quit,
@@ -19,7 +18,7 @@ from chatroom.protocol.messages import (
     Welcome,
     Who,
     Word,
-    encode,
+    complete,
 )
 from chatroom.protocol.names import BadName
 
@@ -54,57 +53,77 @@ def who(hub: "Hub", session: Session, request: Who) -> None:
 
 def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
     """Pass a message on to one; one may write to oneself."""
-    if answered_before(hub, session, request):
+    if request.ref is not UNSET and answered_before(hub, session, request):
         return
-    receiver = hub.find(request.to)
+    receiver = hub.spelled.get(request.to) or hub.find(request.to)
     if receiver is None:
         raise Refusal(Word.UNKNOWN_USER, "nobody has that name")
-    hub.push(receiver, encode(Incoming(from_=session.name or "", content=request.content)))
-    acknowledge(hub, session, request)
+    hub.push(receiver, complete(session.incoming, request.content))
+    if request.ref is not UNSET:
+        acknowledge(hub, session, request)
 
 
 def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast) -> None:
     """Pass a message on to everybody else."""
-    if answered_before(hub, session, request):
+    if request.ref is not UNSET and answered_before(hub, session, request):
         return
-    hub.broadcast(session, encode(IncomingBroadcast(from_=session.name or "", content=request.content)))
-    acknowledge(hub, session, request)
+    hub.broadcast(session, complete(session.incoming_broadcast, request.content))
+    if request.ref is not UNSET:
+        acknowledge(hub, session, request)
 
 
-def quit_(hub: "Hub", session: Session, request: Quit) -> None:  # noqa: ARG001 - every command's form
+def quit_(hub: "Hub", session: Session, request: Quit) -> None:
     """Let the session go."""
     hub.leave(session, "quit")
 
 
 def answered_before(hub: "Hub", session: Session, request: Request) -> bool:
     """Whether this message is a retry of one that was sent; if so, say again that it was."""
-    if request.ref is UNSET:
-        return False
-    answer = session.sent(request.ref)
+    answer = session.sent(str(request.ref))
     if answer is not None:
         hub.reply(session, answer, request)
     return answer is not None
 
 
 def acknowledge(hub: "Hub", session: Session, request: Request) -> None:
-    """Say that the message was sent, to those who asked by a `ref`."""
-    if request.ref is not UNSET:
-        answer = hub.next_sent()
-        session.remember(request.ref, answer)
-        hub.reply(session, answer, request)
+    """Say that the message was sent."""
+    answer = hub.next_sent()
+    session.remember(str(request.ref), answer)
+    hub.reply(session, answer, request)
 
 
-class Command(Struct, frozen=True):
+def fault(hub: "Hub", session: Session, fault: Fault) -> None:
+    """Answer bytes that were no request."""
+    hub.fault(session, fault)
+
+
+class Command(NamedTuple):
     """How a request is done, and what it takes."""
 
     run: Callable[["Hub", Session, Any], None]
     needs_name: bool = True
 
 
-COMMANDS: dict[type[Request], Command] = {
+COMMANDS: dict[type, Command] = {
     Hello: Command(hello, needs_name=False),
     Who: Command(who),
     Outgoing: Command(outgoing),
     OutgoingBroadcast: Command(outgoing_broadcast),
     Quit: Command(quit_, needs_name=False),
+    Fault: Command(fault, needs_name=False),
 }
+
+
+def hello_first(hub: "Hub", session: Session, request: Request) -> None:
+    """Refuse what needs a name."""
+    raise Refusal(Word.HELLO_FIRST, "say hello first")
+
+
+def nothing(hub: "Hub", session: Session, request: Request) -> None:
+    """Pass over what comes behind the end."""
+
+
+# What a session may do, by how things stand: the conditions are looked up once, not for each message.
+FIRST = {kind: hello_first if command.needs_name else command.run for kind, command in COMMANDS.items()}
+ANYTHING = {kind: command.run for kind, command in COMMANDS.items()}
+NOTHING = dict.fromkeys(COMMANDS, nothing)

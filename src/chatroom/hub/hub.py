@@ -6,13 +6,25 @@ session's sink. What a turn of the event loop produced goes out at its end, in o
 
 from msgspec import UnsetType
 
-from chatroom.hub.commands import COMMANDS, Refusal
-from chatroom.hub.ports import CallSoon, Clock, Observer, Sink
+from chatroom.hub.commands import ANYTHING, FIRST, NOTHING, Refusal
+from chatroom.hub.ports import Clock, Observer, Sink, Timing
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
 from chatroom.protocol import names
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import AnyRequest, Error, Fault, Reply, Request, Sent, Word, encode
+from chatroom.protocol.messages import (
+    AnyRequest,
+    Error,
+    Fault,
+    Incoming,
+    IncomingBroadcast,
+    Reply,
+    Request,
+    Sent,
+    Word,
+    encode,
+    opening,
+)
 
 
 class Hub:
@@ -24,13 +36,14 @@ class Hub:
     3. nobody is sent anything but answers, and the brief's messages of others.
     """
 
-    def __init__(self, *, limits: Limits, clock: Clock, call_soon: CallSoon, observer: Observer) -> None:
+    def __init__(self, *, limits: Limits, clock: Clock, timing: Timing, observer: Observer) -> None:
         self.lobby = Room()
         self._limits = limits
         self._clock = clock
-        self._call_soon = call_soon
+        self._call_soon = timing.call_soon
         self._observer = observer
         self._named: dict[str, Session] = {}  # by key, in the order in which they came
+        self.spelled: dict[str, Session] = {}  # the same by name as given, to be found at once
         self._turn: list[Session] = []  # those with frames of their own
         self._leaving: list[Session] = []
         self._flush_is_due = False
@@ -40,23 +53,17 @@ class Hub:
 
     def connect(self, sink: Sink) -> Session:
         """Begin a session for a new connection."""
-        return Session(sink, self._turn)
+        return Session(sink, self._turn, FIRST)
 
-    def handle(self, session: Session, message: AnyRequest | Fault) -> None:
-        """Do what is asked, or say why not."""
-        if session.is_leaving:
-            return
-        if isinstance(message, Fault):
-            self.fault(session, message)
-            return
-        session.faults = 0
-        command = COMMANDS[type(message)]
-        try:
-            if command.needs_name and session.name is None:
-                raise Refusal(Word.HELLO_FIRST, "say hello first")
-            command.run(self, session, message)
-        except Refusal as refusal:
-            self._refuse(session, refusal.error, message.ref)
+    def handle(self, session: Session, messages: list[AnyRequest | Fault]) -> None:
+        """Do what is asked, one after the other, or say why not."""
+        for message in messages:
+            if session.faults and not isinstance(message, Fault):
+                session.faults = 0
+            try:
+                session.may[type(message)](self, session, message)
+            except Refusal as refusal:
+                self._refuse(session, refusal.error, message.ref)
 
     def fault(self, session: Session, fault: Fault) -> None:
         """Answer bytes that were no request; too many in a row are the end."""
@@ -70,14 +77,16 @@ class Hub:
         if not session.is_leaving:
             self.disconnect(session, reason)
             self._leaving.append(session)
-            self._expect_flush()
+            if not self._flush_is_due:
+                self._expect_flush()
 
     def disconnect(self, session: Session, reason: str) -> None:
         """Forget a session; its name is free. May be called again."""
         session.is_leaving = True
+        session.may = NOTHING
         if session.name is not None:
             self.lobby.leave(session)
-            del self._named[session.key]
+            del self._named[session.key], self.spelled[session.name]
             self._observer.left(session.name, session.sink.peer, reason)
             session.name = None
 
@@ -107,13 +116,16 @@ class Hub:
         if key in self._named:
             raise Refusal(Word.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
         session.name, session.key = name, key
-        self._named[key] = session
+        session.may = ANYTHING
+        session.incoming = opening(Incoming, name)
+        session.incoming_broadcast = opening(IncomingBroadcast, name)
+        self._named[key] = self.spelled[name] = session
         self.lobby.join(session)
         self._observer.joined(name, session.sink.peer)
 
     def find(self, name: str) -> Session | None:
         """Return who has this name."""
-        return self._named.get(names.key(name))
+        return self.spelled.get(name) or self._named.get(names.key(name))
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
@@ -121,9 +133,15 @@ class Hub:
 
     def push(self, session: Session, frame: bytes) -> None:
         """Send a frame to one session, behind all that was said before."""
-        self.lobby.settle(session)
-        session.take([frame])
-        self._expect_flush()
+        lobby = self.lobby
+        if lobby.ahead.get(session) != len(lobby.log):
+            lobby.settle(session)
+        own = session.own
+        if not own:
+            self._turn.append(session)
+        own.append(frame)
+        if not self._flush_is_due:
+            self._expect_flush()
 
     def reply(self, session: Session, reply: Reply, request: Request) -> None:
         """Answer a request; its `ref` goes back."""
@@ -133,7 +151,8 @@ class Hub:
     def broadcast(self, session: Session, frame: bytes) -> None:
         """Send a frame to everybody in the lobby but this session."""
         self.lobby.post(frame, session)
-        self._expect_flush()
+        if not self._flush_is_due:
+            self._expect_flush()
 
     def next_sent(self) -> Sent:
         """Return the `id` and `time` of a new message.
@@ -161,6 +180,5 @@ class Hub:
             number = number + 1 if number < 9 or number > len(self._named) else len(self._named) + 1
 
     def _expect_flush(self) -> None:
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            self._call_soon(self.flush)
+        self._flush_is_due = True
+        self._call_soon(self.flush)

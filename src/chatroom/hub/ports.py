@@ -8,8 +8,18 @@ from chatroom.protocol.messages import Error
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""
 
-CallSoon = Callable[[Callable[[], None]], object]
-"""Arranges for a function to be called once, after what is being done now: at the end of this turn."""
+
+class Timing(Protocol):
+    """An event loop, as far as it tells the time and calls back."""
+
+    def time(self) -> float:
+        """Return the time in seconds, of any origin, that never goes back."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Call the function after what is being done now: at the end of this turn."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Call the function after this many seconds."""
 
 
 class Sink(Protocol):

@@ -5,6 +5,7 @@ bytes are joined once, and every member's connection is handed the same object. 
 have the same as all others have a cursor: how much of the log they have had, or must not get.
 """
 
+from chatroom.hub.ports import Sink
 from chatroom.hub.session import Session
 
 
@@ -17,50 +18,51 @@ class Room:
     3. posting costs nothing per member, and a flush one write per member.
     """
 
-    __slots__ = ("_ahead", "_log", "members")
+    __slots__ = ("ahead", "log", "members")
 
     def __init__(self) -> None:
-        self.members: dict[Session, None] = {}
-        self._log: list[bytes] = []
-        self._ahead: dict[Session, int] = {}  # the log's frames that a member has had, if not none
+        self.members: dict[Session, Sink] = {}
+        self.log: list[bytes] = []
+        self.ahead: dict[Session, int] = {}  # the log's frames that a member has had, if not none
 
     def join(self, member: Session) -> None:
         """Let it hear what is posted from now on."""
-        self.members[member] = None
-        self._ahead[member] = len(self._log)
+        self.members[member] = member.sink
+        self.ahead[member] = len(self.log)
 
     def leave(self, member: Session) -> None:
         """Let it hear what was posted up to now, and no more."""
         self.settle(member)
         self.members.pop(member, None)
-        self._ahead.pop(member, None)
+        self.ahead.pop(member, None)
 
     def post(self, frame: bytes, sender: Session) -> None:
         """Say something to all members but the sender."""
         self.settle(sender)
-        self._log.append(frame)
-        self._ahead[sender] = len(self._log)
+        self.log.append(frame)
+        self.ahead[sender] = len(self.log)
 
     def settle(self, member: Session) -> None:
         """Make what was posted up to now the member's own, so that something else can come behind it.
 
         What is posted later in this turn comes behind that, in turn: the member has a cursor from now on.
         """
-        if member in self.members:
-            cursor = self._ahead.get(member, 0)
-            if cursor < len(self._log):
-                member.take(self._log[cursor:])
-            self._ahead[member] = len(self._log)
+        end = len(self.log)
+        cursor = self.ahead.get(member)
+        if cursor != end and member in self.members:
+            if cursor or end:
+                member.take(self.log[cursor:])
+            self.ahead[member] = end
 
     def flush(self) -> None:
         """Hand this turn's log to every member."""
-        log, ahead = self._log, self._ahead
+        log, ahead = self.log, self.ahead
         if log:
             for member in ahead:
                 self.settle(member)
             everything = b"".join(log)
-            for member in self.members:
+            for member, sink in self.members.items():
                 if member not in ahead:
-                    member.sink.push(everything)
+                    sink.push(everything)
             log.clear()
         ahead.clear()

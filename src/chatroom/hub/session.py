@@ -1,5 +1,7 @@
 """One connection's part in the chat."""
 
+from collections.abc import Callable, Mapping
+
 from chatroom.hub.ports import Sink
 from chatroom.protocol.messages import Sent
 
@@ -13,15 +15,31 @@ class Session:
     `own` are this turn's frames for this session alone. They go out at the flush in one write, joined.
     """
 
-    __slots__ = ("_sent", "_turn", "faults", "is_leaving", "key", "name", "own", "sink")
+    __slots__ = (
+        "_sent",
+        "_turn",
+        "faults",
+        "incoming",
+        "incoming_broadcast",
+        "is_leaving",
+        "key",
+        "may",
+        "name",
+        "own",
+        "sink",
+    )
 
-    def __init__(self, sink: Sink, turn: list["Session"]) -> None:
+    def __init__(self, sink: Sink, turn: list["Session"], may: Mapping[type, Callable[..., None]]) -> None:
         """`turn`: the hub's list of the sessions that have frames of their own this turn."""
+        self.may = may
+        """What each kind of request does, as things stand with this session."""
         self.sink = sink
         self.name: str | None = None
         """As given in `hello`; None before."""
         self.key = ""
         """What the name is compared by."""
+        self.incoming = self.incoming_broadcast = b""
+        """What its messages begin with."""
         self.faults = 0
         """Wrong objects in a row."""
         self.is_leaving = False

@@ -141,3 +141,16 @@ def encode(message: Request | Reply) -> bytes:
     if not line.isascii():
         line = json.dumps(msgspec.to_builtins(message), separators=(",", ":")).encode("ascii")
     return line + b"\n"
+
+
+def opening(kind: type[Incoming | IncomingBroadcast], sender: str) -> bytes:
+    """Return what all messages of this kind from one sender begin with, up to their content."""
+    return encode(kind(from_=sender, content="")).removesuffix(b'""}\n')
+
+
+def complete(opening: bytes, content: str) -> bytes:
+    """Return the whole line of a message: the same as `encode` would, at half the cost."""
+    text = _encoder.encode(content)
+    if not text.isascii():
+        text = json.dumps(content).encode("ascii")
+    return opening + text + b"}\n"

@@ -149,12 +149,11 @@ def _all_plain(messages: list[Any], data: bytes) -> bool:
 
     If they do, then no field was unknown, none came twice, and none of their bytes went unread.
     """
-    quotes = 0
-    for message in messages:
-        quotes += _QUOTES[type(message)]
-        if message.ref is not UNSET:
-            quotes += 4
     marks = data.count(b'"')
+    quotes = sum(map(_QUOTES.__getitem__, map(type, messages)))
+    if marks == quotes:
+        return True
+    quotes += 4 * sum(message.ref is not UNSET for message in messages)
     if marks != quotes and b"\\\\" not in data:
         marks -= data.count(b'\\"')
     return marks == quotes

@@ -1,0 +1,1 @@
+"""The load generator: what a chat server delivers, and what that costs it."""
