@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 7777
 HOST ?= 127.0.0.1
 
-.PHONY: serve install test check format lock clean
+.PHONY: serve install test check format bench lock clean
 
 serve: $(VENV)/installed-run
 	@exec $(BIN)/python server.py $(PORT) --host $(HOST)
@@ -24,6 +24,10 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Beside its peers, which are installed where they are missing; writes docs/performance.md.
+bench: $(VENV)/installed-run
+	$(BIN)/python bench/run.py $(BENCH)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,5 +53,5 @@ lock:
 	$(LOCK) --group build --group dev --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
-from peers.wires import IrcWire, NatsWire, RedisWire, WebSocketWire
 
 from chatroom.bench.modes import Target
 from chatroom.bench.swarm import pin
 from chatroom.bench.wire import ChatroomWire, Wire
+from peers.wires import IrcWire, NatsWire, RedisWire, WebSocketWire
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -1,4 +1,4 @@
-"""A chat as one would write it with `websockets`: what anybody sends goes to all others, `@name text` to one."""
+"""A chat as one would write it with `websockets`: what one sends goes to all others, `@name text` to one."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The command line: `chatroom serve`, `chatroom join`."""
+"""The command line: `chatroom serve`, `chatroom join`, `chatroom bench`."""
 
 import sys
 
@@ -7,7 +7,23 @@ import click
 from chatroom.config import DEFAULT_PORT, Settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands; `bench` is loaded only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names."""
+        return sorted([*super().list_commands(ctx), "bench"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name."""
+        if cmd_name == "bench":
+            from chatroom.bench.command import bench
+
+            return bench
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatroom")
 def main() -> None:
     """The simplest chat there is: JSON objects over TCP."""

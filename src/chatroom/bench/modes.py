@@ -62,7 +62,7 @@ class _Window:
     """Senders that keep so many messages each in flight: sent, and not yet delivered to everybody."""
 
     def __init__(
-        self, swarm: Swarm, wire: Wire, senders: list[Member], fan_out: int, in_flight: int, size: int
+        self, swarm: Swarm, wire: Wire, senders: list[Member], *, fan_out: int, in_flight: int, size: int
     ) -> None:
         self._swarm = swarm
         self._wire = wire
