@@ -240,7 +240,7 @@ def main(rounds: int, seconds: float, *, quick: bool) -> None:
     columns = ["deliveries per CPU-s", *(f"{count} in flight" for count in (1, 4, 16, 64, 256))]
     settings = "\n".join(f"- **{peer.name}**: {peer.settings}" for peer in compared)
     write(
-        f"Measured on {time.strftime('%Y-%m-%d')} with Python {platform.python_version()} on {platform.system()}, "
+        f"Measured on {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {platform.system()}, "
         f"{platform.machine()}, {len(processors)} processors: the server on one, the generator on the other. "
         f"{rounds} rounds of {seconds:g} s, all servers in turn in each; "
         "median (min–max); the ratio is the median of the rounds'.\n\n"

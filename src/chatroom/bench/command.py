@@ -238,7 +238,7 @@ def _bar(length: float) -> Iterator[Progress]:
 
 @contextmanager
 def _target(given: Given) -> Iterator[Target]:
-    """Give the server that was named, or one of our own on the first processor; the generator takes the last."""
+    """Give the server that was named, or one of our own on the first processor; we take the last."""
     host, port, process, _ = given
     processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     if len(processors) > 1:

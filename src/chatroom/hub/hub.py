@@ -31,7 +31,7 @@ class Hub:
     """All who are connected, and what they say to one another.
 
     It keeps these promises:
-    1. a name belongs to one session at a time (compared by `names.key`);
+    1. a name belongs to one session at a time (compared by `names.keys`);
     2. what one session sends, another gets in that order, direct and broadcast alike;
     3. nobody is sent anything but answers, and the brief's messages of others.
     """
@@ -42,8 +42,9 @@ class Hub:
         self._clock = clock
         self._call_soon = timing.call_soon
         self._observer = observer
-        self._named: dict[str, Session] = {}  # by key, in the order in which they came
-        self.spelled: dict[str, Session] = {}  # the same by name as given, to be found at once
+        self.spelled: dict[str, Session] = {}
+        """Who is welcome, by name as given, in the order in which they came."""
+        self._named: dict[str, Session] = {}  # the same by each key
         self._turn: list[Session] = []  # those with frames of their own
         self._leaving: list[Session] = []
         self._flush_is_due = False
@@ -86,7 +87,9 @@ class Hub:
         session.may = NOTHING
         if session.name is not None:
             self.lobby.leave(session)
-            del self._named[session.key], self.spelled[session.name]
+            del self.spelled[session.name]
+            for key in session.keys:
+                del self._named[key]
             self._observer.left(session.name, session.sink.peer, reason)
             session.name = None
 
@@ -109,27 +112,30 @@ class Hub:
         Raises `names.BadName`, or a `Refusal` if the name is taken.
         """
         name = names.checked(name)
-        key = names.key(name)
-        holder = self._named.get(key)
-        if holder is not None and holder.sink.is_dead():
-            self.disconnect(holder, "dead")
-        if key in self._named:
-            raise Refusal(Word.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
-        session.name, session.key = name, key
+        keys = names.keys(name)
+        for key in keys:
+            holder = self._named.get(key)
+            if holder is not None and holder.sink.is_dead():
+                self.disconnect(holder, "dead")
+            if key in self._named:
+                raise Refusal(Word.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
+        session.name, session.keys = name, keys
         session.may = ANYTHING
         session.incoming = opening(Incoming, name)
         session.incoming_broadcast = opening(IncomingBroadcast, name)
-        self._named[key] = self.spelled[name] = session
+        self.spelled[name] = session
+        for key in keys:
+            self._named[key] = session
         self.lobby.join(session)
         self._observer.joined(name, session.sink.peer)
 
     def find(self, name: str) -> Session | None:
         """Return who has this name."""
-        return self.spelled.get(name) or self._named.get(names.key(name))
+        return self.spelled.get(name) or self._named.get(names.keys(name)[0])
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
-        return [session.name for session in self._named.values() if session.name is not None]
+        return list(self.spelled)
 
     def push(self, session: Session, frame: bytes) -> None:
         """Send a frame to one session, behind all that was said before."""
@@ -174,10 +180,10 @@ class Hub:
         while True:
             suffix = str(number)
             free = name[: names.MAX_NAME - len(suffix)] + suffix
-            if names.key(free) not in self._named:
+            if not any(key in self._named for key in names.keys(free)):
                 return free
             # Among a crowd of the same name, do not try every number.
-            number = number + 1 if number < 9 or number > len(self._named) else len(self._named) + 1
+            number = number + 1 if number < 9 or number > len(self.spelled) else len(self.spelled) + 1
 
     def _expect_flush(self) -> None:
         self._flush_is_due = True

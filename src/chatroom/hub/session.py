@@ -22,7 +22,7 @@ class Session:
         "incoming",
         "incoming_broadcast",
         "is_leaving",
-        "key",
+        "keys",
         "may",
         "name",
         "own",
@@ -36,7 +36,7 @@ class Session:
         self.sink = sink
         self.name: str | None = None
         """As given in `hello`; None before."""
-        self.key = ""
+        self.keys: tuple[str, ...] = ()
         """What the name is compared by."""
         self.incoming = self.incoming_broadcast = b""
         """What its messages begin with."""
