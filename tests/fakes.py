@@ -54,7 +54,7 @@ class FakeTransport:
 
     HIGH_WATER = 64 * 1024
 
-    def __init__(self, loop: FakeLoop, peer: tuple[str, int] = ("192.0.2.1", 5000)) -> None:
+    def __init__(self, loop: FakeLoop, peer: tuple[str, int]) -> None:
         self.loop = loop
         self.peer = peer
         self.protocol: Connection | None = None
@@ -64,6 +64,19 @@ class FakeTransport:
         self.is_paused = False
         self.eof_written = False
         self.is_gone = False
+        self.is_read = True
+        self.on_resume: Callable[[], None] = lambda: None
+
+    def set_protocol(self, protocol: object) -> None:
+        self.protocol = None
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        if not self.is_read:
+            self.is_read = True
+            self.loop.call_soon(self.on_resume)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return self.peer if name == "peername" else default
@@ -144,14 +157,20 @@ class FakeChat:
         self.observer = FakeObserver()
         settings = Limits(**limits)
         self.hub = Hub(limits=settings, clock=self.loop.time, timing=self.loop, observer=self.observer)
-        self.door = Door(self.hub, settings, cast("asyncio.AbstractEventLoop", self.loop))
+        self.door = Door(
+            self.hub,
+            settings,
+            cast("asyncio.AbstractEventLoop", self.loop),
+            max_connections=settings.max_connections or 1_000_000,
+            note=self.observer.lines.append,
+        )
 
-    def connect(self) -> "FakeClient":
-        return FakeClient(self)
+    def connect(self, host: str = "127.0.0.1") -> "FakeClient":
+        return FakeClient(self, host)
 
-    def join(self, name: str) -> "FakeClient":
+    def join(self, name: str, host: str = "127.0.0.1") -> "FakeClient":
         """Connect somebody who speaks in lines, and is welcome."""
-        client = self.connect()
+        client = self.connect(host)
         client.ask(code="hello", name=name)
         self.loop.turn()
         assert client.take() == [{"code": "welcome"}]
@@ -161,15 +180,25 @@ class FakeChat:
 class FakeClient:
     """One who knows only the brief."""
 
-    def __init__(self, chat: FakeChat) -> None:
+    def __init__(self, chat: FakeChat, host: str) -> None:
         self.loop = chat.loop
-        self.transport = FakeTransport(chat.loop)
+        self.unsent = b""
+        self.transport = FakeTransport(chat.loop, (host, 5000))
+        self.transport.on_resume = self._send_on
         self.connection = chat.door()
         self.transport.protocol = self.connection
         self.connection.connection_made(cast("asyncio.Transport", self.transport))
 
     def send(self, data: bytes) -> None:
-        if not self.transport.is_gone:
+        self.unsent += data
+        self._send_on()
+
+    def _send_on(self) -> None:
+        """Send what the server reads; what it does not read now waits in the window."""
+        if not self.transport.is_read or self.transport.is_gone:
+            return
+        data, self.unsent = self.unsent, b""
+        if data and self.transport.protocol is self.connection:
             self.connection.data_received(data)
 
     def ask(self, **request: Any) -> None:

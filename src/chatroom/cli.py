@@ -1,10 +1,9 @@
 """The command line: `chatroom serve`, `chatroom join`, `chatroom bench`."""
 
 import sys
+from pathlib import Path
 
 import click
-
-from chatroom.config import DEFAULT_PORT, Settings
 
 
 class Commands(click.Group):
@@ -30,18 +29,26 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("port", type=click.IntRange(0, 65535), default=DEFAULT_PORT)
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets others in."
-)
-def serve(port: int, host: str) -> None:
-    """Run a server on PORT (7777 if not given, 0 for any free one)."""
+@click.argument("port", type=click.IntRange(0, 65535), required=False)
+@click.option("--host", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file with settings.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit; may be repeated.")
+@click.option("--tls-port", type=click.IntRange(0, 65535), help="Port for TLS, beside the other one.")
+@click.option("--tls-cert", help="PEM file: the certificate and its chain. SIGHUP reads it anew.")
+@click.option("--tls-key", help="PEM file: the private key.")
+def serve(config: Path | None, limits: tuple[str, ...], **flags: str | int | None) -> None:
+    """Run a server on PORT (7777 if not given, 0 for any free one).
+
+    Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
+    command line; each counts for more than the ones before.
+    """
+    from chatroom import config as settings
     from chatroom import observe, server
 
     observe.log_to_stderr()
     try:
-        server.run(Settings(host=host, port=port), _announce)
-    except server.CannotListenError as error:
+        server.run(settings.load(config, settings.from_environment(), flags, limits), _announce)
+    except (settings.ConfigError, server.CannotListenError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -18,6 +19,9 @@ try:
     import uvloop
 except ImportError:  # not made for Windows
     uvloop = None
+
+RESERVED = 200
+"""Descriptors that are not for connections."""
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -39,41 +43,106 @@ def run(settings: Settings, announce: Callable[[list[str]], None]) -> None:
 
 async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> None:
     loop = asyncio.get_running_loop()
+    limits = settings.limits
     observer = LogObserver(loop)
-    hub = Hub(limits=settings.limits, clock=time.time, timing=loop, observer=observer)
-    door = Door(hub, settings.limits, loop)
+    hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer)
+    room = limits.max_connections or _descriptors() - RESERVED
+    door = Door(hub, limits, loop, max_connections=room, note=observer.note)
+    context = _tls(settings)
+    servers = [await _listen(door, settings.host, settings.port, None)]
+    if settings.tls_port is not None:
+        servers.append(await _listen(door, settings.host, settings.tls_port, context))
+    listening = [each for server in servers for each in server.sockets]
+    for each in listening:
+        keep_alive(each, limits)
+    for server in servers:
+        await server.start_serving()
+    stop = _Stop(loop)
+    if context is not None:
+        with contextlib.suppress(NotImplementedError, AttributeError):
+            loop.add_signal_handler(signal.SIGHUP, _renew, context, settings, observer.note)
+    announce([_address(each) for each in listening])
     try:
-        server = await loop.create_server(
-            door, settings.host, settings.port, backlog=BACKLOG, start_serving=False
-        )
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CannotListenError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # Windows: there Ctrl-C raises
-            loop.add_signal_handler(number, stop.set)
-    for listening in server.sockets:
-        keep_alive(listening)
-    await server.start_serving()
-    announce([_address(listening) for listening in server.sockets])
-    try:
-        await stop.wait()
+        await stop.asked.wait()
     finally:
-        server.close()
+        for server in servers:
+            server.close()
         observer.note(f"stopping: {len(door.connections)} connections to end")
-        await _drain(door, settings.limits.drain_timeout)
+        await _drain(door, limits.drain_timeout, stop)
         observer.flush()
 
 
-async def _drain(door: Door, seconds: float) -> None:
+class _Stop:
+    """SIGTERM and SIGINT: the first asks to stop, the second to stop at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError):  # Windows: there Ctrl-C raises
+                loop.add_signal_handler(number, self._ask)
+
+    def _ask(self) -> None:
+        (self.at_once if self.asked.is_set() else self.asked).set()
+
+
+async def _listen(door: Door, host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+    try:
+        return await asyncio.get_running_loop().create_server(
+            door, host, port, backlog=BACKLOG, ssl=context, start_serving=False
+        )
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CannotListenError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
+async def _drain(door: Door, seconds: float, stop: _Stop) -> None:
     """Let the connections take what is queued for them, and end them."""
     door.close()
     if door.connections:
         door.all_gone.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(door.all_gone.wait(), seconds)
+        waits = [asyncio.create_task(event.wait()) for event in (door.all_gone, stop.at_once)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
         door.abort()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_port is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(str(settings.tls_cert), settings.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise CannotListenError(
+            f"cannot use {settings.tls_cert} and {settings.tls_key} for TLS: {error}"
+        ) from error
+    return context
+
+
+def _renew(context: ssl.SSLContext, settings: Settings, note: Callable[[str], None]) -> None:
+    """Take the certificate from its file anew, for the connections to come."""
+    try:
+        context.load_cert_chain(str(settings.tls_cert), settings.tls_key)
+    except OSError as error:
+        note(f"the certificate was not renewed: {error}")
+    else:
+        note("the certificate was renewed")
+
+
+def _descriptors() -> int:
+    """Return how many files may be open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 8192
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft > 0 else 1_000_000
 
 
 def _address(listening: socket.socket) -> str:

@@ -37,7 +37,8 @@ class ChatMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.chat = FakeChat()
+        # What strangers may do is bounded elsewhere: tests/unit/test_limits.py
+        self.chat = FakeChat(stranger_in=10**9, stranger_out=10**9, max_hellos=10**6, hello_timeout=10_000)
         self.present: dict[str, Person] = {}  # by folded name
         self.everybody: list[Person] = []
         self.number = 0

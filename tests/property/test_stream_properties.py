@@ -5,6 +5,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from chatroom.protocol.messages import (
     AnyRequest,
@@ -40,11 +41,11 @@ def written(draw: st.DrawFn) -> tuple[AnyRequest, bytes]:
     """A request, and one of the many ways to write it."""
     request = draw(requests)
     fields = {"code": type(request).__struct_config__.tag}
-    fields |= {name: getattr(request, name) for name in type(request).__struct_fields__ if name != "ref"}
+    fields |= {one.name: getattr(request, one.name) for one in structs.fields(request) if one.required}
     ref = draw(refs)
     if ref is not None:
         fields["ref"] = request.ref = ref
-    known = {"code", "name", "to", "content", "ref"}
+    known = {"code", "name", "features", "to", "content", "ref"}
     extra = draw(st.dictionaries(texts.filter(lambda key: key not in known), values, max_size=2))
     items = draw(st.permutations([*fields.items(), *extra.items()]))
     text = json.dumps(dict(items), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 2])))

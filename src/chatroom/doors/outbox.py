@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from chatroom.doors.backlog import Backlog
 from chatroom.doors.pacing import Pacer
 from chatroom.hub.ports import Timing
 
@@ -47,6 +48,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_backlog",
         "_held",
         "_held_bytes",
         "_is_bare",
@@ -62,8 +64,11 @@ class Outbox:
 
     push: Callable[[bytes], None]
 
-    def __init__(self, transport: Transport, owner: Owner, timing: Timing, *, limit: int, peer: str) -> None:
-        """`limit`: bytes that may wait. `peer`: the address, for the log."""
+    def __init__(
+        self, transport: Transport, owner: Owner, timing: Timing, backlog: Backlog, *, limit: int, peer: str
+    ) -> None:
+        """`backlog`: counts what all hold. `limit`: bytes that may wait. `peer`: the address, for the log."""
+        self._backlog = backlog
         self.peer = peer
         self.push = self._pace
         self._transport = transport
@@ -96,7 +101,9 @@ class Outbox:
         held, self._held, self._held_bytes = self._held, None, 0
         self._choose()
         while held:
-            self._forward(held.popleft())
+            data = held.popleft()
+            self._backlog.release(self, data)
+            self._forward(data)
         self._finish_if_empty()
 
     def close(self) -> None:
@@ -109,10 +116,17 @@ class Outbox:
         """Whether the peer is provably gone, though its end has not been reported yet."""
         return self._owner.is_dead()
 
+    def let_go(self) -> None:
+        """Give up a peer that does not read."""
+        self.drop()
+        self._owner.give_up("slow_consumer")
+
     def drop(self) -> None:
         """Forget everything: the connection has ended, or is about to."""
         self._is_closing = True
-        self._held = None
+        held, self._held, self._held_bytes = self._held, None, 0
+        for data in held or ():
+            self._backlog.release(self, data)
         if self._pacer:
             self._pacer.take_all()
         self._choose()
@@ -149,9 +163,9 @@ class Outbox:
             return
         self._held.append(data)
         self._held_bytes += len(data)
+        self._backlog.hold(self, data)
         if self._held_bytes + self._transport.get_write_buffer_size() > self._limit:
-            self.drop()
-            self._owner.give_up("slow_consumer")
+            self.let_go()
 
     def _pace(self, data: bytes) -> None:
         if self._pacer is None:

@@ -4,32 +4,29 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import cast
 
+from chatroom.doors.admission import Admission, Verdict
+from chatroom.doors.backlog import Backlog
 from chatroom.doors.deadlines import Deadlines
 from chatroom.doors.outbox import Outbox
+from chatroom.doors.throttle import Pace, Throttle
+from chatroom.hub.commands import Refusal
 from chatroom.hub.hub import Hub
 from chatroom.hub.session import Session
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import Fault, Word
+from chatroom.protocol.messages import AreYouThere, Fault, Word, encode
 from chatroom.protocol.scanner import ObjectScan
 from chatroom.protocol.stream import REQUESTS, StreamDecoder
 
 log = logging.getLogger("chatroom")
 
 LINGER = 1.0
-"""Seconds that a peer has to close its side after we have closed ours."""
-
-# A peer that is gone without a word is noticed: keepalive when idle (s, s, probes), and the user time-out
-# (ms) while data is unacknowledged, for which keepalive alone would never care. RFC 9293, section 3.9.1.
-_ALIVE = {
-    "TCP_KEEPIDLE": 15,
-    "TCP_KEEPINTVL": 5,
-    "TCP_KEEPCNT": 3,
-    "TCP_USER_TIMEOUT": 10_000,
-}
-
+"""Seconds that a peer has to close its side after we have closed ours, or to hear that the server is full."""
+FULL_LOG_INTERVAL = 60.0
+"""Seconds between two log lines that say that the server is full."""
 
 _TCP_CLOSE = 7
 """The state of a connection that is no more, as the first byte of Linux's `tcp_info`."""
@@ -38,25 +35,49 @@ _TCP_CLOSE = 7
 class Wait(Enum):
     """What a connection may be waited for."""
 
+    HELLO = auto()  # an accepted hello
     OBJECT = auto()  # the end of an object that it began
+    READ = auto()  # that it reads what is sent to it
+    SIGN = auto()  # a sign of life
     CLOSE = auto()  # its own end, after ours
 
 
 class Door:
     """Where connections come in: a protocol factory for the event loop, and all who came."""
 
-    def __init__(self, hub: Hub, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_connections: int,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`note` takes a line for the operator."""
         self.hub = hub
         self.limits = limits
         self.loop = loop
+        self.admission = Admission(limits, max_connections, loop)
+        self.backlog = Backlog(limits.max_backlogs)
         self.connections: set[Connection] = set()
         self.deadlines: Deadlines[tuple[Connection, Wait]] = Deadlines(loop, lambda key: key[0].missed(key[1]))
         self.all_gone = asyncio.Event()
         """Set whenever the last connection ends."""
+        self._note = note
+        self._full_noted = float("-inf")
 
     def __call__(self) -> "Connection":
         """Let one in."""
         return Connection(self)
+
+    def enter(self, host: str) -> Verdict:
+        """Count a new connection, and say whether it may stay."""
+        verdict = self.admission.enter(host)
+        if verdict is Verdict.FULL and self.loop.time() - self._full_noted >= FULL_LOG_INTERVAL:
+            self._full_noted = self.loop.time()
+            self._note(f"full: {self.admission.connections - 1} connections; more are turned away")
+        return verdict
 
     def close(self) -> None:
         """End every connection in good order."""
@@ -76,12 +97,18 @@ class Connection(asyncio.Protocol):
         "_begun",
         "_decoder",
         "_door",
+        "_host",
         "_is_finished",
+        "_is_stranger",
         "_outbox",
         "_peer_is_done",
         "_reason",
         "_session",
+        "_strange_bytes",
+        "_throttle",
         "_transport",
+        "_unread",
+        "_was_pinged",
     )
 
     _transport: asyncio.Transport
@@ -92,35 +119,47 @@ class Connection(asyncio.Protocol):
         self._door = door
         self._decoder = StreamDecoder(REQUESTS, door.limits.max_object)
         self._begun: ObjectScan | None = None
-        self._peer_is_done = False
+        self._host = ""
         self._is_finished = False
+        self._is_stranger = True
+        self._peer_is_done = False
         self._reason = "vanished"
+        self._strange_bytes = 0
+        self._throttle: Throttle | None = None
+        self._unread = 0  # bytes in the transport when it was last looked at
+        self._was_pinged = False
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin a session."""
+        """Begin a session, if there is room."""
+        door = self._door
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
+        peer = transport.get_extra_info("peername") or ("unknown", 0)
+        self._host = peer[0]
+        verdict = door.enter(self._host)
+        if verdict is Verdict.TOO_MANY:
+            transport.set_protocol(asyncio.Protocol())  # which lets everything pass
+            self._transport.abort()
+            return
         self._outbox = Outbox(
             self._transport,
             self,
-            self._door.loop,
-            limit=self._door.limits.max_backlog,
-            peer=f"{peer[0]}:{peer[1]}" if peer else "unknown",
+            door.loop,
+            door.backlog,
+            limit=door.limits.max_backlog,
+            peer=f"{peer[0]}:{peer[1]}",
         )
-        self._session = self._door.hub.connect(self._outbox)
-        self._door.connections.add(self)
+        self._session = door.hub.connect(self._outbox, is_full=verdict is Verdict.FULL)
+        door.connections.add(self)
+        door.deadlines.set((self, Wait.HELLO), LINGER if verdict is Verdict.FULL else door.limits.hello_timeout)
+        if not door.admission.is_exempt(self._host):
+            self._throttle = Throttle(door.limits, door.loop)
 
     def data_received(self, data: bytes) -> None:
         """Do what the bytes ask for."""
-        if self._session.is_leaving:
-            return
-        try:
-            self._receive(data)
-        except Exception:
-            log.exception("a bug of ours ends the connection of %s", self._outbox.peer)
-            self.give_up("bug")
+        if not self._session.is_leaving:
+            self._guarded(lambda: self._receive(data))
 
     def eof_received(self) -> bool:
         """End the session as `quit` does: the peer may still read what was queued for it."""
@@ -131,20 +170,25 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Hold what is to be sent."""
         self._outbox.pause()
+        self._unread = self._transport.get_write_buffer_size()
+        self._door.deadlines.set((self, Wait.READ), self._door.limits.stall_timeout)
 
     def resume_writing(self) -> None:
         """Send what was held."""
+        self._door.deadlines.clear((self, Wait.READ))
         self._outbox.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the peer."""
+        door = self._door
         self._outbox.drop()
-        self._door.hub.disconnect(self._session, "reset" if exc else self._reason)
+        door.hub.disconnect(self._session, "reset" if exc else self._reason)
         for wait in Wait:
-            self._door.deadlines.clear((self, wait))
-        self._door.connections.discard(self)
-        if not self._door.connections:
-            self._door.all_gone.set()
+            door.deadlines.clear((self, wait))
+        door.admission.leave(self._host)
+        door.connections.discard(self)
+        if not door.connections:
+            door.all_gone.set()
 
     # What the outbox calls
 
@@ -160,6 +204,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._transport.write_eof()
+            self._transport.resume_reading()
             self._door.deadlines.set((self, Wait.CLOSE), LINGER)
 
     def give_up(self, reason: str) -> None:
@@ -185,12 +230,35 @@ class Connection(asyncio.Protocol):
 
     def missed(self, wait: Wait) -> None:
         """Something did not happen in time."""
-        if wait is Wait.OBJECT:
-            text = f"an object was not finished within {self._door.limits.object_timeout:g} s"
-            self._door.hub.fault(self._session, Fault(error=Word.BAD_JSON, message=text))
-            self.leave("idle")
-        else:
-            self._transport.abort()
+        match wait:
+            case Wait.HELLO:
+                self.leave("idle")
+            case Wait.OBJECT:
+                text = f"an object was not finished within {self._door.limits.object_timeout:g} s"
+                self._door.hub.fault(self._session, Fault(error=Word.BAD_JSON, message=text))
+                self.leave("idle")
+            case Wait.READ:
+                before, self._unread = self._unread, self._transport.get_write_buffer_size()
+                if self._unread < before:
+                    self._door.deadlines.set((self, wait), self._door.limits.stall_timeout)
+                else:
+                    self.give_up("slow_consumer")
+            case Wait.SIGN if not self._was_pinged:
+                self._was_pinged = True
+                self._door.hub.push(self._session, encode(AreYouThere()))
+                self._door.deadlines.set((self, wait), self._door.limits.ping_interval)
+            case Wait.SIGN:
+                self.give_up("idle")
+            case Wait.CLOSE:
+                self._transport.abort()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do it; a bug of ours ends this connection, and no other."""
+        try:
+            work()
+        except Exception:
+            log.exception("a bug of ours ends the connection of %s", self._outbox.peer)
+            self.give_up("bug")
 
     def _receive(self, data: bytes) -> None:
         messages = self._decoder.feed(data)
@@ -198,19 +266,85 @@ class Connection(asyncio.Protocol):
             self._outbox.speak_lines()
         if self._decoder.begun is not self._begun:
             self._begun = self._decoder.begun
-            if self._begun is None:
-                self._door.deadlines.clear((self, Wait.OBJECT))
+            self._expect_object()
+        if self._throttle is None:
+            self._door.hub.handle(self._session, messages)
+        else:
+            self._throttle.waiting.extend(messages)
+            self._go_on(self._throttle)
+        if self._is_stranger:
+            self._strange_bytes += len(data)
+            self._look_at_stranger()
+        elif "ping" in self._session.features:
+            self._was_pinged = False
+            self._door.deadlines.set((self, Wait.SIGN), self._door.limits.ping_interval)
+
+    def _expect_object(self) -> None:
+        """The object that was begun must end in time."""
+        if self._begun is None:
+            self._door.deadlines.clear((self, Wait.OBJECT))
+        else:
+            self._door.deadlines.set((self, Wait.OBJECT), self._door.limits.object_timeout)
+
+    def _look_at_stranger(self) -> None:
+        """Bound what comes before an accepted hello; let somebody in who is welcome."""
+        limits, session = self._door.limits, self._session
+        if session.name is not None:
+            self._is_stranger = False
+            self._door.deadlines.clear((self, Wait.HELLO))
+            if "ping" in session.features:
+                self._door.deadlines.set((self, Wait.SIGN), limits.ping_interval)
+        elif self._strange_bytes > limits.stranger_in:
+            self.leave("flood")
+        elif session.hellos == 1:
+            self._door.deadlines.set((self, Wait.HELLO), limits.hello_retry)
+
+    def _go_on(self, throttle: Throttle) -> None:
+        """Do the requests that wait, as fast as they may be done."""
+        hub, session = self._door.hub, self._session
+        while throttle.waiting and not session.is_leaving:
+            message = throttle.waiting[0]
+            pace, wait = throttle.next(hub.cost(message))
+            if pace is Pace.WAIT:
+                self._transport.pause_reading()
+                self._door.deadlines.clear((self, Wait.OBJECT))  # it is we who do not read
+                self._door.loop.call_later(max(wait, 0.01), self._wake)
+                return
+            throttle.waiting.popleft()
+            if pace is Pace.DO:
+                hub.handle(session, [message])
+            elif pace is Pace.REFUSE:
+                text = "too many requests: this one was not done"
+                hub.refuse(session, Refusal(Word.SLOW_DOWN, text, retry_after=1.0), message)
             else:
-                self._door.deadlines.set((self, Wait.OBJECT), self._door.limits.object_timeout)
-        self._door.hub.handle(self._session, messages)
+                self.leave("flood")
+        throttle.waiting.clear()
+        throttle.has_caught_up()
+        self._transport.resume_reading()
+        self._expect_object()
+        if self._is_stranger:
+            self._look_at_stranger()
+
+    def _wake(self) -> None:
+        """Some time has passed for requests that wait."""
+        if self._throttle is not None and not self._transport.is_closing():
+            throttle = self._throttle
+            self._guarded(lambda: self._go_on(throttle))
 
 
-def keep_alive(listening: socket.socket) -> None:
-    """Have the connections that this socket accepts notice when their peer is gone.
+def keep_alive(listening: socket.socket, limits: Limits) -> None:
+    """Have the connections that this socket accepts notice when their peer is gone without a word.
 
-    Accepted sockets inherit these options; a system that lacks one does without.
+    Keepalive when idle, and the user time-out while data is unacknowledged, for which keepalive alone would
+    never care (RFC 9293, 3.8.3 and 3.8.4). Accepted sockets inherit these options; a system that lacks one
+    does without.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _ALIVE.items():
+    for option, value in {
+        "TCP_KEEPIDLE": limits.keepalive_idle,
+        "TCP_KEEPINTVL": limits.keepalive_interval,
+        "TCP_KEEPCNT": limits.keepalive_count,
+        "TCP_USER_TIMEOUT": int(limits.user_timeout * 1000),
+    }.items():
         with contextlib.suppress(AttributeError, OSError):
             listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

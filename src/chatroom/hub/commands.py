@@ -7,11 +7,15 @@ from msgspec import UNSET, UnsetType
 
 from chatroom.hub.session import Session
 from chatroom.protocol.messages import (
+    TEMPORARY,
+    AmHere,
     Error,
     Fault,
     Hello,
     Outgoing,
     OutgoingBroadcast,
+    Ping,
+    Pong,
     Quit,
     Request,
     Users,
@@ -26,13 +30,32 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
 
+FEATURES = frozenset({"notices", "ping"})
+"""What a client can ask to be sent beyond the brief."""
+
+
 class Refusal(Exception):
     """The request cannot be done; `error` is the answer."""
 
-    def __init__(self, word: Word, message: str, *, suggestion: str | UnsetType = UNSET) -> None:
+    def __init__(
+        self,
+        word: Word,
+        message: str,
+        *,
+        suggestion: str | UnsetType = UNSET,
+        retry_after: float | UnsetType = UNSET,
+        is_final: bool = False,
+    ) -> None:
+        """`is_final`: the session ends with it."""
         super().__init__(message)
-        temporary = word is Word.NAME_TAKEN
-        self.error = Error(error=word, message=message, temporary=temporary, suggestion=suggestion)
+        self.is_final = is_final
+        self.error = Error(
+            error=word,
+            message=message,
+            temporary=word in TEMPORARY,
+            suggestion=suggestion,
+            retry_after=retry_after,
+        )
 
 
 def hello(hub: "Hub", session: Session, request: Hello) -> None:
@@ -43,7 +66,23 @@ def hello(hub: "Hub", session: Session, request: Hello) -> None:
         hub.name(session, request.name)
     except BadName as error:
         raise Refusal(Word.BAD_NAME, str(error)) from None
-    hub.reply(session, Welcome(), request)
+    welcome = Welcome()
+    if request.features is not UNSET:
+        session.features = FEATURES.intersection(request.features)
+        welcome.name = session.name or ""
+        welcome.features = sorted(session.features)
+        welcome.server = "chatroom"
+        welcome.limits = {"object": hub.limits.max_object, "content": hub.limits.max_content}
+    hub.reply(session, welcome, request)
+
+
+def ping(hub: "Hub", session: Session, request: Ping) -> None:
+    """Say that somebody is there."""
+    hub.reply(session, AmHere(), request)
+
+
+def pong(hub: "Hub", session: Session, request: Pong) -> None:
+    """Take a sign of life; that it came was all."""
 
 
 def who(hub: "Hub", session: Session, request: Who) -> None:
@@ -55,6 +94,7 @@ def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
     """Pass a message on to one; one may write to oneself."""
     if request.ref is not UNSET and answered_before(hub, session, request):
         return
+    check_content(hub, request.content)
     receiver = hub.spelled.get(request.to) or hub.find(request.to)
     if receiver is None:
         raise Refusal(Word.UNKNOWN_USER, "nobody has that name")
@@ -67,6 +107,7 @@ def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast)
     """Pass a message on to everybody else."""
     if request.ref is not UNSET and answered_before(hub, session, request):
         return
+    check_content(hub, request.content)
     hub.broadcast(session, complete(session.incoming_broadcast, request.content))
     if request.ref is not UNSET:
         acknowledge(hub, session, request)
@@ -75,6 +116,13 @@ def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast)
 def quit_(hub: "Hub", session: Session, request: Quit) -> None:
     """Let the session go."""
     hub.leave(session, "quit")
+
+
+def check_content(hub: "Hub", content: str) -> None:
+    """Refuse what is too long; a character has four bytes at most."""
+    limit = hub.limits.max_content
+    if len(content) * 4 > limit and (size := len(content.encode())) > limit:
+        raise Refusal(Word.TOO_BIG, f"the content has {size} bytes, {limit} are allowed")
 
 
 def answered_before(hub: "Hub", session: Session, request: Request) -> bool:
@@ -110,6 +158,8 @@ COMMANDS: dict[type, Command] = {
     Outgoing: Command(outgoing),
     OutgoingBroadcast: Command(outgoing_broadcast),
     Quit: Command(quit_, needs_name=False),
+    Ping: Command(ping, needs_name=False),
+    Pong: Command(pong, needs_name=False),
     Fault: Command(fault, needs_name=False),
 }
 
@@ -119,6 +169,11 @@ def hello_first(hub: "Hub", session: Session, request: Request) -> None:
     raise Refusal(Word.HELLO_FIRST, "say hello first")
 
 
+def server_full(hub: "Hub", session: Session, request: Request) -> None:
+    """Turn away whoever came when there was no room."""
+    raise Refusal(Word.SERVER_FULL, "the server is full, come back later", retry_after=10.0, is_final=True)
+
+
 def nothing(hub: "Hub", session: Session, request: Request) -> None:
     """Pass over what comes behind the end."""
 
@@ -126,4 +181,5 @@ def nothing(hub: "Hub", session: Session, request: Request) -> None:
 # What a session may do, by how things stand: the conditions are looked up once, not for each message.
 FIRST = {kind: hello_first if command.needs_name else command.run for kind, command in COMMANDS.items()}
 ANYTHING = {kind: command.run for kind, command in COMMANDS.items()}
+FULL = dict.fromkeys(COMMANDS, server_full)
 NOTHING = dict.fromkeys(COMMANDS, nothing)

@@ -6,7 +6,7 @@ session's sink. What a turn of the event loop produced goes out at its end, in o
 
 from msgspec import UnsetType
 
-from chatroom.hub.commands import ANYTHING, FIRST, NOTHING, Refusal
+from chatroom.hub.commands import ANYTHING, FIRST, FULL, NOTHING, Refusal
 from chatroom.hub.ports import Clock, Observer, Sink, Timing
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
@@ -14,17 +14,24 @@ from chatroom.protocol import names
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
     AnyRequest,
+    Closing,
     Error,
     Fault,
+    Hello,
     Incoming,
     IncomingBroadcast,
+    OutgoingBroadcast,
     Reply,
     Request,
     Sent,
+    Who,
     Word,
     encode,
     opening,
 )
+
+_COME_BACK = frozenset({"draining", "idle"})
+"""Reasons to end a session for which its client may reconnect at once."""
 
 
 class Hub:
@@ -38,7 +45,7 @@ class Hub:
 
     def __init__(self, *, limits: Limits, clock: Clock, timing: Timing, observer: Observer) -> None:
         self.lobby = Room()
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._call_soon = timing.call_soon
         self._observer = observer
@@ -52,9 +59,14 @@ class Hub:
 
     # What doors call
 
-    def connect(self, sink: Sink) -> Session:
-        """Begin a session for a new connection."""
-        return Session(sink, self._turn, FIRST)
+    def connect(self, sink: Sink, *, is_full: bool = False) -> Session:
+        """Begin a session for a new connection; if the server is full, it will be told so and no more."""
+        return Session(sink, self._turn, FULL if is_full else FIRST)
+
+    def cost(self, message: AnyRequest | Fault) -> float:
+        """Return what a request costs, as one who floods pays for it: 1, and more if many hear of it."""
+        is_for_all = isinstance(message, OutgoingBroadcast | Who)
+        return 1 + len(self.spelled) / 1000 if is_for_all else 1
 
     def handle(self, session: Session, messages: list[AnyRequest | Fault]) -> None:
         """Do what is asked, one after the other, or say why not."""
@@ -64,18 +76,20 @@ class Hub:
             try:
                 session.may[type(message)](self, session, message)
             except Refusal as refusal:
-                self._refuse(session, refusal.error, message.ref)
+                self.refuse(session, refusal, message)
 
     def fault(self, session: Session, fault: Fault) -> None:
         """Answer bytes that were no request; too many in a row are the end."""
-        self._refuse(session, fault, fault.ref)
+        self._answer(session, fault, fault.ref)
         session.faults += 1
-        if session.faults >= self._limits.max_faults:
+        if session.faults >= self.limits.max_faults:
             self.leave(session, "too_many_errors")
 
     def leave(self, session: Session, reason: str) -> None:
         """End a session in good order: it still gets what was said up to now."""
         if not session.is_leaving:
+            if "notices" in session.features:
+                self.push(session, encode(Closing(reason=reason, reconnect=reason in _COME_BACK)))
             self.disconnect(session, reason)
             self._leaving.append(session)
             if not self._flush_is_due:
@@ -169,10 +183,25 @@ class Hub:
         self._last_id = max(self._last_id + 1, int(now * 1_000_000))
         return Sent(id=self._last_id, time=round(now, 3))
 
-    def _refuse(self, session: Session, error: Error, ref: str | UnsetType) -> None:
+    def refuse(self, session: Session, refusal: Refusal, message: AnyRequest | Fault) -> None:
+        """Say why a request is not done."""
+        self._answer(session, refusal.error, message.ref, is_hello=isinstance(message, Hello))
+        if refusal.is_final:
+            self.leave(session, "server_full")
+
+    def _answer(self, session: Session, error: Error, ref: str | UnsetType, *, is_hello: bool = False) -> None:
         self._observer.refused(session.name, session.sink.peer, error)
         error.ref = ref
-        self.push(session, encode(error))
+        frame = encode(error)
+        self.push(session, frame)
+        if session.name is not None:
+            return
+        if is_hello:
+            session.hellos += 1
+        else:
+            session.told += len(frame)
+        if session.hellos >= self.limits.max_hellos or session.told > self.limits.stranger_out:
+            self.leave(session, "too_many_errors")
 
     def _free_name(self, name: str) -> str:
         """Return a name like this one that nobody has: with a number behind it."""

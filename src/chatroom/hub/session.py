@@ -19,6 +19,8 @@ class Session:
         "_sent",
         "_turn",
         "faults",
+        "features",
+        "hellos",
         "incoming",
         "incoming_broadcast",
         "is_leaving",
@@ -27,6 +29,7 @@ class Session:
         "name",
         "own",
         "sink",
+        "told",
     )
 
     def __init__(self, sink: Sink, turn: list["Session"], may: Mapping[type, Callable[..., None]]) -> None:
@@ -42,6 +45,12 @@ class Session:
         """What its messages begin with."""
         self.faults = 0
         """Wrong objects in a row."""
+        self.hellos = 0
+        """Names that were refused."""
+        self.told = 0
+        """Bytes of errors told before it was welcome."""
+        self.features: frozenset[str] = frozenset()
+        """What it asked to be sent beyond the brief."""
         self.is_leaving = False
         """It ends with this turn; nothing more is read from it."""
         self.own: list[bytes] = []

@@ -1,20 +1,73 @@
 """What the server bounds, and how tightly: one frozen object that hub and doors are given."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from chatroom.protocol.messages import MAX_OBJECT
+
+Bytes = Annotated[int, Meta(ge=64, le=2**40)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Rate = Annotated[float, Meta(gt=0, le=10_000_000)]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
     """Every limit there is, with its default."""
 
-    max_object: int = MAX_OBJECT
+    max_object: Annotated[int, Meta(ge=256, le=16 * 1024 * 1024)] = MAX_OBJECT
     """Bytes of one JSON object."""
-    object_timeout: float = 10.0
+    max_content: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)] = 16 * 1024
+    """Bytes of UTF-8 of one message's content."""
+    object_timeout: Seconds = 10.0
     """Seconds to finish an object that was begun."""
-    max_faults: int = 20
+    max_faults: Count = 20
     """Wrong objects, or runs of garbage, in a row before the connection ends."""
-    max_backlog: int = 1024 * 1024
+
+    hello_timeout: Seconds = 10.0
+    """Seconds from the first byte that could be sent to an accepted `hello`."""
+    hello_retry: Seconds = 60.0
+    """Seconds that a person whose name was taken has to find another."""
+    max_hellos: Count = 20
+    """Refused `hello`s before the connection ends."""
+    stranger_in: Bytes = 4 * 1024
+    """Bytes that may come in before an accepted `hello`."""
+    stranger_out: Bytes = 1024
+    """Bytes of errors that answer anything but `hello` before it was accepted."""
+
+    max_connections: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    """Connections at a time; 0: the open-file limit less 200."""
+    max_per_address: Count = 64
+    """Connections at a time from one address, or one IPv6 network of 64 bits."""
+    rate_per_address: Rate = 20.0
+    """New connections a second from one address."""
+    exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks that are free of the limits per address and of those on floods."""
+
+    message_burst: Rate = 50.0
+    """Requests that may come at once; a broadcast to a thousand counts as two."""
+    message_rate: Rate = 20.0
+    """Requests a second after that; what comes faster is read more slowly."""
+    slow_down_after: Seconds = 5.0
+    """Seconds of coming faster before requests are refused."""
+    flood_timeout: Seconds = 30.0
+    """Seconds of coming faster before the connection ends."""
+
+    max_backlog: Bytes = 1024 * 1024
     """Bytes that may wait for one connection before it ends."""
-    drain_timeout: float = 4.5
+    max_backlogs: Bytes = 128 * 1024 * 1024
+    """Bytes that may wait for all connections together; what waits for many counts once."""
+    stall_timeout: Seconds = 30.0
+    """Seconds without progress before a connection that does not read ends."""
+
+    keepalive_idle: Annotated[int, Meta(ge=1, le=32_767)] = 15
+    keepalive_interval: Annotated[int, Meta(ge=1, le=32_767)] = 5
+    keepalive_count: Annotated[int, Meta(ge=1, le=127)] = 3
+    """Seconds, seconds and probes until an idle peer that does not answer is gone (RFC 1122, 4.2.3.6)."""
+    user_timeout: Seconds = 10.0
+    """Seconds that data may be unacknowledged until the peer is gone (RFC 5482)."""
+    ping_interval: Seconds = 20.0
+    """Seconds of silence until a client that asked for it is pinged; as long again, and it is gone."""
+
+    drain_timeout: Annotated[float, Meta(gt=0, le=300)] = 4.5
     """Seconds that a stopping server gives its connections to take what is queued."""

@@ -29,9 +29,10 @@ class Request(Struct, tag_field="code", kw_only=True, gc=False):
 
 
 class Hello(Request, tag="hello", gc=False):
-    """I am here, and want to be called `name`."""
+    """I am here, and want to be called `name`; `features` are what I want to be sent beyond the brief."""
 
     name: str
+    features: list[Ref] | UnsetType = UNSET
 
 
 class Who(Request, tag="who", gc=False):
@@ -55,7 +56,15 @@ class Quit(Request, tag="quit", gc=False):
     """I am leaving."""
 
 
-AnyRequest = Hello | Who | Outgoing | OutgoingBroadcast | Quit
+class Ping(Request, tag="ping", gc=False):
+    """Is anybody there?"""
+
+
+class Pong(Request, tag="pong", gc=False):
+    """I am here: the answer to `AreYouThere`."""
+
+
+AnyRequest = Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Quit
 
 
 class Reply(Struct, tag_field="code", kw_only=True, gc=False):
@@ -65,7 +74,15 @@ class Reply(Struct, tag_field="code", kw_only=True, gc=False):
 
 
 class Welcome(Reply, tag="welcome", gc=False):
-    """The answer to `Hello`: the name is yours."""
+    """The answer to `Hello`: the name is yours.
+
+    Who named features is told more: the name, the features that were granted, the server and its limits.
+    """
+
+    name: str | UnsetType = UNSET
+    features: list[str] | UnsetType = UNSET
+    server: str | UnsetType = UNSET
+    limits: dict[str, int] | UnsetType = UNSET
 
 
 class Users(Reply, tag="users", gc=False):
@@ -98,6 +115,24 @@ class IncomingBroadcast(Reply, tag="incoming_broadcast", gc=False):
     content: str
 
 
+class AmHere(Reply, tag="pong", gc=False):
+    """The answer to `Ping`."""
+
+
+class AreYouThere(Reply, tag="ping", gc=False):
+    """To be answered by `Pong`; sent to those with the feature `ping`."""
+
+
+class Closing(Reply, tag="closing", gc=False):
+    """The last message before the server ends the connection; sent to those with the feature `notices`.
+
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`; `reconnect` says whether to come back.
+    """
+
+    reason: str
+    reconnect: bool
+
+
 class Word(StrEnum):
     """What went wrong, for programs: the `error` of an error reply."""
 
@@ -111,26 +146,34 @@ class Word(StrEnum):
     BAD_NAME = "bad_name"
     NAME_TAKEN = "name_taken"
     UNKNOWN_USER = "unknown_user"
+    SLOW_DOWN = "slow_down"
+    SERVER_FULL = "server_full"
+
+
+TEMPORARY = frozenset({Word.NAME_TAKEN, Word.SLOW_DOWN, Word.SERVER_FULL})
+"""What may succeed later, unchanged."""
 
 
 class Error(Reply, tag="error", gc=False):
     """A request was refused. The connection lives on.
 
     `error` is for programs and `message` for people; `temporary` says that the same request may succeed
-    later. A taken name comes with a free one as `suggestion`.
+    later. A taken name comes with a free one as `suggestion`, and what is refused for the time being with
+    the seconds until it may be asked again.
     """
 
     error: str
     message: str
     temporary: bool = False
     suggestion: str | UnsetType = UNSET
+    retry_after: float | UnsetType = UNSET
 
 
 class Fault(Error, tag="error", gc=False):
     """An error in the bytes themselves: there was no request to refuse."""
 
 
-AnyReply = Welcome | Users | Sent | Incoming | IncomingBroadcast | Error
+AnyReply = AmHere | AreYouThere | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | Error
 
 _encoder = msgspec.json.Encoder()
 

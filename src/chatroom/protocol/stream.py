@@ -30,9 +30,12 @@ REPLIES: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 
 _CODES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 
-# The quotation marks in a request without `ref`: two for each key (`code` stands where `ref` would) and
-# two for each value, which are all strings. More than these: an escape, a field unknown or given twice.
-_QUOTES = {kind: 4 * len(kind.__struct_fields__) for kind in get_args(AnyRequest)}
+# The quotation marks in a request with no field but the required ones: two for each key, `code` among them,
+# and two for each value, which are all strings. More: an escape, or a field that is optional, unknown or twice.
+_QUOTES = {
+    kind: 4 * (1 + sum(field.required for field in msgspec.structs.fields(kind)))
+    for kind in get_args(AnyRequest)
+}
 
 # Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
