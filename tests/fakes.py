@@ -108,6 +108,12 @@ class FakeTransport:
             if self.protocol:
                 self.protocol.resume_writing()
 
+    def read_some(self, size: int) -> None:
+        """Let the far end read a little of what waits."""
+        if self.waiting:
+            self.segments.append(self.waiting[0][:size])
+            self.waiting[0] = self.waiting[0][size:]
+
     def is_closing(self) -> bool:
         return self.is_gone
 

@@ -1,5 +1,6 @@
 """The load generator: it must count rightly, and refuse a run in which something was lost."""
 
+import contextlib
 import json
 import re
 import socket
@@ -8,7 +9,6 @@ import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_svg() -> None:
     assert all(0 <= float(number) <= 720 for number in re.findall(r'points="([\d.]+)', page))
 
 
-@contextmanager
+@contextlib.contextmanager
 def crooked_server(spoil: Callable[[bytes, int], bytes]) -> Iterator[Target]:
     """A server for one reader and one sender, which does something to what it delivers."""
 
@@ -54,7 +54,7 @@ def crooked_server(spoil: Callable[[bytes, int], bytes]) -> Iterator[Target]:
         sender.recv(1000)
         sender.sendall(b'{"code":"welcome"}\n')
         number = 0
-        with reader, sender, sender.makefile("rb") as lines:
+        with reader, sender, sender.makefile("rb") as lines, contextlib.suppress(ConnectionError):
             for line in lines:
                 number += 1
                 reader.sendall(spoil(line.replace(b"outgoing", b"incoming"), number))

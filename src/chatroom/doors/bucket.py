@@ -22,6 +22,12 @@ class Bucket:
         self._refill()
         return self._tokens >= self._burst
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of the tokens are back."""
+        self._refill()
+        return 2 * self._tokens >= self._burst
+
     def wait(self, tokens: float) -> float:
         """Return the seconds until so many can be taken; 0 if they can be now.
 

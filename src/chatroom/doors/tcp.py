@@ -319,7 +319,6 @@ class Connection(asyncio.Protocol):
             else:
                 self.leave("flood")
         throttle.waiting.clear()
-        throttle.has_caught_up()
         self._transport.resume_reading()
         self._expect_object()
         if self._is_stranger:

@@ -31,12 +31,14 @@ class Throttle:
         self._limits = limits
         self._timing = timing
         self._bucket = Bucket(limits.message_burst, limits.message_rate, timing)
-        self._since: float | None = None  # when it first had to wait
+        self._since: float | None = None  # when it had to wait first, and has not been calm after
         self.waiting: deque[AnyRequest | Fault] = deque()
 
     def next(self, cost: float) -> tuple[Pace, float]:
         """Say what becomes of a request of this cost, and how many seconds it waits, if it does."""
         now = self._timing.time()
+        if self._bucket.is_half_full:
+            self._since = None
         wait = self._bucket.wait(cost)
         if wait > 0:
             if self._since is None:
@@ -46,7 +48,3 @@ class Throttle:
         if self._since is not None and now - self._since >= self._limits.slow_down_after:
             return Pace.REFUSE, 0.0
         return Pace.DO, 0.0
-
-    def has_caught_up(self) -> None:
-        """Nothing waits any longer."""
-        self._since = None

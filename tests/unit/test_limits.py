@@ -1,0 +1,524 @@
+"""Each limit: what happens one step beyond it, and that nothing happens before."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatroom.config import ConfigError, Settings, load
+from chatroom.doors.admission import WAITING_ROOM, Admission, Verdict
+from chatroom.doors.tcp import Wait
+from chatroom.protocol.limits import Limits
+from fakes import FakeChat, FakeClient, FakeLoop
+
+FAR = "192.0.2.7"
+
+
+def words(client: FakeClient) -> list[str]:
+    return [message.get("error", message["code"]) for message in client.take()]
+
+
+# Strangers
+
+
+def test_silent_stranger() -> None:
+    """Who connects and says nothing has 10 s; dripping bytes does not make it longer."""
+    chat = FakeChat()
+    silent, dripping, ann = chat.connect(), chat.connect(), chat.join("ann")
+
+    for _ in range(9):
+        chat.loop.pass_time(1)
+        dripping.send(b" ")
+    assert not silent.transport.eof_written
+    chat.loop.pass_time(1.6)
+
+    for stranger in (silent, dripping):
+        assert stranger.transport.eof_written
+        assert words(stranger) == []
+    assert not ann.transport.eof_written
+
+
+def test_retrying_a_name_has_more_time() -> None:
+    """A person whose name was taken gets 60 s to find another, once."""
+    chat = FakeChat()
+    chat.join("ann")
+    person = chat.connect()
+
+    person.ask(code="hello", name="ann")
+    chat.loop.pass_time(50)
+    person.ask(code="hello", name="Ann")
+    chat.loop.pass_time(9)
+    assert not person.transport.eof_written
+    chat.loop.pass_time(2)
+    assert person.transport.eof_written
+
+
+def test_welcome_within_the_time() -> None:
+    """Who was let in is not waited for any longer."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+
+    chat.loop.pass_time(1000)
+
+    assert not ann.transport.eof_written
+
+
+def test_stranger_who_sends_much() -> None:
+    """4 KiB may come in before an accepted hello, no more."""
+    chat = FakeChat()
+    stranger = chat.connect()
+
+    stranger.send(b" " * 4096)
+    chat.loop.turn()
+    assert not stranger.transport.eof_written
+    stranger.send(b" ")
+    chat.loop.turn()
+    assert stranger.transport.eof_written
+
+
+def test_first_segment_may_be_long() -> None:
+    """Hello, and much behind it in the same segment, is no stranger's flood."""
+    chat = FakeChat()
+    ann = chat.connect()
+
+    ann.send(b'{"code":"hello","name":"ann"}\n' + b'{"code":"who"}\n' * 1000)
+    chat.loop.turn()
+
+    assert len(ann.take()) == 1001
+
+
+def test_stranger_who_is_told_much() -> None:
+    """1 KiB of errors is told to a stranger, then it is let go."""
+    chat = FakeChat()
+    stranger = chat.connect()
+
+    for _ in range(19):
+        stranger.ask(code="who")
+    chat.loop.turn()
+
+    assert stranger.transport.eof_written
+    assert 1024 < sum(map(len, stranger.transport.segments)) < 1200
+
+
+def test_refused_hellos() -> None:
+    """After 20 refused hellos the connection ends."""
+    chat = FakeChat()
+    chat.join("ann")
+    person = chat.connect()
+
+    for number in range(20):
+        assert not person.transport.eof_written
+        person.ask(code="hello", name="ann" if number % 2 else "*")
+        chat.loop.turn()
+
+    assert len(person.take()) == 20
+    assert person.transport.eof_written
+
+
+# Connections
+
+
+def admission(**limits: Any) -> tuple[FakeLoop, Admission]:
+    loop = FakeLoop()
+    return loop, Admission(Limits(**limits), limits.get("max_connections", 1000), loop)
+
+
+def test_connections_of_one_address() -> None:
+    """64 connections an address; others are not affected, nor is who is exempt."""
+    _, door = admission(rate_per_address=1000)
+
+    assert [door.enter(FAR) for _ in range(65)] == [Verdict.WELCOME] * 64 + [Verdict.TOO_MANY]
+    assert door.enter("192.0.2.8") is Verdict.WELCOME
+    assert {door.enter("127.0.0.1") for _ in range(100)} == {Verdict.WELCOME}
+    door.leave(FAR)
+    assert door.enter(FAR) is Verdict.WELCOME
+
+
+def test_new_connections_of_one_address() -> None:
+    """20 new ones a second, whether the old ones are still there or not."""
+    loop, door = admission()
+
+    def enter() -> Verdict:
+        verdict = door.enter(FAR)
+        if verdict is Verdict.WELCOME:
+            door.leave(FAR)
+        return verdict
+
+    assert [enter() for _ in range(21)] == [Verdict.WELCOME] * 20 + [Verdict.TOO_MANY]
+    loop.pass_time(0.5)
+    assert [enter() for _ in range(11)] == [Verdict.WELCOME] * 10 + [Verdict.TOO_MANY]
+
+
+def test_networks_count_as_one() -> None:
+    """IPv6 is counted by networks of 64 bits; IPv4 in IPv6 is IPv4."""
+    _, door = admission(max_per_address=2, rate_per_address=1000)
+
+    assert [door.enter(f"2001:db8::{number}") for number in (1, 2, 3)][-1] is Verdict.TOO_MANY
+    assert door.enter("2001:db8:0:1::1") is Verdict.WELCOME
+    assert [door.enter(host) for host in (FAR, f"::ffff:{FAR}", FAR)][-1] is Verdict.TOO_MANY
+    assert {door.enter("::ffff:127.0.0.1") for _ in range(9)} == {Verdict.WELCOME}
+
+
+def test_addresses_are_forgotten() -> None:
+    """The table of addresses does not grow with all who ever came."""
+    loop, door = admission()
+
+    for number in range(5000):
+        host = f"10.{number >> 8}.{number & 255}.1"
+        assert door.enter(host) is Verdict.WELCOME
+        door.leave(host)
+        loop.pass_time(0.1)
+
+    assert len(door._addresses) <= 1024
+
+
+def test_closed_before_a_byte_is_parsed() -> None:
+    """Over the limit a connection is closed at once; nothing is left of it."""
+    chat = FakeChat(max_per_address=1)
+    chat.join("ann", host=FAR)
+    second = chat.connect(host=FAR)
+    chat.loop.turn()
+
+    assert second.transport.is_gone
+    assert not second.transport.segments
+    assert len(chat.door.connections) == 1
+
+
+def test_server_full() -> None:
+    """Above the limit one is told `server_full` when one asks, and let go; the log says so once."""
+    chat = FakeChat(max_connections=2)
+    ann, _ = chat.join("ann"), chat.join("bob")
+    late, silent = chat.connect(), chat.connect()
+
+    late.ask(code="hello", name="late", ref="r")
+    chat.loop.turn()
+    [refusal] = late.take()
+    assert (refusal["error"], refusal["ref"], refusal["temporary"]) == ("server_full", "r", True)
+    assert refusal["retry_after"] > 0
+    chat.loop.pass_time(3)
+    assert late.transport.is_gone
+    assert silent.transport.is_gone
+    assert words(silent) == []
+    assert [line for line in chat.observer.lines if line.startswith("full")] == [
+        "full: 2 connections; more are turned away"
+    ]
+
+    ann.ask(code="quit")
+    ann.connection.eof_received()
+    chat.loop.pass_time(2)
+    chat.join("late")
+
+
+def test_waiting_room_is_bounded() -> None:
+    """No more than a hundred wait to be told that the server is full."""
+    chat = FakeChat(max_connections=1)
+    chat.join("ann")
+
+    crowd = [chat.connect() for _ in range(WAITING_ROOM + 50)]
+    chat.loop.turn()
+
+    assert sum(client.transport.is_gone for client in crowd) == 50
+
+
+# Messages
+
+
+@pytest.mark.parametrize(("text", "fits"), [("x" * 16384, True), ("x" * 16385, False), ("é" * 8193, False)])
+def test_content(text: str, fits: bool) -> None:
+    """A message has 16 KiB of UTF-8 at most, direct or broadcast."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+
+    ann.ask(code="outgoing", to="bob", content=text)
+    ann.ask(code="outgoing_broadcast", content=text)
+    chat.loop.turn()
+
+    assert words(ann) == ([] if fits else ["too_big"] * 2)
+    assert len(bob.take()) == (2 if fits else 0)
+
+
+def test_a_paste_goes_through() -> None:
+    """A hundred lines at once from far away all arrive, within seconds; meanwhile nobody else waits."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", host=FAR), chat.join("bob", host=FAR)
+    chat.loop.pass_time(60)
+
+    for number in range(100):
+        ann.ask(code="outgoing_broadcast", content=str(number))
+    chat.loop.turn()
+    assert 40 <= len(bob.transport.segments[0].splitlines()) <= 60
+    assert not ann.transport.is_read
+    bob.ask(code="who")
+    chat.loop.turn()
+    chat.loop.pass_time(4)
+
+    received = [message.get("content", "users") for message in bob.take()]
+    assert [text for text in received if text != "users"] == [str(number) for number in range(100)]
+    assert received.index("users") < 99
+    assert ann.transport.is_read
+    assert words(ann) == []
+
+
+def test_flood() -> None:
+    """Who goes on is read more slowly, then refused with `slow_down`, and let go after 30 s."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", host=FAR), chat.join("bob")
+    chat.loop.pass_time(60)
+
+    second = 0
+    while not ann.transport.eof_written:
+        for _ in range(100):
+            ann.ask(code="outgoing_broadcast", content="spam")
+        chat.loop.pass_time(1)
+        second += 1
+        assert second < 40
+
+    assert 29 <= second <= 33
+    assert 130 <= len(bob.take()) <= 50 + 20 * 7
+    assert set(words(ann)) == {"slow_down"}
+    assert "left ann flood" in chat.observer.lines
+
+
+def test_flood_from_one_s_own_machine() -> None:
+    """Loopback is exempt: nothing waits, nothing is refused."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+
+    for _ in range(5000):
+        ann.ask(code="outgoing_broadcast", content="x")
+    chat.loop.turn()
+
+    assert len(bob.take()) == 5000
+
+
+def test_a_broadcast_costs_by_its_readers() -> None:
+    """A broadcast to two thousand counts as three requests, a note to one as one."""
+    chat = FakeChat()
+    ann = chat.join("ann", host=FAR)
+    for number in range(1999):
+        chat.join(f"reader{number}")
+    chat.loop.pass_time(60)
+
+    for _ in range(50):
+        ann.ask(code="outgoing_broadcast", content="x")
+    chat.loop.turn()
+
+    assert len(chat.hub.users()) == 2000
+    [reader, *_] = [one for one in chat.door.connections if one._session.name == "reader0"]
+    segments = reader._outbox._transport.segments  # type: ignore[attr-defined]
+    assert b"".join(segments).count(b"incoming_broadcast") == 16
+
+
+def test_an_object_may_wait_while_we_do_not_read() -> None:
+    """Who is read more slowly is not blamed for an object that it cannot finish."""
+    chat = FakeChat(flood_timeout=1000, slow_down_after=1000)
+    ann = chat.join("ann", host=FAR)
+    chat.loop.pass_time(60)
+
+    ann.send(b'{"code":"who"}\n' * 400 + b'{"code":')
+    chat.loop.pass_time(15)
+    assert not ann.transport.is_read
+    chat.loop.pass_time(9)
+    ann.send(b'"who"}\n')
+    chat.loop.turn()
+
+    assert len(ann.take()) == 401
+
+
+# Readers
+
+
+def test_stalled_reader() -> None:
+    """A reader with less than 1 MiB before it that makes no progress for 30 s is let go."""
+    chat = FakeChat()
+    ann, bob, slow = chat.join("ann"), chat.join("bob"), chat.join("slow")
+    for reader in (bob, slow):
+        reader.transport.is_reading = False
+    for _ in range(10):
+        ann.ask(code="outgoing_broadcast", content="x" * 15_000)
+        chat.loop.turn()
+
+    for _ in range(40):
+        chat.loop.pass_time(1)
+        slow.transport.read_some(1)
+
+    assert bob.transport.is_gone
+    assert not slow.transport.is_gone
+    assert "left bob slow_consumer" in chat.observer.lines
+
+
+def test_all_backlogs_together() -> None:
+    """When all together hold too much, who holds most goes first; what many hold counts once."""
+    chat = FakeChat(max_backlogs=400_000)
+    ann = chat.join("ann")
+    readers = [chat.join(f"reader{number}") for number in range(20)]
+    for reader in readers:
+        reader.transport.is_reading = False
+
+    for _ in range(20):
+        ann.ask(code="outgoing_broadcast", content="x" * 15_000)
+        chat.loop.turn()
+    assert not any(reader.transport.is_gone for reader in readers)
+    assert 200_000 < chat.door.backlog.size < 400_000
+    for _ in range(14):
+        ann.ask(code="outgoing", to="reader7", content="x" * 15_000)
+        chat.loop.turn()
+
+    assert [reader.transport.is_gone for reader in readers] == [number == 7 for number in range(20)]
+    for reader in readers:
+        reader.transport.vanish(None)
+    chat.loop.turn()
+    assert chat.door.backlog.size == 0
+    assert not chat.door.backlog._outboxes
+
+
+# What is asked for
+
+
+def test_features() -> None:
+    """Who names features is told which were granted; who does not is told nothing."""
+    chat = FakeChat()
+    ann = chat.connect()
+
+    ann.ask(code="hello", name="ann", features=["notices", "teleport"])
+    chat.loop.turn()
+
+    [welcome] = ann.take()
+    assert welcome == {
+        "code": "welcome",
+        "name": "ann",
+        "features": ["notices"],
+        "server": "chatroom",
+        "limits": {"object": 65536, "content": 16384},
+    }
+
+
+def test_notices() -> None:
+    """The end is announced to those who asked for notices, and to nobody else."""
+    chat = FakeChat()
+    base, ann = chat.join("base"), chat.connect()
+    ann.ask(code="hello", name="ann", features=["notices"])
+    chat.loop.turn()
+    ann.take()
+
+    chat.door.close()
+    chat.loop.turn()
+
+    assert ann.take() == [{"code": "closing", "reason": "draining", "reconnect": True}]
+    assert base.take() == []
+    assert base.transport.eof_written
+
+
+def test_ping() -> None:
+    """Who asks is answered; who asked to be pinged is, and is let go if it does not answer."""
+    chat = FakeChat()
+    base, quick, dead = chat.join("base"), chat.connect(), chat.connect()
+    base.ask(code="ping", ref="x")
+    for client, name in ((quick, "quick"), (dead, "dead")):
+        client.ask(code="hello", name=name, features=["ping"])
+    chat.loop.turn()
+    assert base.take() == [{"code": "pong", "ref": "x"}]
+    quick.take(), dead.take()
+
+    for _ in range(100):
+        chat.loop.pass_time(1)
+        if words(quick):
+            quick.ask(code="pong")
+
+    assert words(base) == []
+    assert words(dead) == ["ping"]
+    assert dead.transport.is_gone
+    assert not quick.transport.is_gone
+    assert "left dead idle" in chat.observer.lines
+
+
+def test_nothing_is_waited_for_in_vain() -> None:
+    """When all have gone, nothing is left: no deadline, no name, no connection."""
+    chat = FakeChat()
+    clients = [chat.join(f"user{number}", host=FAR) for number in range(20)]
+    for client in clients:
+        client.send(b'{"code":"who"}\n' * 100 + b"{")
+        client.transport.is_reading = False
+    chat.loop.turn()
+
+    for client in clients:
+        client.transport.vanish(None)
+    chat.loop.pass_time(100)
+
+    assert not chat.door.connections
+    assert not len(chat.door.deadlines)
+    assert not chat.hub.users()
+    assert not chat.hub._named
+    assert chat.door.admission.connections == 0
+    assert set(Wait)  # each was cleared
+
+
+# Settings
+
+
+def test_settings_from_everywhere(tmp_path: Path) -> None:
+    """The file counts for more than the defaults, the environment for more than the file, flags for most."""
+    file = tmp_path / "chatroom.toml"
+    file.write_text('host = "::"\nport = 1\n[limits]\nmax_content = 1\nmax_faults = 1\nexempt = []\n')
+    environment = {
+        "CHATROOM_PORT": "2",
+        "CHATROOM_LIMITS_MAX_FAULTS": "2",
+        "CHATROOM_LIMITS_EXEMPT": "10.0.0.0/8",
+    }
+
+    settings = load(file, environment, {"port": 3, "host": None}, ["max_faults=3"])
+
+    assert (settings.host, settings.port) == ("::", 3)
+    assert (settings.limits.max_content, settings.limits.max_faults) == (1, 3)
+    assert settings.limits.exempt == ("10.0.0.0/8",)
+    assert load(None, {}, {}, []) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("limits", "complaint"),
+    [
+        (["max_object=3"], "limits.max_object: a whole number from 256 to 16777216 is allowed, not '3'"),
+        (["max_object=x"], "limits.max_object: a whole number from 256"),
+        (["hello_timeout=0"], "limits.hello_timeout: a number over 0, up to 86400, is allowed, not '0'"),
+        (["nonsense=1"], "nonsense"),
+        (["max_object"], "NAME=VALUE"),
+        (["exempt=10.0.0.0/33"], "limits.exempt"),
+    ],
+)
+def test_wrong_limits(limits: list[str], complaint: str) -> None:
+    """A wrong limit names itself and what is allowed, in one line."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, {}, limits)
+
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("port = 70000", "port: a whole number from 0 to 65535"),
+        ('port = "x"', "port: "),
+        ("prot = 1", "prot"),
+        ("port = ", "chatroom.toml"),
+        ("limits = 1", "limits"),
+        ("tls_port = 1", "tls_cert"),
+        ("[limits]\nmax_objetc = 5", "max_objetc"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, text: str, complaint: str) -> None:
+    """So does a wrong setting in the file."""
+    file = tmp_path / "chatroom.toml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError, match=complaint):
+        load(file, {}, {}, [])
+
+
+def test_room_by_default() -> None:
+    """Without a limit set, there is room for as many as files may be open, less 200."""
+    from chatroom.server import RESERVED, _descriptors
+
+    assert _descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert RESERVED == 200
