@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +22,10 @@ PROJECT = Path(__file__).parent.parent
 class ServerProcess:
     """`chatroom serve`, running."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(
+        self, *arguments: str, log: Path, address: str = r"127\.0\.0\.1", files: int | None = None
+    ) -> None:
+        """`address`: a pattern for the one it tells; `files`: how many it may have open."""
         self.log_file = log
         with log.open("w") as stderr:
             self.process = subprocess.Popen(
@@ -30,10 +34,13 @@ class ServerProcess:
                 stderr=stderr,
                 text=True,
                 cwd=PROJECT,
+                preexec_fn=None
+                if files is None
+                else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
             )
         assert self.process.stdout
         self.greeting = self.process.stdout.readline()
-        match = re.search(r"127\.0\.0\.1:(\d+)", self.greeting)
+        match = re.search(address + r":(\d+)", self.greeting)
         assert match, f"no address in {self.greeting!r}; its log: {self.log()}"
         self.host, self.port = "127.0.0.1", int(match[1])
 

@@ -57,11 +57,18 @@ def serve(config: Path | None, limits: tuple[str, ...], **flags: str | int | Non
 @click.argument("server_ip")
 @click.argument("server_port", type=click.IntRange(1, 65535))
 @click.argument("my_nickname")
-def join(server_ip: str, server_port: int, my_nickname: str) -> None:
+@click.option("--tls", is_flag=True, help="Speak TLS, and make sure of the server's certificate.")
+@click.option(
+    "--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of whom to trust; implies --tls."
+)
+def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool) -> None:
     """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT."""
+    import ssl
+
     from chatroom.terminal.program import chat
 
-    sys.exit(chat(server_ip, server_port, my_nickname))
+    context = ssl.create_default_context(cafile=ca) if tls or ca else None
+    sys.exit(chat(server_ip, server_port, my_nickname, context))
 
 
 def _announce(addresses: list[str]) -> None:

@@ -1,12 +1,16 @@
 """The asyncio client."""
 
 import asyncio
+import contextlib
+import random
+import ssl
 from collections import deque
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, cast, overload
 
 from chatroom.client.core import Call, Core, Message
-from chatroom.client.errors import ConnectionLost
+from chatroom.client.errors import ConnectionLost, Refused
 from chatroom.protocol.messages import Sent
 
 Result = TypeVar("Result")
@@ -14,6 +18,10 @@ Result = TypeVar("Result")
 MAX_INBOX = 10_000
 """Messages that may wait to be iterated over. Beyond, nothing more is read from the server, unless some call
 waits for its answer."""
+
+FIRST_DELAY, LAST_DELAY = 0.25, 30.0
+"""Seconds before the first attempt to reconnect, and at most before a later one; each is about twice the one
+before, give or take a half, so that not all come back at the same moment."""
 
 
 class _Wire(asyncio.Protocol):
@@ -27,6 +35,7 @@ class _Wire(asyncio.Protocol):
         self.may_write = asyncio.Event()
         self.has_news = asyncio.Event()
         """Set when something came into the inbox, or the connection ended."""
+        self.on_lost: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -41,6 +50,7 @@ class _Wire(asyncio.Protocol):
         self.lost = self.core.lose(str(exc) if exc else "the server closed the connection")
         self.may_write.set()
         self.has_news.set()
+        self.on_lost()
 
     def pause_writing(self) -> None:
         self.may_write.clear()
@@ -76,35 +86,61 @@ class AsyncClient:
     be iterated over: beyond that the server is not read from, unless a call waits for its answer.
     """
 
-    def __init__(self, wire: _Wire, timeout: float) -> None:
-        self._wire = wire
+    def __init__(self, dial: Callable[[], Awaitable[_Wire]], timeout: float) -> None:
+        """Rather call `connect()`."""
+        self._dial = dial
         self._timeout = timeout
+        self._wire: _Wire
+        self._name: str | None = None
+        self._revival: asyncio.Task[None] | None = None
         self._is_closed = False
 
     @classmethod
-    async def open(cls, host: str, port: int, *, timeout: float = 10.0) -> Self:
+    async def open(
+        cls, host: str, port: int, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None
+    ) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
-        `timeout`: seconds for this, and for each answer later. Raises `OSError`, `TimeoutError` among them.
+        `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
+        it; the server's certificate must be for `host`. Raises `OSError`, `TimeoutError` among them.
         """
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout):
-            _, wire = await loop.create_connection(_Wire, host, port)
-        return cls(wire, timeout)
+
+        async def dial() -> _Wire:
+            async with asyncio.timeout(timeout):
+                _, wire = await asyncio.get_running_loop().create_connection(_Wire, host, port, ssl=tls)
+            return wire
+
+        client = cls(dial, timeout)
+        client._wire = await dial()
+        return client
 
     @classmethod
-    async def connect(cls, host: str, port: int, name: str, *, timeout: float = 10.0) -> Self:
+    async def connect(
+        cls,
+        host: str,
+        port: int,
+        name: str,
+        *,
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        reconnect: bool = False,
+    ) -> Self:
         """Connect and say hello.
 
-        `name`: 1 to 32 characters. `timeout`: seconds for this, and for each answer later.
+        `name`: 1 to 32 characters. `timeout`: seconds for this and for each answer later. `tls`: as for `open`.
+        With `reconnect`, a lost connection is made anew, with the same name, for as long as it takes: the
+        iteration goes on, calls wait for it. What was under way is lost: pending calls raise `ConnectionLost`.
         Raises `OSError` if there is no connection, `NameTaken` (with a free `suggestion`) or another `Refused`.
         """
-        client = await cls.open(host, port, timeout=timeout)
+        client = await cls.open(host, port, timeout=timeout, tls=tls)
         try:
             await client.hello(name)
         except BaseException:
-            client._wire.transport.abort()  # noqa: SLF001 - our own
+            client._wire.transport.abort()
             raise
+        if reconnect:
+            client._name = name
+            client._wire.on_lost = client._revive
         return client
 
     async def hello(self, name: str) -> None:
@@ -113,7 +149,7 @@ class AsyncClient:
 
     async def users(self) -> list[str]:
         """Return the names of all who are connected, one's own too. Raises `ConnectionLost`, `TimeoutError`."""
-        return await self._ask(*self._wire.core.who())
+        return await self._ask(*(await self._living()).core.who())
 
     @overload
     async def send(self, to: str, text: str, *, confirm: Literal[True] = True) -> Sent: ...
@@ -144,7 +180,8 @@ class AsyncClient:
             if self._is_closed:
                 raise StopAsyncIteration
             if wire.lost:
-                raise wire.lost
+                wire = await self._living()
+                continue
             wire.has_news.clear()
             await wire.has_news.wait()
         message = wire.inbox.popleft()
@@ -156,6 +193,10 @@ class AsyncClient:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._revival is not None:
+            self._revival.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._revival
         wire = self._wire
         if not wire.lost:
             wire.transport.resume_reading()
@@ -180,7 +221,7 @@ class AsyncClient:
         await self.close()
 
     async def _say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
-        core = self._wire.core
+        core = (await self._living()).core
         if confirm:
             return await self._ask(*core.send(to, text))
         await self._write(core.send_unconfirmed(to, text))
@@ -205,3 +246,33 @@ class AsyncClient:
             await wire.may_write.wait()
             if wire.lost:
                 raise wire.lost
+
+    async def _living(self) -> _Wire:
+        """Return a connection that is not lost: this one, or the next. Raises what keeps it from that."""
+        if self._wire.lost and self._revival is not None and not self._is_closed:
+            await asyncio.shield(self._revival)
+        if self._wire.lost:
+            raise self._wire.lost
+        return self._wire
+
+    def _revive(self) -> None:
+        if not self._is_closed:
+            self._revival = asyncio.create_task(self._reconnect(str(self._name)))
+
+    async def _reconnect(self, name: str) -> None:
+        delay = FIRST_DELAY
+        while True:
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter is no secret
+            delay = min(2 * delay, LAST_DELAY)
+            before = self._wire
+            try:
+                self._wire = await self._dial()
+                await self._ask(*self._wire.core.hello(name))
+            except (OSError, Refused) as error:
+                self._wire.transport.abort()
+                self._wire = before
+                if isinstance(error, Refused) and not error.temporary:
+                    raise
+            else:
+                self._wire.on_lost = self._revive
+                return

@@ -1,6 +1,7 @@
 """The blocking client: one socket, no threads."""
 
 import socket
+import ssl
 import time
 from collections import deque
 from types import TracebackType
@@ -40,27 +41,36 @@ class Client:
         self._is_closed = False
 
     @classmethod
-    def open(cls, host: str, port: int, *, timeout: float = 10.0) -> Self:
+    def open(cls, host: str, port: int, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
-        `timeout`: seconds for this, and for each answer later. Raises `OSError`.
+        `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
+        it; the server's certificate must be for `host`. Raises `OSError`.
         """
         connection = socket.create_connection((host, port), timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            try:
+                connection = tls.wrap_socket(connection, server_hostname=host)
+            except BaseException:
+                connection.close()
+                raise
         return cls(connection, timeout)
 
     @classmethod
-    def connect(cls, host: str, port: int, name: str, *, timeout: float = 10.0) -> Self:
+    def connect(
+        cls, host: str, port: int, name: str, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None
+    ) -> Self:
         """Connect and say hello.
 
-        `name`: 1 to 32 characters. `timeout`: seconds for this, and for each answer later.
+        `name`: 1 to 32 characters. `timeout`: seconds for this and for each answer later. `tls`: as for `open`.
         Raises `OSError` if there is no connection, `NameTaken` (with a free `suggestion`) or another `Refused`.
         """
-        client = cls.open(host, port, timeout=timeout)
+        client = cls.open(host, port, timeout=timeout, tls=tls)
         try:
             client.hello(name)
         except BaseException:
-            client._socket.close()  # noqa: SLF001 - our own
+            client._socket.close()
             raise
         return client
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import ssl
 import sys
 
 from chatroom.client.aio import AsyncClient
@@ -14,12 +15,12 @@ from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import line, visible
 
 
-def chat(host: str, port: int, name: str) -> int:
+def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None) -> int:
     """Chat until the end of input; return the exit status: 0 if all went well."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     with contextlib.suppress(KeyboardInterrupt):
-        return asyncio.run(_run(_screen(), host, port, name))
+        return asyncio.run(_run(_screen(), host, port, name, tls))
     return 0
 
 
@@ -31,10 +32,10 @@ def _screen() -> Screen:
     return PlainScreen()
 
 
-async def _run(screen: Screen, host: str, port: int, name: str) -> int:
+async def _run(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
     print(f"connecting to server at {host}, {port}", flush=True)
     try:
-        client = await AsyncClient.open(host, port)
+        client = await AsyncClient.open(host, port, tls=tls)
     except OSError as error:
         screen.complain(f"cannot connect to {host}, {port}: {_reason(error)}")
         return 1
@@ -111,4 +112,6 @@ async def _speak(client: AsyncClient, screen: Screen) -> None:
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS that can be trusted: {getattr(error, 'verify_message', None) or error.reason}"
     return error.strerror or str(error)
