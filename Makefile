@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 7777
 HOST ?= 127.0.0.1
 
-.PHONY: serve install test check format bench lock clean
+.PHONY: serve install test check format simulate bench lock clean
 
 serve: $(VENV)/installed-run
 	@exec $(BIN)/python server.py $(PORT) --host $(HOST)
@@ -24,6 +24,11 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Days of chat from seeds: make simulate SEEDS=17, or SEEDS=0-9999.
+SEEDS ?= 0-1999
+simulate: $(VENV)/installed-dev
+	SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation
 
 # Beside its peers, which are installed where they are missing; writes docs/performance.md.
 bench: $(VENV)/installed-run

@@ -25,6 +25,10 @@ class FakeLoop:
     def time(self) -> float:
         return self.now
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._soon
+
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._soon.append(lambda: callback(*arguments))
 
@@ -158,11 +162,11 @@ class FakeObserver:
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, hub: type[Hub] = Hub, **limits: Any) -> None:
         self.loop = FakeLoop()
         self.observer = FakeObserver()
         settings = Limits(**limits)
-        self.hub = Hub(limits=settings, clock=self.loop.time, timing=self.loop, observer=self.observer)
+        self.hub = hub(limits=settings, clock=self.loop.time, timing=self.loop, observer=self.observer)
         self.door = Door(
             self.hub,
             settings,

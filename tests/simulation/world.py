@@ -1,0 +1,257 @@
+"""A day of chat in seconds, from a seed: people who join, talk, stall, vanish, come back, collide and flood.
+
+Real are the decoder, the hub, the doors with their outboxes, throttles and deadlines; fake are time and the
+network. Everything that happens follows from the seed: the same seed is the same day.
+"""
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+from chatroom.hub.hub import Hub
+from chatroom.hub.session import Session
+from fakes import FakeChat, FakeClient
+
+NAMES = ["ann", "Ann", "аnn", "bob", "eve", "dan", "zoë", "*", "a|b", "", "x" * 40, "mallory", "Trent", "peggy"]
+HOSTS = ["127.0.0.1", "127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
+CODES = {"welcome", "users", "incoming", "incoming_broadcast", "error", "sent", "pong"}
+
+
+class SpyHub(Hub):
+    """Writes down what each session is to be sent, as the hub decides it."""
+
+    def push(self, session: Session, frame: bytes) -> None:
+        decided[session].append(frame)
+        super().push(session, frame)
+
+    def broadcast(self, session: Session, frame: bytes) -> None:
+        for member in self.lobby.members:
+            if member is not session:
+                decided[member].append(frame)
+        super().broadcast(session, frame)
+
+
+decided: dict[Session, list[bytes]] = defaultdict(list)
+
+
+class Person:
+    """A client, and what it has been sent."""
+
+    def __init__(self, client: FakeClient, serial: int, *, is_bare: bool, features: list[str]) -> None:
+        self.serial = serial
+        self.client = client
+        self.is_bare = is_bare
+        self.features = features
+        self.session: Session | None = getattr(client.connection, "_session", None)
+        self.received = b""  # and not looked at yet
+        self.count = 0  # of messages looked at
+        self.early: Counter[bytes] = Counter()
+        self.last: dict[str, int] = {}  # by sender, the number of the last message
+        self.sent = 0
+
+    @property
+    def is_live(self) -> bool:
+        return not self.client.transport.is_gone and not self.client.transport.eof_written
+
+    def collect(self) -> None:
+        self.received += b"".join(self.client.transport.segments)
+        self.client.transport.segments.clear()
+
+
+class World:
+    """One day."""
+
+    def __init__(self, seed: int) -> None:
+        decided.clear()
+        self.chance = random.Random(seed)
+        self.chat = FakeChat(
+            hub=SpyHub,
+            max_connections=40,
+            max_per_address=15,
+            max_backlog=100_000,
+            max_backlogs=400_000,
+            rate_per_address=5,
+            max_content=3000,
+        )
+        self.people: list[Person] = []
+        self.number = 0
+
+    def run(self, steps: int) -> None:
+        """Let so many things happen, and look after each."""
+        doings: list[tuple[Callable[[], None], int]] = [
+            (self.come, 8),
+            (self.hello, 10),
+            (self.talk, 30),
+            (self.who, 4),
+            (self.garbage, 3),
+            (self.flood, 2),
+            (self.stall, 3),
+            (self.read, 6),
+            (self.go, 4),
+            (self.wait, 12),
+            (self.wait_long, 1),
+        ]
+        for doing in self.chance.choices(
+            [doing for doing, _ in doings], [weight for _, weight in doings], k=steps
+        ):
+            doing()
+            if self.chance.random() < 0.7:
+                self.chat.loop.turn()
+            self.look()
+        self.end()
+
+    # What happens
+
+    def anybody(self) -> Person | None:
+        return self.chance.choice(self.people) if self.people else None
+
+    def come(self) -> None:
+        client = self.chat.connect(self.chance.choice(HOSTS))
+        features = self.chance.choice([[], [], ["notices"], ["ping"], ["notices", "ping"]])
+        self.number += 1
+        person = Person(
+            client, self.number, is_bare=self.chance.random() < 0.3 and not features, features=features
+        )
+        if person.session is not None:
+            self.people.append(person)
+
+    def say(self, person: Person, **request: object) -> None:
+        """Send a request, cut somewhere."""
+        data = json.dumps(request, ensure_ascii=self.chance.random() < 0.5).encode()
+        data += b"" if person.is_bare else b"\n"
+        place = self.chance.randrange(len(data))
+        person.client.send(data[:place])
+        if self.chance.random() < 0.02:
+            return  # and vanishes in the middle, or is cut short
+        person.client.send(data[place:])
+
+    def hello(self) -> None:
+        if person := self.anybody():
+            extra = {"features": person.features} if person.features else {}
+            self.say(person, code="hello", name=self.chance.choice(NAMES), **extra)
+
+    def talk(self) -> None:
+        if person := self.anybody():
+            person.sent += 1
+            size = self.chance.choice([0, 10, 100, 2500, 3500])
+            content = f"{person.serial}:{person.sent}:{'é' * (size // 2)}"
+            ref = {"ref": str(self.chance.randrange(50))} if self.chance.random() < 0.1 else {}
+            if self.chance.random() < 0.6:
+                self.say(person, code="outgoing_broadcast", content=content, **ref)
+            else:
+                self.say(person, code="outgoing", to=self.chance.choice(NAMES), content=content, **ref)
+
+    def who(self) -> None:
+        if person := self.anybody():
+            self.say(person, code=self.chance.choice(["who", "ping", "pong"]))
+
+    def garbage(self) -> None:
+        if person := self.anybody():
+            person.client.send(
+                self.chance.choice([b"]", b'"', b"{{", b"\xff\n", b'{"code":1}', b"{" + b"[" * 99])
+            )
+
+    def flood(self) -> None:
+        if person := self.anybody():
+            person.client.send(
+                b'{"code":"outgoing_broadcast","content":"flood"}\n' * self.chance.randrange(300)
+            )
+            person.is_bare = False
+
+    def stall(self) -> None:
+        if person := self.anybody():
+            person.client.transport.is_reading = False
+
+    def read(self) -> None:
+        if person := self.anybody():
+            if self.chance.random() < 0.3:
+                person.client.transport.read_some(100)
+            elif person.is_live:
+                person.client.transport.read_on()
+
+    def go(self) -> None:
+        person = self.anybody()
+        if person is None:
+            return
+        match self.chance.randrange(3):
+            case 0:
+                self.say(person, code="quit")
+            case 1 if person.is_live and person.client.transport.is_read:
+                person.client.connection.eof_received()
+            case _:
+                person.client.transport.vanish(ConnectionResetError())
+
+    def wait(self) -> None:
+        self.chat.loop.pass_time(self.chance.expovariate(5))
+
+    def wait_long(self) -> None:
+        self.chat.loop.pass_time(self.chance.expovariate(1 / 20))
+
+    # What must hold
+
+    def look(self) -> None:
+        chat, hub, door = self.chat, self.chat.hub, self.chat.door
+        for person in self.people:
+            person.collect()
+        self.people = [person for person in self.people if person.is_live]
+        sessions = [connection._session for connection in door.connections]
+        names = [session.name for session in sessions if session.name is not None]
+        assert sorted(names) == sorted(hub.users()), "a name without a session, or the reverse"
+        keys = [key for session in sessions if session.name is not None for key in session.keys]
+        assert sorted(keys) == sorted(hub._named), "a key that belongs to nobody, or to two"
+        assert door.admission.connections == len(door.connections)
+        assert {key[0] for key in door.deadlines._due} <= door.connections, "something is waited for in vain"
+        assert door.backlog.size <= chat.door.limits.max_backlogs
+        held = {id(piece): len(piece) for one in door.connections for piece in one._outbox._held or ()}
+        assert door.backlog.size == sum(held.values())
+        for connection in door.connections:
+            assert connection._outbox._held_bytes <= chat.door.limits.max_backlog
+            assert connection._decoder.begun is None or len(connection._decoder.begun.kept) <= 65_536
+        for person in self.people:
+            self.check(person)
+
+    def check(self, person: Person) -> None:
+        """Nothing lost, nothing twice, nothing out of order, nothing unasked."""
+        assert person.session is not None
+        if person.session.is_leaving or not self.chat.loop.is_idle:
+            return
+        *lines, person.received = person.received.split(b"\n")
+        wanted, pacer = decided[person.session], person.client.connection._outbox._pacer
+        for line in lines:
+            frame = line + b"\n"
+            if pacer is None:
+                assert wanted[person.count : person.count + 1] == [frame], "lost, twice or out of order"
+            else:
+                person.early[frame] += 1  # the answer to `who` may overtake
+            person.count += 1
+            self.read_line(person, line)
+        if pacer is not None:
+            assert not person.early - Counter(wanted[: person.count + 100]), "out of thin air, or twice"
+        elif person.client.transport.is_reading and not person.client.transport.waiting:
+            assert person.count == len(wanted), "lost"
+
+    def read_line(self, person: Person, line: bytes) -> None:
+        message = json.loads(line)
+        assert message["code"] in CODES | ({"ping", "closing"} if person.features else set()), "unasked"
+        if message["code"].startswith("incoming") and ":" in message["content"]:
+            sender, number, _ = message["content"].split(":", 2)
+            assert int(number) > person.last.get(sender, 0), "a sender's messages out of order"
+            person.last[sender] = int(number)
+
+    def end(self) -> None:
+        """Everybody goes; nothing is left."""
+        for person in self.people:
+            person.client.transport.vanish(None)
+        self.chat.loop.pass_time(200)
+        hub, door = self.chat.hub, self.chat.door
+        assert not door.connections
+        assert not len(door.deadlines)
+        assert not hub.users()
+        assert not hub._named
+        assert not hub.lobby.members
+        assert not hub.lobby.ahead
+        assert not hub._turn
+        assert door.admission.connections == 0
+        assert door.backlog.size == 0
+        assert not door.backlog._outboxes
