@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 7777
 HOST ?= 127.0.0.1
 
-.PHONY: serve install test check format simulate bench lock clean
+.PHONY: serve install test check format simulate fuzz soak bench lock clean
 
 serve: $(VENV)/installed-run
 	@exec $(BIN)/python server.py $(PORT) --host $(HOST)
@@ -30,6 +30,17 @@ SEEDS ?= 0-1999
 simulate: $(VENV)/installed-dev
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation
 
+# Coverage-guided, each target for FUZZ seconds, from the corpus in tests/fuzz.
+FUZZ ?= 120
+fuzz: $(VENV)/installed-fuzz
+	for target in stream names server; do \
+		$(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(FUZZ) -max_len=4096 -print_final_stats=1 || exit 1; done
+
+# Churn for SOAK seconds; memory and descriptors must be flat at the end.
+SOAK ?= 600
+soak: $(VENV)/installed-run
+	$(BIN)/python tests/soak.py $(SOAK)
+
 # Beside its peers, which are installed where they are missing; writes docs/performance.md.
 bench: $(VENV)/installed-run
 	$(BIN)/python bench/run.py $(BENCH)
@@ -51,10 +62,15 @@ $(VENV)/installed-dev: requirements/dev.txt $(VENV)/installed-run
 	$(INSTALL) --requirement requirements/dev.txt
 	@touch $@
 
+$(VENV)/installed-fuzz: requirements/fuzz.txt $(VENV)/installed-dev
+	$(INSTALL) --requirement requirements/fuzz.txt
+	@touch $@
+
 # For maintainers: renews the pinned versions and their hashes.
 LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet pyproject.toml
 lock:
 	$(LOCK) --group build --output-file requirements/run.txt
+	$(LOCK) --group fuzz --output-file requirements/fuzz.txt
 	$(LOCK) --group build --group dev --output-file requirements/dev.txt
 
 clean:
