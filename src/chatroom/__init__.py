@@ -9,7 +9,7 @@ ann said hello, everybody
 """
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, NameTaken, Refused
+from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
 from chatroom.client.sync import Client
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
 
@@ -18,6 +18,7 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "Error",
+    "InboxFull",
     "Incoming",
     "IncomingBroadcast",
     "NameTaken",

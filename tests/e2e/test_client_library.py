@@ -2,12 +2,9 @@
 
 import asyncio
 import doctest
-import json
 import re
-import socket
 import subprocess
 import sys
-import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +13,12 @@ import pytest
 
 import chatroom
 import chatroom.client.aio
+import chatroom.client.inbox
 import chatroom.client.sync
-from chatroom import AsyncClient, Client, ConnectionLost, Error, NameTaken, Refused
+from chatroom import AsyncClient, Client, ConnectionLost, Error, InboxFull, NameTaken, Refused
 from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
+from e2e.brief_server import BriefServer, incoming, raw
 
 pytestmark = pytest.mark.slow
 
@@ -79,18 +78,21 @@ def test_taken_name(server: ServerProcess, ann: Client) -> None:
         assert client.users() == ["ann", "Ann2"]
 
 
-def test_lost_server(server: ServerProcess, ann: Client) -> None:
+def test_lost_server() -> None:
     """When the server goes, what it had sent can still be read; then there is an exception."""
-    ann.send("ann", "last words")
-    server.stop()
+    with BriefServer(instead={"who": [None]}) as brief:
+        client = Client.connect(brief.host, brief.port, "ann")
+        brief.send(incoming("last words"))
+        with pytest.raises(ConnectionLost, match="the server closed the connection"):
+            client.users()
 
-    assert next(ann) == chatroom.Incoming("ann", "last words")
+    assert client.receive() == chatroom.Incoming("bob", "last words")
     with pytest.raises(ConnectionLost):
-        next(ann)
-    with pytest.raises(ConnectionLost):
-        ann.users()
+        next(client)
+    client.close()
+    assert list(client) == []
     with pytest.raises(OSError, match="refused"):
-        Client.connect(server.host, server.port, "ann")
+        Client.connect(brief.host, brief.port, "ann")
 
 
 def test_closing_takes_what_is_under_way(server: ServerProcess) -> None:
@@ -141,55 +143,138 @@ async def test_async_lost_server(server: ServerProcess) -> None:
 
 
 async def test_async_inbox_is_bounded(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not iterate is not flooded; and gets everything, in order, once it does."""
-    monkeypatch.setattr(chatroom.client.aio, "MAX_INBOX", 10)
-    count = 300
+    """Who does not iterate is not flooded, and told so; and gets everything, in order, once it does."""
+    monkeypatch.setattr(chatroom.client.inbox, "MAX_MESSAGES", 10)
+    count = 500
     async with (
-        await AsyncClient.connect(server.host, server.port, "ann") as ann,
+        await AsyncClient.connect(server.host, server.port, "ann", timeout=0.3) as ann,
         await AsyncClient.connect(server.host, server.port, "bob") as bob,
     ):
         for number in range(count):
             await bob.send("ann", f"{number} {'x' * 2000}")
-        inbox = ann._wire.inbox
-        assert len(inbox) < count
-        assert await ann.users() == ["ann", "bob"]
+        with pytest.raises(InboxFull):
+            await ann.users()
+        assert len(ann._inbox) < count
         received = [(await anext(ann)).content.split()[0] for _ in range(count)]  # type: ignore[union-attr]
+        assert await ann.users() == ["ann", "bob"]
 
     assert received == [str(number) for number in range(count)]
+
+
+async def test_async_close_while_iterating() -> None:
+    """What comes after the quit, in however many pieces, reaches the task that iterates."""
+    last = [incoming(f"{number} {'x' * 1000}") for number in range(2000)]
+    with BriefServer(instead={"quit": [raw(*last)]}) as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", timeout=5)
+
+        async def count() -> int:
+            return len([message async for message in client])
+
+        counting = asyncio.create_task(count())
+        await client.close()
+
+        assert await counting == len(last)
+        with pytest.raises(ConnectionLost, match="has been closed"):
+            await client.users()
+
+
+async def test_reconnect_loses_nothing_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came before the connection was lost is still there after it was renewed, and in order."""
+    monkeypatch.setattr(chatroom.client.aio, "FIRST_DELAY", 0.001)
+    with BriefServer() as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
+        brief.wait_for("hello")
+        brief.send(incoming("before"))
+        brief.hang_up()
+        await asyncio.to_thread(brief.wait_for, "hello")
+
+        assert await client.users() == ["bob", "ann"]
+        brief.send(incoming("after"))
+        assert [(await anext(client)).content for _ in range(2)] == ["before", "after"]  # type: ignore[union-attr]
+        await client.close()
+
+
+async def test_reconnect_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not want us back says why, to the calls that wait for it and to the iteration."""
+    monkeypatch.setattr(chatroom.client.aio, "FIRST_DELAY", 0.001)
+    welcome = raw({"code": "welcome"})
+    with BriefServer(instead={"hello": [welcome, b""]}) as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
+        brief.wait_for("hello")
+        brief.hang_up()
+        await asyncio.to_thread(brief.wait_for, "hello")
+        waiting: list[asyncio.Task[object]] = [
+            asyncio.create_task(client.users()),
+            asyncio.create_task(_next(client)),
+        ]
+        brief.send({"code": "error", "error": "banned", "message": "go away"})
+
+        for task in waiting:
+            with pytest.raises(Refused, match="banned"):
+                await task
+        await client.close()
+        assert [message async for message in client] == []
+
+
+async def _next(client: AsyncClient) -> object:
+    return await anext(client)
+
+
+async def test_closing_while_reconnecting() -> None:
+    """Closing ends the attempts, and the iteration that waits for them, in good order."""
+    with BriefServer() as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
+
+    async def hear() -> list[object]:
+        return [message async for message in client]
+
+    await client._wire.has_ended.wait()
+    hearing = asyncio.create_task(hear())
+    asking = asyncio.create_task(client.users())
+    await asyncio.sleep(0)  # both begin to wait
+    await client.close()
+
+    assert client._revival
+    assert client._revival.done()
+    assert await hearing == []
+    with pytest.raises(ConnectionLost):
+        await asking
+
+
+async def test_async_timeout() -> None:
+    """A server that does not answer is not waited for; its late answer is not taken for the next."""
+    with BriefServer(instead={"who": [b"", b""]}) as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", timeout=0.05)
+        with pytest.raises(TimeoutError, match="in time"):
+            await client.users()
+        client._timeout = 5
+        asking = asyncio.create_task(client.users())
+        for _ in range(2):
+            await asyncio.to_thread(brief.wait_for, "who")
+        brief.send({"code": "users", "users": ["late"]}, {"code": "users", "users": ["in time"]})
+
+        assert await asking == ["in time"]
+        await client.close()
 
 
 @pytest.mark.parametrize("delimiter", ["", "\n", " "])
 def test_server_that_knows_only_the_brief(delimiter: str) -> None:
     """The client works with anybody's server of the brief, which may not delimit its messages at all."""
-    received: list[bytes] = []
-
-    def serve(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection:
-            for answer in (
-                {"code": "welcome"},
-                {"code": "incoming", "from": "bob", "content": "hi"},
-                {"code": "users", "users": ["ann", "bob"]},
-            ):
-                if answer["code"] != "incoming":
-                    received.append(connection.recv(1000))
-                connection.sendall((json.dumps(answer) + delimiter).encode())
-            received.extend([connection.recv(1000), connection.recv(1000)])
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=serve, args=[listening])
-        thread.start()
-        with Client.connect("127.0.0.1", listening.getsockname()[1], "ann") as client:
+    between = raw(incoming("hi"), {"code": "users", "users": ["ann", "bob"]}, delimiter=delimiter)
+    with BriefServer(delimiter=delimiter, instead={"who": [between]}) as brief:
+        with Client.connect(brief.host, brief.port, "ann") as client:
             assert client.users() == ["ann", "bob"]
             assert next(client) == chatroom.Incoming("bob", "hi")
             client.broadcast("x", confirm=False)
-        thread.join()
+            client.send("bob", "x", confirm=False)
+        asked = [brief.requests.get(timeout=10) for _ in range(5)]
 
-    assert [set(json.loads(line)) for data in received for line in data.splitlines()] == [
-        {"code", "name"},
-        {"code"},
-        {"code", "content"},
-        {"code"},
+    assert asked == [
+        {"code": "hello", "name": "ann"},
+        {"code": "who"},
+        {"code": "outgoing_broadcast", "content": "x"},
+        {"code": "outgoing", "to": "bob", "content": "x"},
+        {"code": "quit"},
     ]
 
 

@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import pexpect
@@ -14,8 +16,11 @@ import pytest
 
 from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
+from e2e.brief_server import BriefServer, incoming, raw
 
 pytestmark = pytest.mark.slow
+
+Server = ServerProcess | BriefServer
 
 PROMPT = "enter your message>"
 
@@ -23,8 +28,8 @@ PROMPT = "enter your message>"
 class Terminal:
     """The client program on a pseudo-terminal of 60 by 20, and the screen that a person sees."""
 
-    def __init__(self, server: ServerProcess, name: str, **environment: str) -> None:
-        self.screen = pyte.Screen(60, 20)
+    def __init__(self, server: Server, name: str, **environment: str) -> None:
+        self.screen = pyte.HistoryScreen(60, 20, history=5000)
         self.raw = ""
         self._stream = pyte.Stream(self.screen)
         self.process = pexpect.spawn(
@@ -37,6 +42,8 @@ class Terminal:
             env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **environment},
         )
 
+        self.process.delaybeforesend = None
+
     def __enter__(self) -> Self:
         return self
 
@@ -46,16 +53,25 @@ class Terminal:
     def lines(self) -> list[str]:
         return [line.rstrip() for line in self.screen.display if line.strip()]
 
+    def all_lines(self) -> list[str]:
+        """Return the screen and all that was scrolled off it."""
+        gone = ["".join(row[x].data for x in range(60)).rstrip() for row in self.screen.history.top]
+        return [line for line in gone if line] + self.lines()
+
     def wait(self, condition: Callable[[list[str]], bool]) -> list[str]:
         """Read until the screen shows what is waited for."""
         while not condition(self.lines()):
-            try:
-                data = self.process.read_nonblocking(4096, timeout=10)
-            except (pexpect.TIMEOUT, pexpect.EOF) as error:
-                raise AssertionError("\n".join(["waited in vain; the screen:", *self.lines()])) from error
-            self.raw += data
-            self._stream.feed(data)
+            self.read()
         return self.lines()
+
+    def read(self) -> None:
+        """Read on, as soon as there is something."""
+        try:
+            data = self.process.read_nonblocking(4096, timeout=10)
+        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            raise AssertionError("\n".join(["waited in vain; the screen:", *self.lines()])) from error
+        self.raw += data
+        self._stream.feed(data)
 
     def wait_for(self, text: str) -> list[str]:
         return self.wait(lambda lines: any(text in line for line in lines))
@@ -70,13 +86,13 @@ class Terminal:
         return int(self.process.exitstatus)
 
 
-def joined(server: ServerProcess, name: str = "ann", **environment: str) -> Terminal:
+def joined(server: Server, name: str = "ann", **environment: str) -> Terminal:
     terminal = Terminal(server, name, **environment)
     terminal.wait_for(PROMPT)
     return terminal
 
 
-def pipe(server: ServerProcess, name: str, text: str) -> subprocess.CompletedProcess[str]:
+def pipe(server: Server, name: str, text: str) -> subprocess.CompletedProcess[str]:
     """Run the client program in a pipe."""
     return subprocess.run(
         [sys.executable, "client.py", server.host, str(server.port), name],
@@ -87,6 +103,26 @@ def pipe(server: ServerProcess, name: str, text: str) -> subprocess.CompletedPro
         cwd=PROJECT,
         check=False,
     )
+
+
+@contextmanager
+def piped(server: Server) -> Iterator[subprocess.Popen[str]]:
+    """Run the client program with pipes, until the prompt and on."""
+    with subprocess.Popen(
+        [sys.executable, "client.py", server.host, str(server.port), "ann"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    ) as process:
+        assert process.stdout
+        try:
+            while PROMPT not in process.stdout.readline():
+                pass
+            yield process
+        finally:
+            process.kill()
 
 
 def test_start_as_in_the_brief(server: ServerProcess) -> None:
@@ -179,6 +215,61 @@ def test_nobody_moves_another_s_cursor(server: ServerProcess) -> None:
         assert "\x1b]52" not in terminal.raw
 
 
+def test_busy_room() -> None:
+    """However much comes in while one is typing: no message is torn by a key, and none of the keys is lost."""
+    count = 500
+    flood = raw(*(incoming(f"number {number}") for number in range(count)))
+    with BriefServer(instead={"outgoing_broadcast": [flood]}) as brief, joined(brief) as terminal:
+        terminal.type("*|go\r")
+        for _ in range(20):
+            terminal.type("y")
+            terminal.read()
+        terminal.wait(lambda lines: lines[-1] == PROMPT + "y" * 20 and f"number {count - 1}" in lines[-2])
+
+        told = [line for line in terminal.all_lines() if "number" in line]
+        assert [line[5:] for line in told] == [f" bob to you: number {number}" for number in range(count)]
+
+
+def test_typing_ahead() -> None:
+    """What is typed while the program waits for an answer does not get into others' messages."""
+    users = {"code": "users", "users": ["ann"]}
+    with BriefServer(instead={"who": [raw(users), b""]}) as brief, joined(brief) as terminal:
+        brief.wait_for("who")
+        terminal.type("who\r")
+        brief.wait_for("who")
+        terminal.type("*|typed ahead")
+        brief.send(incoming("an interruption"))
+        terminal.wait_for("an interruption")
+        brief.send(users)
+        shown = terminal.wait(lambda lines: lines[-1] == PROMPT + "*|typed ahead")
+
+        assert shown[-4:-2] == [PROMPT + "who", f"{shown[-3][:5]} bob to you: an interruption"]
+        assert sum("typed" in line for line in shown) == 1
+
+
+def test_hostile_names() -> None:
+    """A server's escape sequences in names reach the screen, and the line that one types, as signs only."""
+    evil = "x\x1b[2J\x1b]0;owned\x07\ny"
+    taken = {"code": "error", "error": "name_taken", "message": "taken" + evil, "suggestion": evil}
+    users = {"code": "users", "users": ["ann", "zed\x1b[2J", "zoe"]}
+    with (
+        BriefServer(instead={"hello": [raw(taken)], "who": [raw(users)] * 3}) as brief,
+        Terminal(brief, "ann") as terminal,
+    ):
+        terminal.wait(lambda lines: lines[-1:] == ["your name:"])
+        terminal.type("zoe\r")
+        terminal.wait_for(PROMPT)
+        terminal.type("z\t")
+        shown = terminal.wait_for(PROMPT + "zoe|")
+
+        assert "taken" + evil not in terminal.raw
+        assert shown[0].startswith("connecting")
+        assert "zed␛[2J" in shown
+        assert terminal.screen.title == ""
+    with BriefServer(instead={"hello": [raw(taken)]}) as brief:
+        assert pipe(brief, "ann", "").stderr == ('the name "ann" was refused: takenx␛[2J␛]0;owned␇␊y\n')
+
+
 @pytest.mark.parametrize(("environment", "colours"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colour(server: ServerProcess, environment: dict[str, str], *, colours: bool) -> None:
     """Incoming lines are coloured, unless NO_COLOR is set."""
@@ -200,14 +291,16 @@ def test_taken_name_on_a_terminal(server: ServerProcess) -> None:
         assert ann.read()["users"] == ["ann", "ANN2"]
 
 
-def test_lost_server_on_a_terminal(server: ServerProcess) -> None:
-    """When the server goes, one line says so, and the program ends with 1."""
-    with joined(server) as terminal:
+def test_lost_server_on_a_terminal() -> None:
+    """When the server goes, its last words are shown, one line says so, and the program ends with 1."""
+    with BriefServer() as brief, joined(brief) as terminal:
         terminal.type("bob|half")
         terminal.wait_for("half")
-        server.stop()
-        terminal.wait_for("the connection to the server was lost")
+        brief.send(incoming("last words"))
+        brief.hang_up()
+        shown = terminal.wait_for("the connection to the server was lost")
 
+        assert [line for line in shown if line.endswith(" bob to you: last words")]
         assert terminal.status() == 1
         assert "Traceback" not in terminal.raw
 
@@ -253,6 +346,75 @@ def test_pipe_fails(server: ServerProcess, name: str, text: str, complaint: str)
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("delimiter", ["", "\n"])
+def test_pipe_to_a_server_of_the_brief(delimiter: str) -> None:
+    """With anybody's server of the brief the program works, and sends it nothing but the brief's requests."""
+    last = raw(incoming("\x1b[1mbye"), delimiter=delimiter)
+    with BriefServer(delimiter=delimiter, instead={"quit": [last]}) as brief:
+        ended = pipe(brief, "ann", "bob|hi|ho\n*|all\nwho")
+        asked = [brief.requests.get(timeout=10) for _ in range(6)]
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    start = f"connecting to server at 127.0.0.1, {brief.port}\ncurrent users:\nbob\nann\n\n{PROMPT}\nbob\nann\n"
+    assert re.sub(r"\d\d:\d\d ", "", ended.stdout) == start + "bob to you: ␛[1mbye\n"
+    assert asked == [
+        {"code": "hello", "name": "ann"},
+        {"code": "who"},
+        {"code": "outgoing", "to": "bob", "content": "hi|ho"},
+        {"code": "outgoing_broadcast", "content": "all"},
+        {"code": "who"},
+        {"code": "quit"},
+    ]
+
+
+def test_pipe_that_is_closed() -> None:
+    """Without an input there is nothing to say; without a reader or space for the output, it ends quietly."""
+    with BriefServer() as brief:
+        command = f"{sys.executable} client.py 127.0.0.1 {brief.port} ann"
+
+        def run(redirected: str) -> tuple[int, str]:
+            ended = subprocess.run(
+                ["bash", "-c", f"set -o pipefail; {command} {redirected}"],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                cwd=PROJECT,
+                check=False,
+            )
+            return ended.returncode, ended.stderr
+
+        assert run("<&-") == (0, "")
+        assert run("<&- >&-") == (0, "")
+        assert run("</dev/null >/dev/full") == (1, "cannot print: No space left on device\n")
+        assert run("</dev/null | exec true") == (1, "")
+
+
+def test_pipe_interrupted() -> None:
+    """Ctrl-C in a pipe says quit, and is no failure."""
+    with BriefServer() as brief, piped(brief) as process:
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(10) == 0
+        assert brief.wait_for("quit") == {"code": "quit"}
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+def test_name_that_is_no_text(server: ServerProcess) -> None:
+    """Bytes that are no UTF-8, as a name or typed, are sent as signs of what could not be read."""
+    ended = subprocess.run(
+        [sys.executable, "client.py", server.host, str(server.port), b"a\xff"],
+        input=b"a\xef\xbf\xbd|\xfe\n",
+        capture_output=True,
+        timeout=20,
+        cwd=PROJECT,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "a\ufffd to you: \ufffd" in ended.stdout.decode()
+
+
 def test_pipe_without_a_server(server: ServerProcess) -> None:
     """No server is one line on the standard error, and status 1."""
     server.stop()
@@ -264,22 +426,38 @@ def test_pipe_without_a_server(server: ServerProcess) -> None:
     assert "cannot connect" in ended.stderr
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "no such host", "\udcff"])
+def test_no_connection(host: str) -> None:
+    """An address where nobody listens, or that is none, is one line and status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    ended = subprocess.run(
+        [sys.executable, "client.py", host, str(port), "ann"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        cwd=PROJECT,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert re.fullmatch(rb"cannot connect to .*, \d+: [^\n]*\n", ended.stderr)
+
+
 def test_pipe_with_a_lost_server(server: ServerProcess) -> None:
     """A server that goes in the middle is one line on the standard error, and status 1."""
-    with subprocess.Popen(
-        [sys.executable, "client.py", server.host, str(server.port), "ann"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=PROJECT,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        while PROMPT not in process.stdout.readline():
-            pass
-        server.process.send_signal(signal.SIGTERM)
+    with piped(server) as process:
+        server.stop()
 
         assert process.wait(10) == 1
-        [line] = process.stderr.read().splitlines()
-        assert "lost" in line
+        assert process.stderr
+        assert re.fullmatch("the connection to the server was lost: [^\n]*\n", process.stderr.read())
+
+
+def test_server_that_goes_instead_of_answering() -> None:
+    """A server that is lost while the program waits for an answer is one line as well."""
+    with BriefServer(instead={"who": [raw({"code": "users", "users": []}), None]}) as brief:
+        ended = pipe(brief, "ann", "who\n" + "*|more\n" * 10)
+
+    assert ended.returncode == 1
+    assert re.fullmatch("the connection to the server was lost: [^\n]*\n", ended.stderr)

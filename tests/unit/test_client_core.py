@@ -60,7 +60,6 @@ def test_answers_find_their_calls() -> None:
     with pytest.raises(Refused, match="unknown_user"):
         first.result()
     assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, Error]
-    assert not core.is_waiting
 
 
 def test_refused_name() -> None:
@@ -95,8 +94,58 @@ def test_any_framing_and_unknown_codes() -> None:
     assert who.result() == []
 
 
+def test_forgotten_calls() -> None:
+    """The answer to a request that nobody waits for any longer is not taken for another's."""
+    core = Core()
+    for call in (core.hello("old")[1], core.who()[1], core.send("bob", "1")[1], core.send("bob", "2")[1]):
+        core.forget(call)
+    _, hello = core.hello("new")
+    _, who = core.who()
+
+    unasked = core.receive(
+        lines(
+            {"code": "error", "error": "unknown_user", "message": "late", "ref": "1"},
+            {"code": "error", "error": "name_taken", "message": "old"},
+            {"code": "users", "users": ["old"]},
+            {"code": "sent", "id": 7, "time": 1.5, "ref": "2"},
+            {"code": "welcome"},
+            {"code": "users", "users": ["new"]},
+        )
+    )
+
+    assert hello.is_done
+    assert hello.result() is None
+    assert who.result() == ["new"]
+    assert [message.message for message in unasked if isinstance(message, Error)] == ["late"]
+    assert not core._sending
+
+
+def test_long_lists() -> None:
+    """The names of a large room are more than a request may have, and come through."""
+    core = Core()
+    _, who = core.who()
+    names = [f"somebody with a long name {number}" for number in range(10_000)]
+
+    core.receive(lines({"code": "users", "users": names}))
+
+    assert who.result() == names
+
+
+def test_text_that_is_none() -> None:
+    """A lone surrogate cannot be sent; the request is as if it had never been made."""
+    core = Core()
+    for request in (lambda: core.hello("\ud800"), lambda: core.send("bob", "\ud800")):
+        with pytest.raises(UnicodeEncodeError):
+            request()
+
+    _, hello = core.hello("ann")
+    core.receive(lines({"code": "welcome"}))
+    assert hello.is_done
+    assert not core._sending
+
+
 def test_lost_connection() -> None:
-    """All that waits for an answer fails when the connection ends."""
+    """All that waits for an answer fails when the connection ends, and so does what is asked later."""
     core = Core()
     calls = [core.hello("ann")[1], core.who()[1], core.send("bob", "x")[1]]
 
@@ -105,3 +154,19 @@ def test_lost_connection() -> None:
     for call in calls:
         with pytest.raises(ConnectionLost, match="gone"):
             call.result()  # type: ignore[attr-defined]
+    for request in (core.who, core.quit, lambda: core.send(None, "x")):
+        with pytest.raises(ConnectionLost, match="gone"):
+            request()
+
+
+def test_retry_after() -> None:
+    """A refusal for the time being says for how long."""
+    core = Core()
+    _, call = core.send("bob", "x")
+    refusal = {"code": "error", "error": "slow_down", "message": "?", "temporary": True, "ref": "1"}
+    core.receive(lines(refusal | {"retry_after": 1.5}))
+
+    with pytest.raises(Refused) as caught:
+        call.result()
+
+    assert (caught.value.temporary, caught.value.retry_after) == (True, 1.5)

@@ -59,6 +59,7 @@ def test_lines() -> None:
         ("|x", Unclear()),
         ("bob|", Unclear()),
         ("", Unclear()),
+        ("b\udcffb|\ud800 \ud83d\ude00", Say("b\ufffdb", "\ufffd \N{GRINNING FACE}")),
     ],
 )
 def test_understand(typed: str, meaning: object) -> None:

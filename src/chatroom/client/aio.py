@@ -1,71 +1,23 @@
 """The asyncio client."""
 
 import asyncio
-import contextlib
 import random
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Literal, Self, TypeVar, cast, overload
+from typing import Literal, Self, TypeVar, overload
 
-from chatroom.client.core import Call, Core, Message
-from chatroom.client.errors import ConnectionLost, Refused
+from chatroom.client.core import Call
+from chatroom.client.errors import ConnectionLost, InboxFull, Refused
+from chatroom.client.inbox import Inbox, Message
+from chatroom.client.wire import Wire
 from chatroom.protocol.messages import Sent
 
 Result = TypeVar("Result")
 
-MAX_INBOX = 10_000
-"""Messages that may wait to be iterated over. Beyond, nothing more is read from the server, unless some call
-waits for its answer."""
-
 FIRST_DELAY, LAST_DELAY = 0.25, 30.0
 """Seconds before the first attempt to reconnect, and at most before a later one; each is about twice the one
 before, give or take a half, so that not all come back at the same moment."""
-
-
-class _Wire(asyncio.Protocol):
-    """The connection: bytes for the core, messages for the inbox."""
-
-    def __init__(self) -> None:
-        self.core = Core()
-        self.inbox: deque[Message] = deque()
-        self.lost: ConnectionLost | None = None
-        self.transport: asyncio.Transport
-        self.may_write = asyncio.Event()
-        self.has_news = asyncio.Event()
-        """Set when something came into the inbox, or the connection ended."""
-        self.on_lost: Callable[[], None] = lambda: None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.may_write.set()
-
-    def data_received(self, data: bytes) -> None:
-        self.inbox.extend(self.core.receive(data))
-        self.has_news.set()
-        self.adjust()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = self.core.lose(str(exc) if exc else "the server closed the connection")
-        self.may_write.set()
-        self.has_news.set()
-        self.on_lost()
-
-    def pause_writing(self) -> None:
-        self.may_write.clear()
-
-    def resume_writing(self) -> None:
-        self.may_write.set()
-
-    def adjust(self) -> None:
-        """Read on, or not, by how much waits."""
-        if self.lost or self.transport.is_closing():
-            return
-        if len(self.inbox) < MAX_INBOX or self.core.is_waiting:
-            self.transport.resume_reading()
-        else:
-            self.transport.pause_reading()
 
 
 class AsyncClient:
@@ -82,15 +34,18 @@ class AsyncClient:
     ['robot']
     note to self
 
-    Its methods may be called from many tasks of one event loop; iterate in one. At most 10,000 messages wait to
-    be iterated over: beyond that the server is not read from, unless a call waits for its answer.
+    Its methods may be called from many tasks of one event loop; iterate in one. At most 10,000 messages, or 16
+    million characters, wait to be iterated over: beyond that nothing is read from the server, which lets go of
+    whoever does not read; and answers that stand behind them do not come either (`InboxFull`).
     """
 
-    def __init__(self, dial: Callable[[], Awaitable[_Wire]], timeout: float) -> None:
+    def __init__(self, dial: Callable[[Callable[[], Wire]], Awaitable[Wire]], timeout: float) -> None:
         """Rather call `connect()`."""
         self._dial = dial
         self._timeout = timeout
-        self._wire: _Wire
+        self._wire: Wire
+        self._inbox = Inbox()
+        self._has_news = asyncio.Event()  # a message, the end of the connection, or of attempts to renew it
         self._name: str | None = None
         self._revival: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -105,13 +60,13 @@ class AsyncClient:
         it; the server's certificate must be for `host`. Raises `OSError`, `TimeoutError` among them.
         """
 
-        async def dial() -> _Wire:
+        async def dial(new_wire: Callable[[], Wire]) -> Wire:
             async with asyncio.timeout(timeout):
-                _, wire = await asyncio.get_running_loop().create_connection(_Wire, host, port, ssl=tls)
+                _, wire = await asyncio.get_running_loop().create_connection(new_wire, host, port, ssl=tls)
             return wire
 
         client = cls(dial, timeout)
-        client._wire = await dial()
+        client._wire = await dial(client._new_wire)
         return client
 
     @classmethod
@@ -145,11 +100,15 @@ class AsyncClient:
 
     async def hello(self, name: str) -> None:
         """Ask for a name; after a `NameTaken` another may be tried. Raises `Refused`, `ConnectionLost`."""
-        await self._ask(*self._wire.core.hello(name))
+        await self._hello(self._wire, name)
 
     async def users(self) -> list[str]:
-        """Return the names of all who are connected, one's own too. Raises `ConnectionLost`, `TimeoutError`."""
-        return await self._ask(*(await self._living()).core.who())
+        """Return the names of all who are connected, one's own too.
+
+        Raises `ConnectionLost`, `TimeoutError`, `InboxFull`.
+        """
+        wire = await self._living()
+        return await self._ask(wire, *wire.core.who())
 
     @overload
     async def send(self, to: str, text: str, *, confirm: Literal[True] = True) -> Sent: ...
@@ -159,7 +118,10 @@ class AsyncClient:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
         With `confirm=False` do not wait for that, and return None; a refusal then comes as an `Error` in the
-        iteration. Raises `Refused` (`unknown_user`, …), `ConnectionLost`, `TimeoutError`.
+        iteration. A server that knows only the brief never confirms. How long `text` may be is the server's
+        affair.
+        Raises `Refused` (`unknown_user`, `too_big`, …), `ConnectionLost`; `TimeoutError` or `InboxFull` if it
+        cannot be known whether it was taken; `UnicodeEncodeError` for a lone surrogate.
         """
         return await self._say(to, text, confirm=confirm)
 
@@ -175,42 +137,38 @@ class AsyncClient:
         return self
 
     async def __anext__(self) -> Message:
-        wire = self._wire
-        while not wire.inbox:
-            if self._is_closed:
-                raise StopAsyncIteration
-            if wire.lost:
-                wire = await self._living()
-                continue
-            wire.has_news.clear()
-            await wire.has_news.wait()
-        message = wire.inbox.popleft()
-        wire.adjust()
+        while not self._inbox:
+            if end := self._end():
+                if self._is_closed:
+                    raise StopAsyncIteration
+                raise end
+            self._has_news.clear()
+            await self._has_news.wait()
+        message = self._inbox.take()
+        self._wire.read_on()
         return message
 
     async def close(self) -> None:
-        """Say quit, and take what was still on its way; it can be iterated over. May be called again."""
+        """Say quit, and take what was still on its way; it can be iterated over, now and later.
+
+        Waits for the server to close the connection, `timeout` seconds at most. May be called again.
+        """
         if self._is_closed:
             return
         self._is_closed = True
         if self._revival is not None:
             self._revival.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._revival
+            await asyncio.wait([self._revival])
         wire = self._wire
-        if not wire.lost:
-            wire.transport.resume_reading()
+        if not wire.core.lost:
             wire.transport.write(wire.core.quit())
         try:
             async with asyncio.timeout(self._timeout):
-                while not wire.lost:
-                    wire.has_news.clear()
-                    await wire.has_news.wait()
+                await wire.has_ended.wait()
         except TimeoutError:
             pass  # our patience ends
         finally:
-            wire.transport.abort()
-            wire.has_news.set()
+            wire.end("this client has been closed")
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,59 +178,78 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    def _new_wire(self) -> Wire:
+        return Wire(self._inbox, self._has_news)
+
+    async def _hello(self, wire: Wire, name: str) -> None:
+        await self._ask(wire, *wire.core.hello(name))
+
     async def _say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
-        core = (await self._living()).core
+        wire = await self._living()
         if confirm:
-            return await self._ask(*core.send(to, text))
-        await self._write(core.send_unconfirmed(to, text))
+            return await self._ask(wire, *wire.core.send(to, text))
+        async with asyncio.timeout(self._timeout):
+            await wire.write(wire.core.send_unconfirmed(to, text))
         return None
 
-    async def _ask(self, request: bytes, call: Call[Result]) -> Result:
+    async def _ask(self, wire: Wire, request: bytes, call: Call[Result]) -> Result:
         done = asyncio.Event()
         call.on_done = done.set
-        async with asyncio.timeout(self._timeout):
-            await self._write(request)
-            self._wire.adjust()
-            await done.wait()
-        self._wire.adjust()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await wire.write(request)
+                await done.wait()
+        except TimeoutError:
+            if self._inbox.is_full:
+                raise InboxFull(len(self._inbox)) from None
+            raise TimeoutError("the server did not answer in time") from None
+        finally:
+            wire.core.forget(call)
         return call.result()
 
-    async def _write(self, data: bytes) -> None:
-        wire = self._wire
-        if wire.lost:
-            raise wire.lost
-        wire.transport.write(data)
-        if not wire.may_write.is_set():
-            await wire.may_write.wait()
-            if wire.lost:
-                raise wire.lost
+    def _end(self) -> Exception | None:
+        """Return why there is no connection and will be none, if that is so."""
+        if not self._wire.core.lost:
+            return None
+        if self._revival is not None and not self._is_closed:
+            return self._revival.exception() if self._revival.done() else None  # type: ignore[return-value]
+        return ConnectionLost(self._wire.core.lost)
 
-    async def _living(self) -> _Wire:
+    async def _living(self) -> Wire:
         """Return a connection that is not lost: this one, or the next. Raises what keeps it from that."""
-        if self._wire.lost and self._revival is not None and not self._is_closed:
-            await asyncio.shield(self._revival)
-        if self._wire.lost:
-            raise self._wire.lost
+        while self._wire.core.lost:
+            if end := self._end():
+                raise end
+            if self._revival is not None:
+                await asyncio.wait([self._revival])
         return self._wire
 
     def _revive(self) -> None:
         if not self._is_closed:
             self._revival = asyncio.create_task(self._reconnect(str(self._name)))
+            self._revival.add_done_callback(self._revived)
+
+    def _revived(self, revival: asyncio.Task[None]) -> None:
+        if not revival.cancelled():
+            revival.exception()  # whoever calls or iterates next is told
+        self._has_news.set()
 
     async def _reconnect(self, name: str) -> None:
+        """Come back with the name; give up only when the server does not want us for good."""
         delay = FIRST_DELAY
-        while True:
+        while self._wire.core.lost:
             await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter is no secret
             delay = min(2 * delay, LAST_DELAY)
-            before = self._wire
             try:
-                self._wire = await self._dial()
-                await self._ask(*self._wire.core.hello(name))
-            except (OSError, Refused) as error:
-                self._wire.transport.abort()
-                self._wire = before
-                if isinstance(error, Refused) and not error.temporary:
-                    raise
-            else:
-                self._wire.on_lost = self._revive
-                return
+                wire = await self._dial(self._new_wire)
+            except OSError:
+                continue
+            try:
+                await self._hello(wire, name)
+            except BaseException as error:
+                wire.transport.abort()
+                if isinstance(error, OSError | InboxFull) or (isinstance(error, Refused) and error.temporary):
+                    continue
+                raise
+            self._wire = wire
+        self._wire.on_lost = self._revive

@@ -9,7 +9,7 @@ class Refused(Exception):
     """The server answered a request with an error.
 
     `word` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
-    may succeed later.
+    may succeed later, and `retry_after` in how many seconds, if the server says so.
     """
 
     def __init__(self, error: Error) -> None:
@@ -17,6 +17,7 @@ class Refused(Exception):
         self.word = error.error
         self.message = error.message
         self.temporary = error.temporary
+        self.retry_after: float | None = None if error.retry_after is UNSET else error.retry_after
 
 
 class NameTaken(Refused):
@@ -29,6 +30,13 @@ class NameTaken(Refused):
 
 class ConnectionLost(ConnectionError):
     """The server cannot be reached any longer."""
+
+
+class InboxFull(Exception):
+    """An answer cannot be waited for: too many messages stand before it, which nobody takes."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} messages wait to be received: take them first")
 
 
 def refused(error: Error) -> Refused:

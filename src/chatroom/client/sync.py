@@ -3,12 +3,12 @@
 import socket
 import ssl
 import time
-from collections import deque
 from types import TracebackType
 from typing import Literal, Self, TypeVar, overload
 
-from chatroom.client.core import Call, Core, Message
-from chatroom.client.errors import ConnectionLost
+from chatroom.client.core import Call, Core
+from chatroom.client.errors import ConnectionLost, InboxFull
+from chatroom.client.inbox import Inbox, Message
 from chatroom.protocol.messages import Sent
 
 Result = TypeVar("Result")
@@ -27,8 +27,13 @@ class Client:
     True
     'note to self'
 
-    It reads from the server only while one of its methods waits. Messages that come in while it waits for an
-    answer are kept for the iteration. Use one client from one thread at a time.
+    Iterating gives each message that comes, and waits for the next; so does `receive()`, with a time limit.
+    What comes in while a method waits for its answer is kept for that. At most 10,000 messages, or 16 million
+    characters, are kept: then what waits for an answer raises `InboxFull` until some have been taken.
+
+    It reads from the server only while one of its methods waits, and a server lets go of whoever does not
+    read: a program that is busy for long should use `AsyncClient`. Use one client from one thread at a time. A
+    `KeyboardInterrupt` may come at any time: afterwards the client can be used on, unless it was sending.
     """
 
     def __init__(self, connection: socket.socket, timeout: float = 10.0) -> None:
@@ -36,8 +41,7 @@ class Client:
         self._socket = connection
         self._timeout = timeout
         self._core = Core()
-        self._inbox: deque[Message] = deque()
-        self._lost: ConnectionLost | None = None
+        self._inbox = Inbox()
         self._is_closed = False
 
     @classmethod
@@ -79,7 +83,10 @@ class Client:
         self._ask(*self._core.hello(name))
 
     def users(self) -> list[str]:
-        """Return the names of all who are connected, one's own too. Raises `ConnectionLost`, `TimeoutError`."""
+        """Return the names of all who are connected, one's own too.
+
+        Raises `ConnectionLost`, `TimeoutError`, `InboxFull`.
+        """
         return self._ask(*self._core.who())
 
     @overload
@@ -90,7 +97,9 @@ class Client:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
         With `confirm=False` do not wait, and return None; a refusal then comes as an `Error` in the iteration.
-        Raises `Refused` (`unknown_user`, …), `ConnectionLost`, `TimeoutError`.
+        A server that knows only the brief never confirms. How long `text` may be is the server's affair.
+        Raises `Refused` (`unknown_user`, `too_big`, …), `ConnectionLost`; `TimeoutError` or `InboxFull` if it
+        cannot be known whether it was taken; `UnicodeEncodeError` for a lone surrogate.
         """
         return self._say(to, text, confirm=confirm)
 
@@ -103,14 +112,14 @@ class Client:
         return self._say(None, text, confirm=confirm)
 
     def receive(self, timeout: float | None = None) -> Message:
-        """Return the next message; wait for it at most this many seconds.
+        """Return the next message; wait for it at most this many seconds (0: not at all, None: for ever).
 
         Raises `TimeoutError`, and `ConnectionLost` once all that came before has been returned.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._inbox:
             self._read(deadline)
-        return self._inbox.popleft()
+        return self._inbox.take()
 
     def __iter__(self) -> Self:
         return self
@@ -121,19 +130,23 @@ class Client:
         return self.receive()
 
     def close(self) -> None:
-        """Say quit, and take what was still on its way; it can be iterated over. May be called again."""
+        """Say quit, and take what was still on its way; it can be iterated over. May be called again.
+
+        Waits for the server to close the connection, `timeout` seconds at most.
+        """
         if self._is_closed:
             return
-        self._is_closed = True
         deadline = time.monotonic() + self._timeout
         try:
             self._write(self._core.quit())
-            while True:
+            while not self._inbox.is_full:
                 self._read(deadline)
         except OSError:  # the end of the connection, or of our patience
             pass
         finally:
+            self._is_closed = True
             self._socket.close()
+            self._core.lose("this client has been closed")
 
     def __enter__(self) -> Self:
         return self
@@ -150,39 +163,43 @@ class Client:
         return None
 
     def _ask(self, request: bytes, call: Call[Result]) -> Result:
-        self._write(request)
         deadline = time.monotonic() + self._timeout
-        while not call.is_done:
-            self._read(deadline)
-        return call.result()
+        try:
+            self._write(request)
+            while not call.is_done:
+                if self._inbox.is_full:
+                    raise InboxFull(len(self._inbox))
+                self._read(deadline)
+            return call.result()
+        finally:
+            self._core.forget(call)
 
     def _write(self, data: bytes) -> None:
-        if self._lost:
-            raise self._lost
         try:
             self._socket.settimeout(self._timeout)
             self._socket.sendall(data)
+        # Half a request may have gone out: nothing can be sent behind it.
         except OSError as error:
-            # Half a request may have gone out: nothing can be sent behind it.
-            self._lost = self._core.lose(str(error))
-            raise self._lost from error
+            raise self._lost(error.strerror or str(error)) from error
+        except BaseException:
+            self._lost("interrupted while sending")
+            raise
 
     def _read(self, deadline: float | None) -> None:
         """Read once, until the deadline."""
-        if self._lost:
-            raise self._lost
-        remaining = None if deadline is None else deadline - time.monotonic()
-        if remaining is not None and remaining <= 0:
-            raise TimeoutError("the server did not answer in time")
-        self._socket.settimeout(remaining)
+        if self._core.lost:
+            raise ConnectionLost(self._core.lost)
         try:
+            self._socket.settimeout(None if deadline is None else max(0, deadline - time.monotonic()))
             data = self._socket.recv(RECEIVE_SIZE)
-        except TimeoutError:
-            raise TimeoutError("the server did not answer in time") from None
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+            raise TimeoutError("nothing came from the server in time") from None
         except OSError as error:
-            self._lost = self._core.lose(str(error))
-            raise self._lost from error
+            raise self._lost(error.strerror or str(error)) from error
         if not data:
-            self._lost = self._core.lose("the server closed the connection")
-            raise self._lost
-        self._inbox.extend(self._core.receive(data))
+            raise self._lost("the server closed the connection")
+        self._inbox.put(self._core.receive(data))
+
+    def _lost(self, reason: str) -> ConnectionLost:
+        self._core.lose(reason)
+        return ConnectionLost(reason)

@@ -1,11 +1,11 @@
 """A pipe: plain lines in, plain lines out, complaints to the standard error."""
 
 import asyncio
-import contextlib
 import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from chatroom.client.aio import AsyncClient
 from chatroom.terminal.screen import PROMPT
@@ -16,21 +16,25 @@ class PlainScreen:
 
     def __init__(self) -> None:
         self.status = 0
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
-
-    def start(self, client: AsyncClient) -> None:  # noqa: ARG002 - nothing to complete
-        """Print the prompt, once, and begin to read."""
-        print(PROMPT, flush=True)
-        loop = asyncio.get_running_loop()
-        # A daemon: the program may end while it waits for input.
-        threading.Thread(target=self._read_all, args=[loop], daemon=True).start()
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._wanted = threading.Semaphore(0)  # the thread reads no further than it is asked to
 
     async def read_name(self, question: str, offer: str) -> None:
         """Nobody can be asked."""
         self.complain(f"{question} (try {offer})" if offer else question)
 
+    @contextmanager
+    def conversation(self, client: AsyncClient) -> Iterator[None]:  # noqa: ARG002 - nothing to complete
+        """Print the prompt, once, and begin to read."""
+        print(PROMPT, flush=True)
+        loop = asyncio.get_running_loop()
+        # A daemon: the program may end while it waits for input.
+        threading.Thread(target=self._read_all, args=[loop], daemon=True).start()
+        yield
+
     async def read_line(self) -> str | None:
         """Return the next line; None at the end of input."""
+        self._wanted.release()
         return await self._lines.get()
 
     def show(self, pieces: list[tuple[str, str]]) -> None:
@@ -43,18 +47,24 @@ class PlainScreen:
         print(text, file=sys.stderr, flush=True)
 
     def _read_all(self, loop: asyncio.AbstractEventLoop) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: the program ends
-            for line in _lines(sys.stdin.fileno()):
-                asyncio.run_coroutine_threadsafe(self._lines.put(line), loop).result()
-            asyncio.run_coroutine_threadsafe(self._lines.put(None), loop)
+        with suppress(RuntimeError):  # the loop has been closed: the program ends
+            for line in _lines(sys.stdin.fileno() if sys.stdin else None):
+                self._wanted.acquire()
+                loop.call_soon_threadsafe(self._lines.put_nowait, line)
+            loop.call_soon_threadsafe(self._lines.put_nowait, None)
 
 
-def _lines(descriptor: int) -> Iterator[str]:
+def _lines(descriptor: int | None) -> Iterator[str]:
     """Read lines without Python's buffered reader, whose lock would abort the program if it ends meanwhile."""
-    rest = b""
-    while data := os.read(descriptor, 65536):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            yield line.decode(errors="replace").rstrip("\r")
-    if rest:
-        yield rest.decode(errors="replace")
+    if descriptor is None:
+        return  # the program was started without an input
+    begun: list[bytes] = []
+    with suppress(OSError):  # an input that cannot be read, or no longer, has ended
+        while data := os.read(descriptor, 65536):
+            *ends, rest = data.split(b"\n")
+            for end in ends:
+                yield b"".join([*begun, end]).decode(errors="replace").rstrip("\r")
+                begun.clear()
+            begun.append(rest)
+    if last := b"".join(begun):
+        yield last.decode(errors="replace")

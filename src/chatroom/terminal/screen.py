@@ -1,5 +1,6 @@
 """What the client program needs of the place where lines are typed and shown."""
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from chatroom.client.aio import AsyncClient
@@ -16,11 +17,11 @@ class Screen(Protocol):
     async def read_name(self, question: str, offer: str) -> str | None:
         """Ask for another name, offering one; None if nobody can be asked."""
 
+    def conversation(self, client: AsyncClient) -> AbstractContextManager[None]:
+        """Within this context lines are typed and shown; the client may be asked for names to complete."""
+
     async def read_line(self) -> str | None:
         """Return the next line typed; None at the end of input."""
-
-    def start(self, client: AsyncClient) -> None:
-        """The prompt comes next; the client may be asked for names to complete."""
 
     def show(self, pieces: list[tuple[str, str]]) -> None:
         """Show one line, in pieces of different kinds."""

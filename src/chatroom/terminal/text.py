@@ -7,7 +7,7 @@ nobody can move another's cursor, set a title, write to a clipboard, hide text o
 import re
 import time
 
-from chatroom.client.core import Message
+from chatroom.client.inbox import Message
 from chatroom.protocol.messages import Error, Incoming
 
 # Control characters (C0, DEL, C1), soft hyphen, bidi marks and overrides, zero width (but for the joiners,

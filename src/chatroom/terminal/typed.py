@@ -33,7 +33,7 @@ def understand(line: str) -> Say | Who | Quit | Unclear:
 
     The text may have `|` in it: the first one ends the name.
     """
-    to, bar, text = line.partition("|")
+    to, bar, text = as_unicode(line).partition("|")
     to = to.strip()
     if bar:
         if not to or not text:
@@ -46,3 +46,8 @@ def understand(line: str) -> Say | Who | Quit | Unclear:
             return Quit()
         case _:
             return Unclear()
+
+
+def as_unicode(text: str) -> str:
+    """Return the text as it can be sent: halves of characters, and bytes that were none, become U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

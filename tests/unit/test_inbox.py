@@ -1,0 +1,38 @@
+"""What waits to be received is bounded."""
+
+import pytest
+
+from chatroom.client import inbox
+from chatroom.client.inbox import Inbox
+from chatroom.protocol.messages import Error, Incoming
+
+
+def test_full_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many messages, and it is full, until one is taken; all come out in order."""
+    monkeypatch.setattr(inbox, "MAX_MESSAGES", 3)
+    box = Inbox()
+    box.put([Incoming("a", "1"), Incoming("a", "2")])
+    assert not box.is_full
+
+    box.put([Error("x", "3")])
+
+    assert box.is_full
+    assert box.take() == Incoming("a", "1")
+    assert not box.is_full
+    assert [box.take(), box.take()] == [Incoming("a", "2"), Error("x", "3")]
+    assert not box
+
+
+def test_full_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few long messages fill it as well, and make room when they are taken."""
+    monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
+    box = Inbox()
+
+    box.put([Incoming("a", "x" * 6), Error("x", "y" * 4)])
+
+    assert box.is_full
+    box.take()
+    assert not box.is_full
+    box.take()
+    box.put([Incoming("a", "x" * 9)])
+    assert not box.is_full
