@@ -48,6 +48,22 @@ def test_usage(arguments: list[str]) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("where", ["flag", "file", "environment"])
+def test_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A wrong setting names its key and what is allowed, wherever it stands, in one line, with status 1."""
+    file = tmp_path / "chatroom.toml"
+    file.write_text("[limits]\nmax_object = 3\n" if where == "file" else "")
+    if where == "environment":
+        monkeypatch.setenv("CHATROOM_LIMITS_MAX_OBJECT", "3")
+    flags = ["--limit", "max_object=3"] if where == "flag" else []
+
+    ended = run("server.py", "0", "--config", str(file), *flags)
+
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "limits.max_object: a whole number from 256 to 16777216 is allowed" in ended.stderr
+
+
 def test_bad_host() -> None:
     """A host that is not ours, or none at all, is one clear line, and status 1."""
     for host in ("192.0.2.1", "no.such.host.invalid"):

@@ -172,6 +172,20 @@ def test_refs() -> None:
     assert [message["content"] for message in bob.take()] == ["1", "2"]
 
 
+def test_clock_jumps() -> None:
+    """Ids grow from message to message, also when the clock goes back, or stands still."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+
+    for jump in (0, -3600, 0, 7200, -1):
+        chat.loop.now += jump  # both clocks of the fake loop are one
+        ann.ask(code="outgoing_broadcast", content="x", ref=str(chat.loop.now) + str(jump))
+    chat.loop.turn()
+
+    ids = [message["id"] for message in ann.take()]
+    assert ids == sorted(set(ids))
+
+
 def test_refs_are_bounded() -> None:
     """A session remembers its last refs only."""
     chat = FakeChat()
