@@ -46,6 +46,8 @@ class Hub:
     def __init__(self, *, limits: Limits, clock: Clock, timing: Timing, observer: Observer) -> None:
         self.lobby = Room()
         self.limits = limits
+        self.surely_fits = limits.max_content // 4
+        """Characters of a content that need not be looked at: none has more than four bytes."""
         self._clock = clock
         self._call_soon = timing.call_soon
         self._observer = observer
