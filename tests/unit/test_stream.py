@@ -191,14 +191,17 @@ def test_memory_stays_flat() -> None:
     ids=lambda data: str(data[:20]),
 )
 def test_time_is_linear(data: bytes) -> None:
-    """Twice the bytes take about twice the time, one byte at a time too: no scan starts over."""
+    """Eight times the bytes take about eight times as long, one at a time too: no scan starts over.
+
+    If one did, it would be sixty-four times; the bound between leaves the machine its moods.
+    """
 
     def work(data: bytes, size: int) -> float:
         return min(_timed(data, size) for _ in range(3))
 
     for size in (1, 50):
-        half, whole = work(data[: len(data) // 2], size), work(data, size)
-        assert whole < 3.5 * half + 0.005
+        eighth, whole = work(data[: len(data) // 8], size), work(data, size)
+        assert whole < 24 * eighth + 0.02
 
 
 def _timed(data: bytes, size: int) -> float:
