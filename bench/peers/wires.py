@@ -12,10 +12,12 @@ class RedisWire:
 
     senders_hear = False
     refusal = b"-ERR"
+    has_pings = False
+    at_once = 100
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Subscribe to both channels."""
-        return [(_resp(b"SUBSCRIBE", b"all", b"r%d" % number), b":2\r\n")]
+        return [(_resp(b"SUBSCRIBE", b"all", b"r%05d" % number), b":2\r\n")]
 
     def send(self, number: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - nobody is called anything
         """Only see that it answers."""
@@ -27,7 +29,7 @@ class RedisWire:
 
     def direct(self, number: int, text: str) -> bytes:
         """Publish to the reader's own channel."""
-        return _resp(b"PUBLISH", b"r%d" % number, text.encode())
+        return _resp(b"PUBLISH", b"r%05d" % number, text.encode())
 
 
 class NatsWire:
@@ -35,11 +37,13 @@ class NatsWire:
 
     senders_hear = False
     refusal = b"-ERR"
+    has_pings = True  # one, two seconds after connecting
+    at_once = 100
     _connect = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Subscribe to both subjects."""
-        return [(self._connect + b"SUB all 1\r\nSUB r%d 2\r\nPING\r\n" % number, b"PONG\r\n")]
+        return [(self._connect + b"SUB all 1\r\nSUB r%05d 2\r\nPING\r\n" % number, b"PONG\r\n")]
 
     def send(self, number: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - nobody is called anything
         """Connect."""
@@ -51,7 +55,7 @@ class NatsWire:
 
     def direct(self, number: int, text: str) -> bytes:
         """Publish to the reader's own subject."""
-        return b"PUB r%d %d\r\n%b\r\n" % (number, len(text), text.encode())
+        return b"PUB r%05d %d\r\n%b\r\n" % (number, len(text), text.encode())
 
 
 class IrcWire:
@@ -59,14 +63,16 @@ class IrcWire:
 
     senders_hear = True
     refusal = b"ERROR :"
+    has_pings = False
+    at_once = 1000  # InspIRCd lets in whoever waits, once a second
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Register and join the channel."""
-        return self._join(b"r%d" % number)
+        return self._join(b"r%05d" % number)
 
     def send(self, number: int) -> list[tuple[bytes, bytes]]:
         """Register and join the channel."""
-        return self._join(b"s%d" % number)
+        return self._join(b"s%05d" % number)
 
     def broadcast(self, text: str) -> bytes:
         """Write to the channel."""
@@ -74,7 +80,7 @@ class IrcWire:
 
     def direct(self, number: int, text: str) -> bytes:
         """Write to the nickname."""
-        return b"PRIVMSG r%d :%b\r\n" % (number, text.encode())
+        return b"PRIVMSG r%05d :%b\r\n" % (number, text.encode())
 
     def _join(self, nick: bytes) -> list[tuple[bytes, bytes]]:
         register = b"NICK %b\r\nUSER %b 0 * :%b\r\n" % (nick, nick, nick)
@@ -86,14 +92,16 @@ class WebSocketWire:
 
     senders_hear = True
     refusal = NEVER
+    has_pings = False
+    at_once = 100
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Open the connection."""
-        return self._open(b"r%d" % number)
+        return self._open(b"r%05d" % number)
 
     def send(self, number: int) -> list[tuple[bytes, bytes]]:
         """Open the connection."""
-        return self._open(b"s%d" % number)
+        return self._open(b"s%05d" % number)
 
     def broadcast(self, text: str) -> bytes:
         """One text frame."""
@@ -101,7 +109,7 @@ class WebSocketWire:
 
     def direct(self, number: int, text: str) -> bytes:
         """One text frame with a name before it."""
-        return _frame(b"@r%d %b" % (number, text.encode()))
+        return _frame(b"@r%05d %b" % (number, text.encode()))
 
     def _open(self, name: bytes) -> list[tuple[bytes, bytes]]:
         key = base64.b64encode(b"0123456789abcdef")

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "doors": {"hub", "protocol"},
     "client": {"protocol"},
     "terminal": {"client", "protocol"},
-    "bench": set(),
+    "bench": {"client", "protocol"},
     "observe.py": {"hub", "protocol"},
     "config.py": {"protocol"},
     "server.py": {"config", "doors", "hub", "observe", "protocol"},

@@ -2,87 +2,131 @@
 
 import contextlib
 import json
-import re
+import os
 import socket
 import subprocess
 import sys
 import threading
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 
 from chatroom.bench import modes
-from chatroom.bench.modes import Target
-from chatroom.bench.report import short, svg, table
-from chatroom.bench.wire import BenchError, ChatroomWire, payload
+from chatroom.bench.target import Result, Target, Until
+from chatroom.bench.wire import BenchError, ChatroomWire
 from conftest import ServerProcess
 
-
-def test_payload() -> None:
-    """A message has its size, its mark once, and tells sender and number."""
-    text = payload(3, 17, 100)
-
-    assert len(text) == 100
-    assert text.count("^") == 1
-    assert text.startswith("^0003:000000017:")
+Spoil = Callable[[bytes, int], bytes]
+"""What a crooked server makes of the so-manieth message."""
 
 
-def test_short_and_table() -> None:
-    """Figures have three digits and a unit; columns are aligned."""
-    assert [short(value) for value in (0.5, 12.345, 1234, 5_678_000)] == ["0.5", "12.3", "1.23 k", "5.68 M"]
-    assert table(["a", "bb"], [["ccc", "d"]]) == "| a   | bb |\n|-----|----|\n| ccc | d  |"
-
-
-def test_svg() -> None:
-    """A plot is a well-formed document with a line for each curve, inside of its frame."""
-    page = svg("a < b", "x", "y", {"one": [(1, 10), (100, 5000)], "two & three": [(1, 20), (10, 30)]})
-
-    assert len(ET.fromstring(page).findall("{*}polyline")) == 2
-    assert all(0 <= float(number) <= 720 for number in re.findall(r'points="([\d.]+)', page))
+def honest(line: bytes, _: int) -> bytes:
+    return line
 
 
 @contextlib.contextmanager
-def crooked_server(spoil: Callable[[bytes, int], bytes]) -> Iterator[Target]:
-    """A server for one reader and one sender, which does something to what it delivers."""
+def crooked_server(spoil: Spoil) -> Iterator[Target]:
+    """A server for one reader and one sender, which does something to what it delivers.
+
+    The first pair that comes only weighs a delivery, and is served well.
+    """
 
     def serve(listening: socket.socket) -> None:
-        reader, _ = listening.accept()
-        reader.recv(1000)
-        reader.sendall(b'{"code":"welcome"}\n')
-        sender, _ = listening.accept()
-        sender.recv(1000)
-        sender.sendall(b'{"code":"welcome"}\n')
-        number = 0
-        with reader, sender, sender.makefile("rb") as lines, contextlib.suppress(ConnectionError):
-            for line in lines:
-                number += 1
-                reader.sendall(spoil(line.replace(b"outgoing", b"incoming"), number))
+        for treat in (honest, spoil):
+            people = []
+            for _ in "reader", "sender":
+                person, _ = listening.accept()
+                person.recv(1000)
+                person.sendall(b'{"code":"welcome"}\n')
+                people.append(person)
+            reader, sender = people
+            with reader, sender, sender.makefile("rb") as lines, contextlib.suppress(OSError):
+                for number, line in zip(count(1), lines, strict=False):
+                    reader.sendall(treat(line.replace(b"outgoing", b"incoming"), number))
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve, args=[listening], daemon=True)
         thread.start()
-        yield Target(wire=ChatroomWire(), address=listening.getsockname(), process=1)
+        yield Target(wire=ChatroomWire(), address=listening.getsockname(), process=os.getpid())
         thread.join(10)
 
 
+def fan_out(target: Target) -> Result:
+    return modes.fan_out(
+        target,
+        readers=1,
+        senders=1,
+        in_flight=8,
+        size=40,
+        until=Until(messages=100),
+        progress=lambda _: None,
+    )
+
+
+def direct(target: Target) -> Result:
+    return modes.direct(
+        target, pairs=1, in_flight=8, size=40, until=Until(messages=100), progress=lambda _: None
+    )
+
+
+def latency(target: Target) -> Result:
+    return modes.latency(target, readers=1, rate=500, size=40, seconds=0.1, progress=lambda _: None)
+
+
+MEASURED = pytest.mark.parametrize("measure", [fan_out, direct, latency])
+
+
+@MEASURED
+def test_each_message_is_counted(measure: Callable[[Target], Result]) -> None:
+    """The messages of the warm-up are not in the figures, all others are."""
+    with crooked_server(honest) as target:
+        result = measure(target)
+
+    assert result.deliveries == {"fan-out": 100, "latency": 50}.get(result.mode, result.deliveries)
+    assert result.deliveries >= 50
+    assert result.per_second == result.deliveries / result.seconds
+
+
+@MEASURED
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
         (lambda line, number: b"" if number == 5 else line, "was due|lost"),
-        (lambda line, number: line * 2 if number == 5 else line, "was due|twice"),
+        (lambda line, number: line * 2 if number == 5 else line, "was due|more than|were due"),
         (lambda line, number: line.replace(b":00000000", b":00000001") if number == 5 else line, "was due"),
+        (lambda line, number: b"" if number == 5 else line * 2 if number == 6 else line, "was due"),
+        (lambda line, number: line + b" " * (number == 50), "more than|were due"),
     ],
-    ids=["lost", "twice", "out of order"],
+    ids=["lost", "twice", "out of order", "one lost and one twice", "a byte too many"],
 )
 def test_a_run_with_losses_is_refused(
-    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes, int], bytes], complaint: str
+    monkeypatch: pytest.MonkeyPatch, measure: Callable[[Target], Result], spoil: Spoil, complaint: str
 ) -> None:
     """A message that is lost, comes twice or out of order makes the run worthless, and it says so."""
-    monkeypatch.setattr("chatroom.bench.swarm.PATIENCE", 0.5)
+    monkeypatch.setattr("chatroom.bench.swarm.PATIENCE", 0.1)
 
     with crooked_server(spoil) as target, pytest.raises(BenchError, match=complaint):
-        modes.fan_out(target, readers=1, senders=1, in_flight=8, size=40, seconds=0.2, progress=lambda _: None)
+        measure(target)
+
+
+def test_a_stall_is_not_hidden() -> None:
+    """What is late counts from when it was due, so that whoever waits for a stalled server is counted too."""
+    held: list[bytes] = []
+
+    def stall(line: bytes, number: int) -> bytes:
+        """Hold the first 25 messages, which are sent 2 ms apart, until all of them have come."""
+        held.append(line)
+        return b"" if number < 25 else b"".join(held) if number == 25 else line
+
+    with crooked_server(stall) as target:
+        result = latency(target)
+
+    late = [milliseconds for _, milliseconds in result.distribution]
+    assert late == sorted(late)
+    assert late[-1] > 20  # of those that count, the first was due 34 ms before the last that was held
+    assert result.p99 == pytest.approx(late[-1], rel=0.2)
 
 
 @pytest.mark.slow
@@ -90,18 +134,19 @@ def test_a_run_with_losses_is_refused(
     "mode",
     [
         ["fan-out", "--readers", "20", "--senders", "3", "--seconds", "0.2"],
+        ["fan-out", "--readers", "21", "--senders", "2", "--messages", "200", "--generators", "3"],
         ["direct", "--pairs", "5", "--seconds", "0.2"],
         ["latency", "--readers", "20", "--rate", "100", "--seconds", "0.3"],
         ["join", "--clients", "50"],
         ["idle", "--clients", "50"],
     ],
-    ids=lambda mode: mode[0],
+    ids=lambda mode: f"{mode[0]} {mode[-2]}",
 )
 def test_modes(server: ServerProcess, mode: list[str]) -> None:
     """Each mode measures a server that runs, and prints its figures as JSON."""
     where = ["--port", str(server.port), "--pid", str(server.process.pid), "--json"]
     ended = subprocess.run(
-        [sys.executable, "-m", "chatroom", "bench", *where, *mode],
+        [sys.executable, "-m", "chatroom", "bench", *mode, *where],
         capture_output=True,
         text=True,
         timeout=30,
@@ -113,16 +158,39 @@ def test_modes(server: ServerProcess, mode: list[str]) -> None:
     assert result["server_cpu"] > 0
     if mode[0] == "latency":
         assert 0 < result["p50"] <= result["p99"] <= result["p999"]
+    if "--generators" in mode:
+        assert result["generators"] == 3
+        assert result["deliveries"] == 200 * (21 + 1)
+
+
+@pytest.mark.slow
+def test_own_server(tmp_path: Path) -> None:
+    """Without a port, a server is started for the run, on another processor than the generator's."""
+    plot = tmp_path / "curve.svg"
+    options = ["--most-readers", "10", "--seconds", "0.1", "--json", "--plot", str(plot)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "chatroom", "bench", "curve", *options],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    results = json.loads(ended.stdout)
+    assert [result["given"]["in_flight"] for result in results] == [1, 4, 16, 64, 256]
+    assert any(result["shares_processor"] for result in results) == (len(os.sched_getaffinity(0)) == 1)
+    assert plot.read_text().count("<polyline") == 5
 
 
 @pytest.mark.slow
 def test_refused_run(server: ServerProcess) -> None:
     """A server that refuses is one clear line, and status 1."""
     with socket.create_connection((server.host, server.port)) as taken:
-        taken.sendall(b'{"code":"hello","name":"r0"}\n')
+        taken.sendall(b'{"code":"hello","name":"r00000"}\n')
         taken.recv(100)
+        where = ["--port", str(server.port), "--pid", str(server.process.pid)]
         ended = subprocess.run(
-            [sys.executable, "-m", "chatroom", "bench", "--port", str(server.port), "--pid", "1", "join"],
+            [sys.executable, "-m", "chatroom", "bench", "join", *where],
             capture_output=True,
             text=True,
             timeout=30,

@@ -1,40 +1,74 @@
-"""What a process has used, as the operating system accounts for it."""
+"""What processes have used, as the operating system accounts for it."""
 
+import contextlib
 import os
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+
+from chatroom.bench.wire import BenchError
 
 
 def cpu(process: int) -> float:
-    """Return the seconds of processor time that all threads of a process have used.
-
-    By the scheduler's own count in nanoseconds where Linux offers it, else in ticks.
-    """
-    try:
-        threads = list(Path(f"/proc/{process}/task").iterdir())
-        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
-    except (OSError, IndexError):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the seconds of processor time that a process, its children, and all their threads have used."""
+    used = 0.0
+    for one in _family(process):
+        with contextlib.suppress(OSError):  # a child that ended just now
+            used += time.clock_gettime(~one << 3 | 2)  # clock_getcpuclockid(3)
+    return used
 
 
 def memory(process: int) -> int:
-    """Return the resident memory of a process, in bytes."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Return the resident memory of a process and its children, in bytes."""
+    pages = 0
+    for one in _family(process):
+        with contextlib.suppress(OSError):
+            pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _family(process: int) -> list[int]:
+    """Return the process, its children, and theirs."""
+    tasks = Path(f"/proc/{process}/task")
+    if not tasks.exists():
+        raise BenchError(f"there is no process {process}")
+    found = [process]
+    for children in tasks.glob("*/children"):
+        with contextlib.suppress(OSError, BenchError):
+            for child in children.read_text().split():
+                found += _family(int(child))
+    return found
 
 
 class Meter:
-    """Time, and what server and generator use in it."""
+    """Time, and what server and generators use in it.
 
-    def __init__(self, process: int) -> None:
-        self._process = process
-        self._start = (time.perf_counter(), cpu(process), time.process_time())
-        self.wall = self.server = self.generator = 0.0
+    `load` is the busiest generator's part of its processor; those that share one are added up.
+    """
+
+    def __init__(self, server: int, helpers: Sequence[int] = ()) -> None:
+        self._server = server
+        self._generators = [os.getpid(), *helpers]
+        self._start = self._read()
+        self.wall = self.cpu = self.load = 0.0
 
     def stop(self) -> "Meter":
-        """Read off the seconds since the start: on the wall, of the server's CPU, of the generator's."""
-        now = (time.perf_counter(), cpu(self._process), time.process_time())
-        self.wall, self.server, self.generator = (
-            end - start for end, start in zip(now, self._start, strict=True)
-        )
+        """Read off the seconds since the start: on the wall, of the server's processor, and the load."""
+        wall, server, generators = self._read()
+        self.wall = wall - self._start[0]
+        self.cpu = server - self._start[1]
+        loads: defaultdict[frozenset[int], float] = defaultdict(float)
+        for process, before, after in zip(self._generators, self._start[2], generators, strict=True):
+            where = frozenset(os.sched_getaffinity(process))
+            is_pinned = len(where) == 1
+            loads[where if is_pinned else frozenset([-process])] += (after - before) / self.wall
+        self.load = max(loads.values())
         return self
+
+    def _read(self) -> tuple[float, float, list[float]]:
+        return (
+            time.perf_counter(),
+            cpu(self._server),
+            [time.clock_gettime(~one << 3 | 2) for one in self._generators],
+        )

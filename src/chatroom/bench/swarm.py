@@ -1,91 +1,61 @@
-"""Many connections in one process, on bare sockets and one epoll, so that the generator costs little."""
+"""Many connections in one process, on bare sockets and one epoll, so that the generator costs little.
+
+What comes in goes to one buffer that all share, and is counted by its length: a delivery has a known number of
+bytes. A few members are watched: theirs is read, and must be complete and in order.
+"""
 
 import contextlib
-import os
-import re
 import resource
 import select
 import socket
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import Self
 
-from chatroom.bench.wire import MARK, BenchError
+from chatroom.bench.handshake import Handshake
+from chatroom.bench.sequence import Sequence
+from chatroom.bench.wire import MARK, BenchError, Wire
 
-HANDSHAKES = 100
-"""Connections that are being made at a time."""
 PATIENCE = 20.0
 """Seconds without any progress before a run is given up."""
 RECEIVE = 256 * 1024
-
-_NUMBERED = re.compile(rb"\^(\d{4}):(\d{9}):")
+"""Bytes that are taken from a connection at a time."""
 
 
 class Member:
-    """One connection, and how many messages it has got."""
+    """One connection, and what it has got."""
 
-    __slots__ = ("_tail", "expected", "got", "is_watched", "socket", "unsent")
+    __slots__ = ("marks", "socket", "taken", "unsent", "watch", "weighs")
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, weighs: bool) -> None:
         self.socket = connection
-        self.got = 0
+        self.weighs = weighs
+        """Whether its deliveries are counted by bytes: it gets nothing else."""
+        self.taken = 0
+        """Bytes that it got."""
+        self.marks = 0
+        """Messages that it got, if they are not counted by bytes."""
         self.unsent = b""
-        self.is_watched = False
-        """Each message it gets is read, and must be its sender's next."""
-        self.expected: dict[bytes, int] = {}
-        self._tail = b""
-
-    def check(self, data: bytes) -> None:
-        """Raise `BenchError` if a message is lost, comes twice, or comes out of order."""
-        data = self._tail + data
-        end = 0
-        for match in _NUMBERED.finditer(data):
-            sender, number = match[1], int(match[2])
-            if number != self.expected.get(sender, number):
-                raise BenchError(f"of sender {int(sender)}, {self.expected[sender]} was due, and {number} came")
-            self.expected[sender] = number + 1
-            end = match.end()
-        self._tail = data[max(end, len(data) - 20) :]
-
-
-class _Handshake:
-    """A member on its way in."""
-
-    def __init__(self, member: Member, steps: list[tuple[bytes, bytes]], refusal: bytes) -> None:
-        self.member = member
-        self._steps = iter(steps)
-        self._refusal = refusal
-        self._answer = b""
-        self._step()
-
-    def go_on(self) -> bool:
-        """Take an answer; return whether that was the last."""
-        data = self.member.socket.recv(RECEIVE)
-        self._answer += data
-        if not data or self._refusal in self._answer:
-            raise BenchError(f"the server refused: {self._answer[-200:].decode(errors='replace')!r}")
-        return self._end in self._answer and not self._step()
-
-    def _step(self) -> bool:
-        request, self._end = next(self._steps, (b"", b""))
-        self._answer = b""
-        if request:
-            self.member.socket.sendall(request)
-        return bool(request)
+        self.watch: Sequence | None = None
 
 
 class Swarm:
-    """All connections of a run."""
+    """Connections to one server. `frame`: the bytes of one delivery; with 0, their marks are counted."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], frame: int = 0) -> None:
+        self.frame = frame
+        self.rang = False
+        """Whether what `listen` was given became readable."""
         self._address = address
         self._epoll = select.epoll()
         self._members: dict[int, Member] = {}
-        self.delivered = 0
-        """Messages that came in, to all."""
+        self._buffer = bytearray(RECEIVE)
+        self._bytes = 0
+        self._marks = 0
 
     def __enter__(self) -> Self:
-        _lift_file_limit()
+        lift_file_limit()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -93,44 +63,57 @@ class Swarm:
             member.socket.close()
         self._epoll.close()
 
+    @property
+    def delivered(self) -> int:
+        """Messages that came in, to all."""
+        return self._marks + (self._bytes // self.frame if self.frame else 0)
+
     def join(
         self,
-        handshakes: Iterable[list[tuple[bytes, bytes]]],
-        refusal: bytes,
-        progress: Callable[[int], None] = lambda _: None,
-    ) -> list[Member]:
-        """Connect one member for each handshake, up to a hundred at a time; return when all are in."""
-        waiting = iter(handshakes)
-        joined: list[Member] = []
-        under_way: dict[int, _Handshake] = {}
+        wire: Wire,
+        readers: Iterable[int] = (),
+        senders: Iterable[int] = (),
+        joined: Callable[[], None] = lambda: None,
+    ) -> tuple[list[Member], list[Member]]:
+        """Connect these readers and senders; return both when all are in. `joined` is called for each.
+
+        Senders may get acknowledgements beside messages, so bytes do not count their deliveries.
+        """
+        weighs = self.frame > 0 and not wire.has_pings
+        handshakes = chain(
+            ((wire.read(one), weighs) for one in readers), ((wire.send(one), None) for one in senders)
+        )
+        hearing: list[Member] = []
+        sending: list[Member] = []
+        under_way: dict[int, tuple[Member, Handshake]] = {}
 
         def begin() -> None:
-            steps = next(waiting, None)
-            if steps is not None:
-                member = Member(self._connect())
-                joined.append(member)
-                under_way[member.socket.fileno()] = _Handshake(member, steps, refusal)
+            for steps, weighs in islice(handshakes, 1):
+                member = Member(self._connect(), weighs=bool(weighs))
+                self._members[member.socket.fileno()] = member  # so that it is closed, whatever happens
+                (sending if weighs is None else hearing).append(member)
+                under_way[member.socket.fileno()] = (member, Handshake(member.socket, steps, wire.refusal))
                 self._epoll.register(member.socket, select.EPOLLIN)
 
-        for _ in range(HANDSHAKES):
+        for _ in range(wire.at_once):
             begin()
         deadline = time.monotonic() + PATIENCE
         while under_way:
             for number, _ in self._epoll.poll(1):
                 if number not in under_way:
                     self._receive(self._members[number])
-                elif under_way[number].go_on():
-                    self._members[number] = under_way.pop(number).member
-                    progress(1)
+                elif under_way[number][1].go_on():
+                    del under_way[number]
+                    joined()
                     begin()
                 deadline = time.monotonic() + PATIENCE
             if time.monotonic() > deadline:
                 raise BenchError(f"{len(under_way)} connections were not answered within {PATIENCE:g} s")
-        return joined
+        return hearing, sending
 
-    def watch(self, member: Member) -> None:
-        """From now on, look at each message that this one gets."""
-        member.is_watched = True
+    def listen(self, descriptor: int) -> None:
+        """From now on `poll` returns early, and sets `rang`, when that descriptor is readable."""
+        self._epoll.register(descriptor, select.EPOLLIN)
 
     def send(self, member: Member, data: bytes) -> None:
         """Send without waiting; what the system does not take goes out later, in order."""
@@ -139,16 +122,21 @@ class Swarm:
                 sent = member.socket.send(data)
             except BlockingIOError:
                 sent = 0
+            except OSError as error:
+                raise BenchError(f"a connection was lost: {error}") from error
             data = data[sent:]
             if data:
                 self._epoll.modify(member.socket, select.EPOLLIN | select.EPOLLOUT)
         member.unsent += data
 
-    def poll(self, timeout: float) -> list[Member]:
-        """Take what has come in; return who got something."""
+    def poll(self, timeout: float, at_most: int = -1) -> list[Member]:
+        """Take what has come in, from `at_most` members where that matters; return who got something."""
         news = []
-        for number, events in self._epoll.poll(timeout):
-            member = self._members[number]
+        for number, events in self._epoll.poll(timeout, at_most):
+            member = self._members.get(number)
+            if member is None:
+                self.rang = True
+                continue
             if events & select.EPOLLOUT and member.unsent:
                 data, member.unsent = member.unsent, b""
                 self._epoll.modify(member.socket, select.EPOLLIN)
@@ -159,12 +147,14 @@ class Swarm:
         return news
 
     def settle(self) -> None:
-        """Wait until nothing more comes in, and forget what did."""
+        """Wait until nothing more comes in, and forget what did. Raises `BenchError` if others keep talking."""
+        deadline = time.monotonic() + PATIENCE
         while self.poll(0.1):
-            pass
-        self.delivered = 0
+            if time.monotonic() > deadline:
+                raise BenchError("others are talking in the room, and would be counted")
+        self._bytes = self._marks = 0
         for member in self._members.values():
-            member.got = 0
+            member.taken = member.marks = 0
 
     def drain(self, expected: int) -> None:
         """Wait until that many messages were delivered in all. Raises `BenchError` if they are not."""
@@ -173,46 +163,60 @@ class Swarm:
             if self.poll(0.5):
                 deadline = time.monotonic() + PATIENCE
             elif time.monotonic() > deadline:
-                raise BenchError(f"{expected - self.delivered} of {expected} messages were lost")
+                break
         self.poll(0.02)
-        if self.delivered > expected:
-            raise BenchError(f"{self.delivered - expected} messages came twice")
+        must_be(self.delivered, expected)
+
+    def got(self, member: Member) -> int:
+        """Return how many messages this one has got."""
+        return member.taken // self.frame if member.weighs else member.marks
+
+    def must_have(self, member: Member, count: int) -> None:
+        """Raise `BenchError` unless this one got exactly so many messages, and no byte more."""
+        if member.weighs and member.taken != count * self.frame:
+            raise BenchError(f"a reader got {member.taken:,} bytes, and {count * self.frame:,} were due")
+        if not member.weighs and member.marks != count:
+            raise BenchError(f"a member got {member.marks:,} messages, and {count:,} were due")
 
     def _receive(self, member: Member) -> None:
         try:
-            data = member.socket.recv(RECEIVE)
+            size = member.socket.recv_into(self._buffer)
         except OSError as error:
             raise BenchError(f"a connection was lost: {error}") from error
-        if not data:
+        if not size:
             raise BenchError("the server closed a connection")
-        count = data.count(MARK)
-        member.got += count
-        self.delivered += count
-        if member.is_watched:
-            member.check(data)
+        member.taken += size
+        if member.weighs:
+            self._bytes += size
+        else:
+            marks = self._buffer.count(MARK, 0, size)
+            member.marks += marks
+            self._marks += marks
+        if member.watch:
+            member.watch.see(bytes(self._buffer[:size]))
 
     def _connect(self) -> socket.socket:
         connection = socket.socket()
+        try:
+            connection.connect(self._address)
+        except OSError as error:
+            connection.close()
+            raise BenchError(f"{self._address[0]}:{self._address[1]} cannot be reached: {error}") from error
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(200):
-            try:
-                connection.connect(self._address)
-                break
-            except (ConnectionRefusedError, BlockingIOError):
-                time.sleep(0.05)  # it is starting
-        else:
-            raise BenchError(f"nobody listens on {self._address[0]}:{self._address[1]}")
         connection.setblocking(False)
         return connection
 
 
-def _lift_file_limit() -> None:
+def must_be(delivered: int, expected: int) -> None:
+    """Raise `BenchError`, which tells the difference, unless the two are the same."""
+    if delivered < expected:
+        raise BenchError(f"{expected - delivered:,} of {expected:,} messages were lost")
+    if delivered > expected:
+        raise BenchError(f"{delivered - expected:,} messages more than {expected:,} came: some came twice")
+
+
+def lift_file_limit() -> None:
+    """Let this process have as many connections as the system allows it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def pin(processor: int | None) -> None:
-    """Run this process on that processor only, where the system allows."""
-    if processor is not None and processor in os.sched_getaffinity(0):
-        os.sched_setaffinity(0, {processor})

@@ -6,6 +6,9 @@ from typing import Protocol
 MARK = b"^"
 """Stands once in each message, and nowhere else: counting it counts deliveries, however they are cut."""
 
+_NUMBER = len("^0000:")
+"""Where a message's number begins, counted from its mark; it has nine digits."""
+
 
 class BenchError(Exception):
     """The run cannot be made, or proved that the server lost something; the text says so."""
@@ -16,13 +19,40 @@ def payload(sender: int, number: int, size: int) -> str:
     return f"^{sender:04d}:{number:09d}:".ljust(size, "x")
 
 
+class Numbered:
+    """One sender's message, sent again and again, each time with the next number.
+
+    `message` is what the wire makes of a `payload`: only the digits change, so nothing is encoded anew.
+    """
+
+    def __init__(self, message: bytes) -> None:
+        start = message.index(MARK) + _NUMBER
+        self._head = message[:start]
+        self._tail = message[start + 9 :]
+        self.count = 0
+        """How many were taken."""
+
+    def take(self, count: int) -> bytes:
+        """Return the next `count` messages in one piece."""
+        head, tail, first = self._head, self._tail, self.count
+        self.count += count
+        return b"".join([b"%b%09d%b" % (head, number, tail) for number in range(first, first + count)])
+
+
 class Wire(Protocol):
-    """One protocol. A step of a handshake is what to send, and what ends the answer to it."""
+    """One protocol. A step of a handshake is what to send, and what ends the answer to it.
+
+    Names have one length, and so has every delivery of a text of one size: then bytes count deliveries.
+    """
 
     senders_hear: bool
     """Whether a sender is a member of the room, and so hears the other senders."""
     refusal: bytes
     """What an answer contains if the server refuses."""
+    has_pings: bool
+    """Whether the server sends readers something else than messages, so that bytes do not count deliveries."""
+    at_once: int
+    """Handshakes that are under way at a time, as many as suit the server best."""
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Return the handshake of reader `number`, who hears broadcasts and direct messages."""
@@ -42,14 +72,16 @@ class ChatroomWire:
 
     senders_hear = True
     refusal = b'"code":"error"'
+    has_pings = False
+    at_once = 100
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Say hello."""
-        return [(_line(code="hello", name=f"r{number}"), b'"welcome"}\n')]
+        return self._hello(f"r{number:05d}")
 
     def send(self, number: int) -> list[tuple[bytes, bytes]]:
         """Say hello."""
-        return [(_line(code="hello", name=f"s{number}"), b'"welcome"}\n')]
+        return self._hello(f"s{number:05d}")
 
     def broadcast(self, text: str) -> bytes:
         """As the brief has it."""
@@ -57,8 +89,7 @@ class ChatroomWire:
 
     def direct(self, number: int, text: str) -> bytes:
         """As the brief has it."""
-        return b'{"code":"outgoing","to":"r%d","content":"%b"}\n' % (number, text.encode())
+        return b'{"code":"outgoing","to":"r%05d","content":"%b"}\n' % (number, text.encode())
 
-
-def _line(**fields: str) -> bytes:
-    return json.dumps(fields).encode() + b"\n"
+    def _hello(self, name: str) -> list[tuple[bytes, bytes]]:
+        return [(json.dumps({"code": "hello", "name": name}).encode() + b"\n", b'"welcome"}\n')]

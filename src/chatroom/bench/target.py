@@ -1,0 +1,86 @@
+"""What is measured, and what comes of it."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from chatroom.bench.cost import Meter
+from chatroom.bench.place import Places, may_share
+from chatroom.bench.wire import Wire
+
+WARM_UP = 0.15
+"""The part of a run's length that goes before it, uncounted."""
+
+Progress = Callable[[float], None]
+"""Told now and then which part of the run is done, from 0 to 1."""
+
+
+class Until(Struct, frozen=True):
+    """How long to send: so many seconds or, if given, so many messages."""
+
+    seconds: float = 3.0
+    messages: int = 0
+
+    def share(self, passed: float, sent: int) -> float:
+        """Return which part is done."""
+        return sent / self.messages if self.messages else passed / self.seconds
+
+    def part(self, share: float) -> "Until":
+        """Return a part of this."""
+        return Until(seconds=self.seconds * share, messages=math.ceil(self.messages * share))
+
+
+class Target(Struct, frozen=True):
+    """A running server, and where its generators run."""
+
+    wire: Wire
+    address: tuple[str, int]
+    process: int
+    """Its process, whose use of processor and memory is measured."""
+    places: Places = Places(server=None, generators=[])
+
+
+class Result(Struct, kw_only=True):
+    """The figures of one run."""
+
+    mode: str
+    given: dict[str, float]
+    """What was asked for: readers, in flight, …"""
+    deliveries: int = 0
+    seconds: float = 0.0
+    server_cpu: float = 0.0
+    """Seconds of processor time that the server used."""
+    generator_load: float = 0.0
+    """The part of its processor that the busiest generator used: near 1, it held the server back."""
+    generators: int = 1
+    """Generator processes."""
+    shares_processor: bool = False
+    """Server and generator may have run on one processor: the figures say little."""
+    per_cpu_second: float = 0.0
+    """Deliveries (or joins) per second of the server's processor time."""
+    per_second: float = 0.0
+    """Deliveries (or joins) per second on the wall."""
+    p50: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    """Milliseconds from the intended sending."""
+    distribution: list[tuple[float, float]] = []
+    """Of latency: one in so many deliveries took longer than so many milliseconds."""
+    bytes_each: float = 0.0
+    """Resident bytes of the server per idle connection."""
+
+
+def result(mode: str, given: Mapping[str, float], count: int, meter: Meter, target: Target) -> Result:
+    """Return the figures of a run that delivered `count` messages while the meter ran."""
+    return Result(
+        mode=mode,
+        given=dict(given),
+        deliveries=count,
+        seconds=meter.wall,
+        server_cpu=meter.cpu,
+        generator_load=meter.load,
+        shares_processor=may_share(target.process),
+        per_cpu_second=count / meter.cpu if meter.cpu else 0.0,
+        per_second=count / meter.wall,
+    )

@@ -1,0 +1,195 @@
+"""The parts of the load generator: what it sends, reads, starts and shows."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from chatroom.bench import cost
+from chatroom.bench.command import bench
+from chatroom.bench.latency import Lateness
+from chatroom.bench.place import Places, divide, pin
+from chatroom.bench.plot import svg
+from chatroom.bench.process import free_port, running
+from chatroom.bench.report import figures, short, table
+from chatroom.bench.sequence import Sequence
+from chatroom.bench.target import Result
+from chatroom.bench.wire import MARK, BenchError, ChatroomWire, Numbered, payload
+from conftest import PROJECT
+
+LISTEN = "import signal, socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); signal.pause()"
+
+
+def test_payload() -> None:
+    """A message has its size, its mark once, and tells sender and number."""
+    text = payload(3, 17, 100)
+
+    assert len(text) == 100
+    assert text.count("^") == 1
+    assert text.startswith("^0003:000000017:")
+
+
+def test_numbered_messages() -> None:
+    """What is sent again and again is what would be encoded anew."""
+    wire = ChatroomWire()
+    message = Numbered(wire.broadcast(payload(3, 0, 50)))
+
+    sent = message.take(2) + message.take(1)
+
+    assert sent == b"".join(wire.broadcast(payload(3, number, 50)) for number in range(3))
+    assert message.count == 3
+
+
+def test_peers_are_spoken_to_in_messages_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each protocol has the mark once in a message, and so many bytes whoever it is for."""
+    monkeypatch.syspath_prepend(PROJECT / "bench")
+    from peers import wires
+
+    for wire in (wires.RedisWire(), wires.NatsWire(), wires.IrcWire(), wires.WebSocketWire(), ChatroomWire()):
+        messages = [wire.direct(number, payload(0, number, 100)) for number in (0, 12_345)]
+        messages += [wire.broadcast(payload(0, 7, 100))]
+        assert all(message.count(MARK) == 1 for message in messages)
+        assert len(messages[0]) == len(messages[1])
+        assert len(Numbered(messages[0]).take(3)) == 3 * len(messages[0])
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_sequence_is_followed_however_it_is_cut(size: int) -> None:
+    """Messages of several senders are followed in pieces of any size."""
+    data = b"".join(payload(sender, number, 30).encode() for number in range(5) for sender in range(3))
+    sequence = Sequence()
+
+    for start in range(0, len(data), size):
+        sequence.see(data[start : start + size])
+
+    with pytest.raises(BenchError, match="of sender 1, 5 was due, and 6 came"):
+        sequence.see(payload(1, 6, 30).encode())
+
+
+def test_sequence_begins_with_the_first() -> None:
+    """A sender's first message may not be missing either."""
+    with pytest.raises(BenchError, match="of sender 0, 0 was due, and 1 came"):
+        Sequence().see(payload(0, 1, 30).encode())
+
+
+def test_lateness() -> None:
+    """Of a hundred, each later by a millisecond, the median is 50 ms late and one in ten 90 ms or more."""
+    lateness = Lateness()
+    for milliseconds in range(1, 101):
+        lateness.add(milliseconds / 1000)
+
+    assert lateness.of_one_in(2) == pytest.approx(50, abs=1.1)
+    assert lateness.of_one_in(10) == pytest.approx(90, abs=1.1)
+    assert lateness.of_one_in(100) == pytest.approx(100, abs=1.1)
+    assert [many for many, _ in lateness.distribution()] == [2, 5, 10, 20, 50, 100]
+
+
+def test_processors_are_divided() -> None:
+    """The server has the first to itself, generators share the others; a single one is left alone."""
+    places = divide({3, 5, 4})
+
+    assert places == Places(server=3, generators=[4, 5])
+    assert [places.of_generator(number) for number in range(3)] == [4, 5, 4]
+    assert divide({0}).of_generator(0) is divide({0}).server is None
+
+
+def test_server_runs_elsewhere_though_we_are_pinned() -> None:
+    """A generator that is pinned to one processor starts a server on another."""
+    processors = sorted(os.sched_getaffinity(0))
+    if len(processors) == 1:
+        pytest.skip("there is only one processor")
+    found: list[set[int]] = []
+
+    def start() -> None:
+        pin(processors[-1])  # of this thread only
+        port = free_port()
+        with running([sys.executable, "-c", LISTEN, str(port)], port, processors[0]) as process:
+            found.extend([os.sched_getaffinity(0), os.sched_getaffinity(process)])
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join(20)
+
+    assert found == [{processors[-1]}, {processors[0]}]
+
+
+def test_server_that_does_not_start() -> None:
+    """What it said last is in the error."""
+    with (
+        pytest.raises(BenchError, match="did not start: no such luck"),
+        running([sys.executable, "-c", "import sys; sys.exit('no such luck')"], free_port(), None),
+    ):
+        pass
+
+
+def test_cost_is_that_of_ended_threads_and_of_children_too() -> None:
+    """A process is charged for all that it runs."""
+    before = time.process_time()
+    thread = threading.Thread(target=lambda: sum(range(300_000)))
+    thread.start()
+    thread.join()
+    assert time.process_time() > before + 0.001
+    assert before + 0.001 < cost.cpu(os.getpid())
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        alone = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        assert cost.memory(os.getpid()) > alone
+        child.communicate(b"\n")
+
+    with pytest.raises(BenchError, match=f"there is no process {child.pid}"):
+        cost.cpu(child.pid)
+
+
+def test_short_and_table() -> None:
+    """Figures have three digits and a unit; columns are aligned."""
+    values = (0.5, 12.345, 999.4, 999.9, 1234, 5_678_000)
+    assert [short(value) for value in values] == ["0.5", "12.3", "999", "1 k", "1.23 k", "5.68 M"]
+    assert table(["a", "bb"], [["ccc", "d"]]) == "| a   | bb |\n|-----|----|\n| ccc | d  |"
+
+
+def test_what_makes_figures_doubtful_is_said() -> None:
+    """A saturated generator and a shared processor are named below the table."""
+    result = Result(mode="fan-out", given={}, seconds=1.0, generator_load=0.95, generators=2)
+    assert "The generator was saturated" in figures(result)
+    assert "95%, the busiest of 2" in figures(result)
+    assert "shared a processor" not in figures(result)
+
+    result.shares_processor = True
+    assert "shared a processor" in figures(result)
+
+
+def test_svg() -> None:
+    """A plot is a well-formed document with a line for each curve, inside of its frame."""
+    page = svg("a < b", "x", "y", {"one": [(1, 10), (100, 5000)], "two & three": [(1, 20), (10, 30)]})
+
+    assert len(ET.fromstring(page).findall("{*}polyline")) == 2
+    places = re.findall(r"([\d.]+),([\d.]+)", " ".join(re.findall(r'points="([^"]+)', page)))
+    assert len(places) == 4
+    assert all(70 <= float(x) <= 570 and 40 <= float(y) <= 370 for x, y in places)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["fan-out", "--port", "1"], "--port needs --pid"),
+        (["latency", "--plot", "x.png"], "SVG"),
+        (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
+        (["fan-out", "--size", "5"], "20<=x"),
+    ],
+)
+def test_bad_options(monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str) -> None:
+    """What cannot be measured is said before anything is started."""
+    for harmless in ("pin", "signal.signal"):  # these tests run in this process
+        monkeypatch.setattr(f"chatroom.bench.command.{harmless}", lambda *_: None)
+
+    ended = CliRunner().invoke(bench, arguments)
+
+    assert ended.exit_code
+    assert complaint in ended.output
