@@ -1,6 +1,7 @@
 """Who may come in: so many connections in all, so many from one address, so many new ones a second."""
 
 from enum import Enum, auto
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from chatroom.doors.bucket import Bucket
@@ -9,6 +10,10 @@ from chatroom.protocol.limits import Limits
 
 WAITING_ROOM = 100
 """Connections beyond the limit that wait to be told so; any more are closed at once."""
+
+
+REMEMBERED = 4096
+"""Addresses of which it is remembered whether they are exempt."""
 
 
 class Verdict(Enum):
@@ -40,6 +45,9 @@ class Admission:
         self._max_connections = max_connections
         self._timing = timing
         self._exempt = [ip_network(network) for network in limits.exempt]
+        # A few addresses come again and again; to parse one takes longer than all else here.
+        self.is_exempt = lru_cache(REMEMBERED)(self._is_exempt)
+        """Whether limits per address and on floods do not hold for a host."""
         self._addresses: dict[str, _Address] = {}
         self._purge_at = 1024
         self.connections = 0
@@ -49,8 +57,7 @@ class Admission:
         """Whether the next one will be told that there is no room."""
         return self.connections >= self._max_connections
 
-    def is_exempt(self, host: str) -> bool:
-        """Whether limits per address and on floods do not hold for this host."""
+    def _is_exempt(self, host: str) -> bool:
         address = _parsed(host)
         return address is None or any(
             address.version == network.version and address in network for network in self._exempt
@@ -73,9 +80,8 @@ class Admission:
     def leave(self, host: str) -> None:
         """Count a connection no longer."""
         self.connections -= 1
-        entry = self._addresses.get(_key(host))
-        if entry is not None and not self.is_exempt(host):
-            entry.connections -= 1
+        if not self.is_exempt(host):
+            self._addresses[_key(host)].connections -= 1
 
     def _entry(self, host: str) -> _Address:
         key = _key(host)
