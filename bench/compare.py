@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from chatroom.bench.place import Places
-from chatroom.bench.report import SATURATED, short
+from chatroom.bench.report import DISTURBED, SATURATED, short
 from chatroom.bench.target import Result
 from chatroom.bench.wire import BenchError
 from peers.servers import OURS, Peer, started
@@ -77,4 +77,6 @@ def _dagger(results: Sequence[Result]) -> str:
 
 def _short(workload: Workload, result: Result) -> str:
     figure = f"{short(workload.figure(result))}{workload.unit}"
-    return f"{figure}; server {result.server_cpu / result.seconds:.0%}, generator {result.generator_load:.0%}"
+    server = result.server_cpu / result.seconds
+    others = f", others {result.others_load:.0%}" if result.others_load > DISTURBED else ""
+    return f"{figure}; server {server:.0%}, generator {result.generator_load:.0%}{others}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chatroom.bench.plot import plot_curve, plot_latency, svg
-from chatroom.bench.report import grid, table
+from chatroom.bench.report import DISTURBED, grid, table
 from chatroom.bench.target import Result
 from compare import HEAD, Results
 from peers.servers import Peer
@@ -33,6 +33,10 @@ def write(
     (DOCS / "plots").mkdir(exist_ok=True)
     for name, plot in plots.items():
         (DOCS / "plots" / f"{name}.svg").write_text(plot)
+    runs = [result for of in results.values() for found in of.values() for result in found]
+    disturbed = sum(result.others_load > DISTURBED for result in runs)
+    if disturbed:
+        how += f"; {disturbed} of {len(runs)} runs were disturbed by other processes"
     text = "\n\n".join(
         [_where(how), table(HEAD, rows), _LEGEND, _settings(compared), *_PLOTS[:2], grid(curve), *_PLOTS[2:]]
     )

@@ -160,6 +160,10 @@ def test_what_makes_figures_doubtful_is_said() -> None:
     assert "The generator was saturated" in figures(result)
     assert "95%, the busiest of 2" in figures(result)
     assert "shared a processor" not in figures(result)
+    assert "Other processes" not in figures(result)
+
+    result.others_load = 0.2
+    assert "Other processes used up to 20%" in figures(result)
 
     result.shares_processor = True
     assert "shared a processor" in figures(result)

@@ -41,21 +41,29 @@ def _family(process: int) -> list[int]:
     return found
 
 
-class Meter:
-    """Time, and what server and generators use in it.
+def busy() -> float:
+    """Return the seconds for which processors were at work, for anybody, since the system was started."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, fields)
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
-    `load` is the busiest generator's part of its processor; those that share one are added up.
+
+class Meter:
+    """Time, and what server, generators and others use in it.
+
+    `load` is the busiest generator's part of its processor; those that share one are added up. `others` is the
+    part of all processors that went to processes which have nothing to do with the run.
     """
 
     def __init__(self, server: int, helpers: Sequence[int] = ()) -> None:
         self._server = server
         self._generators = [os.getpid(), *helpers]
         self._start = self._read()
-        self.wall = self.cpu = self.load = 0.0
+        self.wall = self.cpu = self.load = self.others = 0.0
 
     def stop(self) -> "Meter":
         """Read off the seconds since the start: on the wall, of the server's processor, and the load."""
-        wall, server, generators = self._read()
+        wall, server, generators, everybody = self._read()
         self.wall = wall - self._start[0]
         self.cpu = server - self._start[1]
         loads: defaultdict[frozenset[int], float] = defaultdict(float)
@@ -64,11 +72,10 @@ class Meter:
             is_pinned = len(where) == 1
             loads[where if is_pinned else frozenset([-process])] += (after - before) / self.wall
         self.load = max(loads.values())
+        rest = everybody - self._start[3] - self.cpu - (sum(generators) - sum(self._start[2]))
+        self.others = max(0.0, rest) / self.wall / (os.cpu_count() or 1)
         return self
 
-    def _read(self) -> tuple[float, float, list[float]]:
-        return (
-            time.perf_counter(),
-            cpu(self._server),
-            [time.clock_gettime(~one << 3 | 2) for one in self._generators],
-        )
+    def _read(self) -> tuple[float, float, list[float], float]:
+        generators = [time.clock_gettime(~one << 3 | 2) for one in self._generators]
+        return time.perf_counter(), cpu(self._server), generators, busy()

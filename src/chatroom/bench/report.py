@@ -7,6 +7,9 @@ from chatroom.bench.target import Result
 SATURATED = 0.9
 """A generator that uses more than this part of its processor holds the server back."""
 
+DISTURBED = 0.05
+"""Other processes that use more than this part of the machine make figures worse, and uneven."""
+
 
 def short(value: float) -> str:
     """Return a figure with three digits that count, and its unit of a thousand."""
@@ -57,6 +60,11 @@ def notes(results: Sequence[Result]) -> list[str]:
     if any(result.shares_processor for result in results):
         found.append(
             "Server and generator may have shared a processor: trust no figure (taskset moves the server)."
+        )
+    disturbed = max((result.others_load for result in results), default=0.0)
+    if disturbed > DISTURBED:
+        found.append(
+            f"Other processes used up to {disturbed:.0%} of the machine meanwhile, and disturbed this."
         )
     return found
 

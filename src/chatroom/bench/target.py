@@ -55,6 +55,8 @@ class Result(Struct, kw_only=True):
     """The part of its processor that the busiest generator used: near 1, it held the server back."""
     generators: int = 1
     """Generator processes."""
+    others_load: float = 0.0
+    """The part of all processors that other processes used: much more than 0, they disturbed the run."""
     shares_processor: bool = False
     """Server and generator may have run on one processor: the figures say little."""
     per_cpu_second: float = 0.0
@@ -80,6 +82,7 @@ def result(mode: str, given: Mapping[str, float], count: int, meter: Meter, targ
         seconds=meter.wall,
         server_cpu=meter.cpu,
         generator_load=meter.load,
+        others_load=meter.others,
         shares_processor=may_share(target.process),
         per_cpu_second=count / meter.cpu if meter.cpu else 0.0,
         per_second=count / meter.wall,
