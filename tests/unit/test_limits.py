@@ -54,6 +54,20 @@ def test_retrying_a_name_has_more_time() -> None:
     assert person.transport.eof_written
 
 
+def test_dripping_after_a_refused_name() -> None:
+    """The time to find another name is given once: bytes that drip in do not renew it."""
+    chat = FakeChat()
+    chat.join("ann")
+    person = chat.connect()
+
+    person.ask(code="hello", name="ann")
+    for _ in range(62):
+        chat.loop.pass_time(1)
+        person.send(b" ")
+
+    assert person.transport.eof_written
+
+
 def test_welcome_within_the_time() -> None:
     """Who was let in is not waited for any longer."""
     chat = FakeChat()

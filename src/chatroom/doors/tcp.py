@@ -99,6 +99,7 @@ class Connection(asyncio.Protocol):
         "_door",
         "_host",
         "_is_finished",
+        "_is_retrying",
         "_is_stranger",
         "_outbox",
         "_peer_is_done",
@@ -121,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._begun: ObjectScan | None = None
         self._host = ""
         self._is_finished = False
+        self._is_retrying = False
         self._is_stranger = True
         self._peer_is_done = False
         self._reason = "vanished"
@@ -296,7 +298,8 @@ class Connection(asyncio.Protocol):
                 self._door.deadlines.set((self, Wait.SIGN), limits.ping_interval)
         elif self._strange_bytes > limits.stranger_in:
             self.leave("flood")
-        elif session.hellos == 1:
+        elif session.hellos and not self._is_retrying:
+            self._is_retrying = True  # once: what comes later does not make it longer
             self._door.deadlines.set((self, Wait.HELLO), limits.hello_retry)
 
     def _go_on(self, throttle: Throttle) -> None:
