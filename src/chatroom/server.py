@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 from chatroom.config import Settings
@@ -22,6 +24,8 @@ except ImportError:  # not made for Windows
 
 RESERVED = 200
 """Descriptors that are not for connections."""
+PREPARED = 65_536
+"""Descriptors that the kernel's table has room for from the start: half a mebibyte."""
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -46,7 +50,9 @@ async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> N
     limits = settings.limits
     observer = LogObserver(loop)
     hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer)
-    room = limits.max_connections or _descriptors() - RESERVED
+    files = _descriptors()
+    room = limits.max_connections or files - RESERVED
+    _prepare(min(files, room + RESERVED, PREPARED))
     door = Door(hub, limits, loop, max_connections=room, note=observer.note)
     context = _tls(settings)
     servers = [await _listen(door, settings.host, settings.port, None)]
@@ -143,6 +149,20 @@ def _descriptors() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return soft if soft > 0 else 1_000_000
+
+
+def _prepare(descriptors: int) -> None:
+    """Have the kernel's table of descriptors grow now, and not while people wait.
+
+    Each time it doubles, Linux lets a process that has threads wait until all processors have noticed
+    (`synchronize_rcu`): measured, 8 ms in which nobody was served, three times in the first thousand joins.
+    """
+    try:
+        from fcntl import F_DUPFD_CLOEXEC, fcntl
+    except ImportError:  # Windows
+        return
+    with Path(os.devnull).open("rb") as some, contextlib.suppress(OSError):
+        os.close(fcntl(some, F_DUPFD_CLOEXEC, descriptors - 1))
 
 
 def _address(listening: socket.socket) -> str:

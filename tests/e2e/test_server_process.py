@@ -1,6 +1,8 @@
 """The server as a process: how it starts, what it logs, how it ends."""
 
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -126,6 +128,28 @@ def test_stop(server: ServerProcess, number: int) -> None:
     assert server.process.wait(5) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.port))
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="no /proc to look into")
+@pytest.mark.parametrize("arguments", [(), ("--limit", "max_connections=3000")])
+def test_descriptors(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """The server may open what the system lets it, and the table of open files is large from the start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        server = ServerProcess(*arguments, log=tmp_path / "server.log")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    process = Path(f"/proc/{server.process.pid}")
+    limits, status = (process / "limits").read_text(), (process / "status").read_text()
+    server.stop()
+
+    may_open = re.search(r"Max open files +(\d+)", limits)
+    table = re.search(r"FDSize:\s+(\d+)", status)
+    assert may_open
+    assert table
+    assert int(may_open[1]) == hard
+    assert int(table[1]) >= min(hard, 3000)
 
 
 def test_runs_without_uvloop(tmp_path: Path) -> None:
