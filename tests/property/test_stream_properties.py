@@ -7,17 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from chatroom.protocol import burst
+from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
     AnyRequest,
     Fault,
     Hello,
+    IncomingBroadcast,
     Outgoing,
     OutgoingBroadcast,
     Quit,
-    Request,
     Who,
+    complete,
+    encode,
+    opening,
 )
-from chatroom.protocol.stream import REQUESTS, StreamDecoder
+from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 refs = st.none() | st.text(max_size=64).filter(str.isprintable)
@@ -57,9 +62,9 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def feed(chunks: list[bytes]) -> tuple[list[Request | Fault], bool, bool]:
+def feed(chunks: list[bytes]) -> tuple[list[Asked | Fault], bool, bool]:
     decoder = StreamDecoder(REQUESTS, max_object=2000)
-    found: list[Request | Fault] = []
+    found: list[Asked | Fault] = []
     for chunk in chunks:
         found += decoder.feed(chunk)
     return found, decoder.newline_seen, decoder.begun is not None
@@ -103,3 +108,70 @@ def test_the_stream_recovers(data: bytes) -> None:
 
     assert found[-1] == OutgoingBroadcast("here I am")
     assert not unfinished
+
+
+alike = st.sampled_from(
+    [
+        b'{"code":"outgoing_broadcast","content":"',
+        b'{"code": "outgoing", "to": "b", "content": "',
+        b'{"code":"outgoing","to":"\\"content\\":","content":"',
+        b'{"code":"outgoing","to":"content","content":"',
+        b'{"code":"who","x":"","content":"',
+        b' ,{"code":"outgoing_broadcast","content":"',
+    ]
+)
+bits = st.sampled_from(
+    [
+        b"a",
+        b",",
+        b" ",
+        b"{",
+        b"}",
+        b'"',
+        b'\\"',
+        b"\\",
+        b"\\\\",
+        b"\\n",
+        b"n",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\x01",
+        b"\xc3\xa9",
+    ]
+)
+tails = st.sampled_from(
+    [*[b'"}\n'] * 9, b'"} \n', b'" }\n', b'"}', b'"}\r\n', b'","content":"b"}\n', b'","x":1}\n']
+)
+rows = st.lists(st.tuples(st.lists(bits, max_size=4).map(b"".join), tails, st.none() | alike), max_size=9)
+
+
+@given(alike, rows, st.lists(st.integers(0), max_size=3))
+def test_bursts_are_their_messages(
+    head: bytes, parts: list[tuple[bytes, bytes, bytes | None]], places: list[int]
+) -> None:
+    """Lines that are nearly alike give the same messages and faults, whether bursts are looked for or not."""
+    data = b"".join((other or head) + content + tail for content, tail, other in parts)
+    decoder = StreamDecoder(REQUESTS, max_object=2000)
+    decoder.finds_bursts = True
+
+    found: list[Asked | Fault] = []
+    for chunk in cut(data, places):
+        for one in decoder.feed(chunk):
+            found += one.one_by_one() if isinstance(one, Burst) else [one]
+
+    assert found == feed([data])[0]
+
+
+@given(st.lists(texts, min_size=3, max_size=9), st.text('abc\u0451"\\', min_size=1, max_size=9))
+def test_a_completed_burst(contents: list[str], sender: str) -> None:
+    """What receivers get of a burst reads the same as its messages one by one."""
+    messages = [OutgoingBroadcast(content) for content in ["", *contents]]
+    start = opening(IncomingBroadcast, sender)
+
+    found = burst.found(b"".join(map(encode, messages)))
+
+    assert found
+    assert found.one_by_one() == messages
+    completed, singly = found.completed(start), b"".join(complete(start, one.content) for one in messages)
+    assert completed.isascii()
+    assert [*map(json.loads, completed.splitlines())] == [*map(json.loads, singly.splitlines())]

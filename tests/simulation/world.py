@@ -21,15 +21,15 @@ CODES = {"welcome", "users", "incoming", "incoming_broadcast", "error", "sent", 
 class SpyHub(Hub):
     """Writes down what each session is to be sent, as the hub decides it."""
 
-    def push(self, session: Session, frame: bytes) -> None:
-        decided[session].append(frame)
-        super().push(session, frame)
+    def push(self, session: Session, frames: bytes) -> None:
+        decided[session] += frames.splitlines(keepends=True)
+        super().push(session, frames)
 
-    def broadcast(self, session: Session, frame: bytes) -> None:
+    def broadcast(self, session: Session, frames: bytes) -> None:
         for member in self.lobby.members:
             if member is not session:
-                decided[member].append(frame)
-        super().broadcast(session, frame)
+                decided[member] += frames.splitlines(keepends=True)
+        super().broadcast(session, frames)
 
 
 decided: dict[Session, list[bytes]] = defaultdict(list)
@@ -86,6 +86,7 @@ class World:
             (self.who, 4),
             (self.garbage, 3),
             (self.flood, 2),
+            (self.burst, 4),
             (self.stall, 3),
             (self.read, 6),
             (self.go, 4),
@@ -158,6 +159,25 @@ class World:
                 b'{"code":"outgoing_broadcast","content":"flood"}\n' * self.chance.randrange(300)
             )
             person.is_bare = False
+
+    def burst(self) -> None:
+        """Many messages in one segment that differ in nothing but their contents, or nearly so."""
+        person = self.anybody()
+        if person is None or person.is_bare:
+            return
+        chance = self.chance
+        head: dict[str, str] = {"code": "outgoing_broadcast"}
+        if chance.random() < 0.5:
+            head = {"code": "outgoing", "to": chance.choice(NAMES)}
+        lines = []
+        for _ in range(chance.randrange(2, 40)):
+            person.sent += 1
+            content = f"{person.serial}:{person.sent}:{'x' * chance.choice([0, 5, 50])}"
+            if chance.random() < 0.01:
+                content += chance.choice(["é", "y" * 3500, '"', "\\", "\n"])
+            ref = {"ref": str(person.sent)} if chance.random() < 0.01 else {}
+            lines.append(json.dumps({**head, "content": content, **ref}).encode() + b"\n")
+        person.client.send(b"".join(lines))
 
     def stall(self) -> None:
         if person := self.anybody():

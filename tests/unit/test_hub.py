@@ -284,6 +284,46 @@ def test_bug_of_ours_ends_one_connection(
     assert bob.take() == [{"code": "users", "users": ["bob"]}]
 
 
+@pytest.mark.parametrize("directly", [False, True])
+def test_bug_of_the_event_loop_ends_one_connection(caplog: pytest.LogCaptureFixture, *, directly: bool) -> None:
+    """A transport that raises though it is alive is logged, and ended; the others get every message once."""
+    chat = FakeChat()
+    ann, bob, eve = chat.join("ann"), chat.join("bob"), chat.join("eve")
+
+    def write(data: bytes) -> None:
+        raise RuntimeError("cannot write")
+
+    bob.connection._outbox.push = write
+
+    ann.ask(code="outgoing_broadcast", content="1")
+    if directly:
+        bob.connection._door.hub.push(bob.connection._session, b"x\n")
+    chat.loop.turn()
+    ann.ask(code="outgoing_broadcast", content="2")
+    chat.loop.turn()
+
+    assert "RuntimeError" in caplog.text
+    assert bob.transport.is_gone
+    assert [message["content"] for message in eve.take()] == ["1", "2"]
+    assert ann.take() == []
+
+
+@pytest.mark.parametrize("request_", [{"code": "outgoing_broadcast"}, {"code": "outgoing", "to": "bob"}])
+def test_broken_just_now(caplog: pytest.LogCaptureFixture, request_: dict[str, Any]) -> None:
+    """A connection that breaks while it is written to is no bug of ours: it is passed over."""
+    chat = FakeChat()
+    ann, bob, eve = chat.join("ann"), chat.join("bob"), chat.join("eve")
+
+    ann.ask(**request_, content="1")
+    bob.transport.vanish(ConnectionResetError())
+    chat.hub.flush()
+    chat.loop.turn()
+
+    assert not caplog.text
+    assert chat.observer.lines[-1] == "left bob reset"
+    assert [message["content"] for message in eve.take()] == (["1"] if "to" not in request_ else [])
+
+
 def test_one_write_per_connection_and_turn() -> None:
     """However much happens in a turn, each connection is written to once."""
     chat = FakeChat()

@@ -6,7 +6,6 @@ import tracemalloc
 import pytest
 
 from chatroom.protocol.messages import (
-    AnyRequest,
     Fault,
     Hello,
     Outgoing,
@@ -15,16 +14,16 @@ from chatroom.protocol.messages import (
     Who,
     Word,
 )
-from chatroom.protocol.stream import REQUESTS, StreamDecoder
+from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
 
-def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> list[AnyRequest | Fault]:
+def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> list[Asked | Fault]:
     decoder = StreamDecoder(REQUESTS, max_object)
     size = size or len(data) or 1
     return [found for at in range(0, len(data), size) for found in decoder.feed(data[at : at + size])]
 
 
-def decoded(data: bytes, **options: int) -> list[AnyRequest | Word]:
+def decoded(data: bytes, **options: int) -> list[Asked | Word]:
     """Decode whole, byte by byte, and with more behind; all three must give the same."""
     whole = decode(data, **options)
     assert decode(data, size=1, **options) == whole
@@ -103,7 +102,7 @@ def test_escapes() -> None:
         (b'{"code":"hello","name":"a\x01b"}', [Word.BAD_JSON]),
     ],
 )
-def test_what_is_wrong(data: bytes, expected: list[AnyRequest | Word]) -> None:
+def test_what_is_wrong(data: bytes, expected: list[Asked | Word]) -> None:
     """Each wrong object, or run of garbage, is one error; what follows is understood."""
     assert decoded(data) == expected
 
@@ -118,7 +117,7 @@ def test_what_is_wrong(data: bytes, expected: list[AnyRequest | Word]) -> None:
         (b'{"code":"a\\\nb\n{"code":"quit"}\n', [Word.BAD_JSON, Word.BAD_JSON, Quit()]),
     ],
 )
-def test_lost_ends(data: bytes, expected: list[AnyRequest | Word]) -> None:
+def test_lost_ends(data: bytes, expected: list[Asked | Word]) -> None:
     """A lost quotation mark or brace costs one message, not all that follow."""
     assert decoded(data) == expected
 

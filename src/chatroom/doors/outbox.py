@@ -25,6 +25,9 @@ class Owner(Protocol):
     def is_dead(self) -> bool:
         """Whether the peer is provably gone."""
 
+    def fail(self, bug: Exception) -> None:
+        """End the connection for a bug of ours."""
+
 
 class Transport(Protocol):
     """What an outbox needs of an asyncio transport."""
@@ -41,23 +44,25 @@ class Outbox:
 
     `push` keeps three promises, on which the hub relies:
     1. it never waits;
-    2. it never raises, and never calls the hub, which hears later of a connection that was given up;
+    2. it never calls the hub, which hears later of a connection that was given up, and raises nothing but the
+       `RuntimeError` of a transport whose connection has just broken;
     3. frames leave in the order in which they came.
 
-    It is an attribute that changes with the state, so that a broadcast need not ask for it.
+    It is an attribute that changes with the state, so that a broadcast need not ask for it; as a rule it is the
+    transport's own `write`.
     """
 
     __slots__ = (
         "_backlog",
         "_held",
         "_held_bytes",
-        "_is_bare",
         "_is_closing",
         "_limit",
         "_owner",
         "_pacer",
         "_timing",
         "_transport",
+        "is_bare",
         "peer",
         "push",
     )
@@ -75,7 +80,8 @@ class Outbox:
         self._owner = owner
         self._timing = timing
         self._limit = limit
-        self._is_bare = True
+        self.is_bare = True
+        """Whether the peer has sent no line break yet."""
         self._is_closing = False
         self._pacer: Pacer | None = None  # made when first needed
         self._held: deque[bytes] | None = None  # only while the transport is congested
@@ -83,11 +89,10 @@ class Outbox:
 
     def speak_lines(self) -> None:
         """The peer finds the ends of messages by itself: from now on at full speed."""
-        if self._is_bare:
-            self._is_bare = False
-            self._choose()
-            if self._pacer:
-                self._forward(self._pacer.take_all())
+        self.is_bare = False
+        self._choose()
+        if self._pacer:
+            self._forward(self._pacer.take_all())
 
     def pause(self) -> None:
         """The transport has more than it likes: hold what comes."""
@@ -116,6 +121,11 @@ class Outbox:
         """Whether the peer is provably gone, though its end has not been reported yet."""
         return self._owner.is_dead()
 
+    def fail(self, exception: Exception) -> None:
+        """`push` has raised this: the connection has just ended, or else it ends for a bug of ours."""
+        if not self._owner.is_dead():
+            self._owner.fail(exception)
+
     def let_go(self) -> None:
         """Give up a peer that does not read."""
         self.drop()
@@ -137,16 +147,16 @@ class Outbox:
             self.push = _ignore
         elif self._held is not None:
             self.push = self._hold
-        elif self._is_bare:
+        elif self.is_bare:
             self.push = self._pace
         else:
-            self.push = self._write
+            self.push = self._transport.write
 
     def _forward(self, data: bytes) -> None:
         """Send what was held; hold it again if that congests the transport anew."""
         if self._held is not None:
             self._hold(data)
-        elif self._is_bare:
+        elif self.is_bare:
             self._pace(data)
         else:
             self._write(data)

@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         "_is_finished",
         "_is_retrying",
         "_is_stranger",
+        "_is_watched",
         "_outbox",
         "_peer_is_done",
         "_reason",
@@ -124,6 +125,7 @@ class Connection(asyncio.Protocol):
         self._is_finished = False
         self._is_retrying = False
         self._is_stranger = True
+        self._is_watched = True  # a stranger, or one whose signs of life are waited for
         self._peer_is_done = False
         self._reason = "vanished"
         self._strange_bytes = 0
@@ -155,13 +157,32 @@ class Connection(asyncio.Protocol):
         self._session = door.hub.connect(self._outbox, is_full=verdict is Verdict.FULL)
         door.connections.add(self)
         door.deadlines.set((self, Wait.HELLO), LINGER if verdict is Verdict.FULL else door.limits.hello_timeout)
-        if not door.admission.is_exempt(self._host):
+        if door.admission.is_exempt(self._host):
+            self._decoder.finds_bursts = True
+        else:
             self._throttle = Throttle(door.limits, door.loop)
 
     def data_received(self, data: bytes) -> None:
-        """Do what the bytes ask for."""
-        if not self._session.is_leaving:
-            self._guarded(lambda: self._receive(data))
+        """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
+        session, decoder = self._session, self._decoder
+        if session.is_leaving:
+            return
+        try:
+            messages = decoder.feed(data)
+            if decoder.newline_seen and self._outbox.is_bare:
+                self._outbox.speak_lines()
+            if decoder.begun is not self._begun:
+                self._begun = decoder.begun
+                self._expect_object()
+            if self._throttle is None:
+                self._door.hub.handle(session, messages)
+            else:
+                self._throttle.waiting.extend(messages)
+                self._go_on(self._throttle)
+            if self._is_watched:
+                self._watch(len(data))
+        except Exception as bug:  # noqa: BLE001 - it is logged there
+            self.fail(bug)
 
     def eof_received(self) -> bool:
         """End the session as `quit` does: the peer may still read what was queued for it."""
@@ -215,6 +236,11 @@ class Connection(asyncio.Protocol):
         self._outbox.drop()
         self._transport.abort()
 
+    def fail(self, bug: Exception) -> None:
+        """A bug of ours ends this connection, and no other."""
+        log.error("a bug of ours ends the connection of %s", self._outbox.peer, exc_info=bug)
+        self.give_up("bug")
+
     def is_dead(self) -> bool:
         """Whether TCP has given the connection up: reset by the peer, or timed out."""
         if self._transport.is_closing():
@@ -254,30 +280,12 @@ class Connection(asyncio.Protocol):
             case Wait.CLOSE:
                 self._transport.abort()
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Do it; a bug of ours ends this connection, and no other."""
-        try:
-            work()
-        except Exception:
-            log.exception("a bug of ours ends the connection of %s", self._outbox.peer)
-            self.give_up("bug")
-
-    def _receive(self, data: bytes) -> None:
-        messages = self._decoder.feed(data)
-        if self._decoder.newline_seen:
-            self._outbox.speak_lines()
-        if self._decoder.begun is not self._begun:
-            self._begun = self._decoder.begun
-            self._expect_object()
-        if self._throttle is None:
-            self._door.hub.handle(self._session, messages)
-        else:
-            self._throttle.waiting.extend(messages)
-            self._go_on(self._throttle)
+    def _watch(self, size: int) -> None:
+        """So many bytes came from a stranger, or from one whose signs of life are waited for."""
         if self._is_stranger:
-            self._strange_bytes += len(data)
+            self._strange_bytes += size
             self._look_at_stranger()
-        elif "ping" in self._session.features:
+        else:
             self._was_pinged = False
             self._door.deadlines.set((self, Wait.SIGN), self._door.limits.ping_interval)
 
@@ -293,8 +301,9 @@ class Connection(asyncio.Protocol):
         limits, session = self._door.limits, self._session
         if session.name is not None:
             self._is_stranger = False
+            self._is_watched = "ping" in session.features
             self._door.deadlines.clear((self, Wait.HELLO))
-            if "ping" in session.features:
+            if self._is_watched:
                 self._door.deadlines.set((self, Wait.SIGN), limits.ping_interval)
         elif self._strange_bytes > limits.stranger_in:
             self.leave("flood")
@@ -330,8 +339,10 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         """Some time has passed for requests that wait."""
         if self._throttle is not None and not self._transport.is_closing():
-            throttle = self._throttle
-            self._guarded(lambda: self._go_on(throttle))
+            try:
+                self._go_on(self._throttle)
+            except Exception as bug:  # noqa: BLE001 - it is logged there
+                self.fail(bug)
 
 
 def keep_alive(listening: socket.socket, limits: Limits) -> None:

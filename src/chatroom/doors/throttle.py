@@ -6,7 +6,8 @@ from enum import Enum, auto
 from chatroom.doors.bucket import Bucket
 from chatroom.hub.ports import Timing
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import AnyRequest, Fault
+from chatroom.protocol.messages import Fault
+from chatroom.protocol.stream import Asked
 
 
 class Pace(Enum):
@@ -32,7 +33,7 @@ class Throttle:
         self._timing = timing
         self._bucket = Bucket(limits.message_burst, limits.message_rate, timing)
         self._since: float | None = None  # when it had to wait first, and has not been calm after
-        self.waiting: deque[AnyRequest | Fault] = deque()
+        self.waiting: deque[Asked | Fault] = deque()
 
     def next(self, cost: float) -> tuple[Pace, float]:
         """Say what becomes of a request of this cost, and how many seconds it waits, if it does."""

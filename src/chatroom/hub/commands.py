@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import UNSET, UnsetType
 
 from chatroom.hub.session import Session
+from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
     TEMPORARY,
     AmHere,
@@ -115,6 +116,20 @@ def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast)
         acknowledge(hub, session, request)
 
 
+def burst(hub: "Hub", session: Session, burst: Burst) -> None:
+    """Pass many messages on in one piece, if there is nothing to be said of any of them."""
+    first = burst.first
+    if session.name is not None and burst.fits(hub.limits.max_content):
+        if isinstance(first, OutgoingBroadcast):
+            hub.broadcast(session, burst.completed(session.incoming_broadcast))
+            return
+        receiver = hub.spelled.get(first.to)
+        if receiver is not None:
+            hub.push(receiver, burst.completed(session.incoming))
+            return
+    hub.handle(session, [*burst.one_by_one()])
+
+
 def quit_(hub: "Hub", session: Session, request: Quit) -> None:
     """Let the session go."""
     hub.leave(session, "quit")
@@ -162,6 +177,7 @@ COMMANDS: dict[type, Command] = {
     Quit: Command(quit_, needs_name=False),
     Ping: Command(ping, needs_name=False),
     Pong: Command(pong, needs_name=False),
+    Burst: Command(burst, needs_name=False),  # each of its messages needs one
     Fault: Command(fault, needs_name=False),
 }
 

@@ -13,7 +13,6 @@ from chatroom.hub.session import Session
 from chatroom.protocol import names
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
-    AnyRequest,
     Closing,
     Error,
     Fault,
@@ -29,6 +28,7 @@ from chatroom.protocol.messages import (
     encode,
     opening,
 )
+from chatroom.protocol.stream import Asked
 
 _COME_BACK = frozenset({"draining", "idle"})
 """Reasons to end a session for which its client may reconnect at once."""
@@ -65,12 +65,12 @@ class Hub:
         """Begin a session for a new connection; if the server is full, it will be told so and no more."""
         return Session(sink, self._turn, FULL if is_full else FIRST)
 
-    def cost(self, message: AnyRequest | Fault) -> float:
+    def cost(self, message: Asked | Fault) -> float:
         """Return what a request costs, as one who floods pays for it: 1, and more if many hear of it."""
         is_for_all = isinstance(message, OutgoingBroadcast | Who)
         return 1 + len(self.spelled) / 1000 if is_for_all else 1
 
-    def handle(self, session: Session, messages: list[AnyRequest | Fault]) -> None:
+    def handle(self, session: Session, messages: list[Asked | Fault]) -> None:
         """Do what is asked, one after the other, or say why not."""
         for message in messages:
             if session.faults and not isinstance(message, Fault):
@@ -153,15 +153,15 @@ class Hub:
         """Return everybody's name, in the order in which they came."""
         return list(self.spelled)
 
-    def push(self, session: Session, frame: bytes) -> None:
-        """Send a frame to one session, behind all that was said before."""
+    def push(self, session: Session, frames: bytes) -> None:
+        """Send one or more whole frames to a session, behind all that was said before."""
         lobby = self.lobby
         if lobby.ahead.get(session) != len(lobby.log):
             lobby.settle(session)
         own = session.own
         if not own:
             self._turn.append(session)
-        own.append(frame)
+        own.append(frames)
         if not self._flush_is_due:
             self._expect_flush()
 
@@ -170,9 +170,9 @@ class Hub:
         reply.ref = request.ref
         self.push(session, encode(reply))
 
-    def broadcast(self, session: Session, frame: bytes) -> None:
-        """Send a frame to everybody in the lobby but this session."""
-        self.lobby.post(frame, session)
+    def broadcast(self, session: Session, frames: bytes) -> None:
+        """Send one or more whole frames to everybody in the lobby but this session."""
+        self.lobby.post(frames, session)
         if not self._flush_is_due:
             self._expect_flush()
 
@@ -185,7 +185,7 @@ class Hub:
         self._last_id = max(self._last_id + 1, int(now * 1_000_000))
         return Sent(id=self._last_id, time=round(now, 3))
 
-    def refuse(self, session: Session, refusal: Refusal, message: AnyRequest | Fault) -> None:
+    def refuse(self, session: Session, refusal: Refusal, message: Asked | Fault) -> None:
         """Say why a request is not done."""
         self._answer(session, refusal.error, message.ref, is_hello=isinstance(message, Hello))
         if refusal.is_final:

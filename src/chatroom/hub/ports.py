@@ -25,7 +25,7 @@ class Timing(Protocol):
 class Sink(Protocol):
     """One connection, as the hub sees it: where its bytes go.
 
-    Nothing here calls back into the hub before it returns, and nothing raises.
+    Nothing here calls back into the hub before it returns, and nothing raises but `push`.
     """
 
     peer: str
@@ -33,7 +33,13 @@ class Sink(Protocol):
 
     @property
     def push(self) -> Callable[[bytes], None]:
-        """Take whole frames, to leave in the order in which they came; never wait."""
+        """Take whole frames, to leave in the order in which they came; never wait.
+
+        Raises `RuntimeError`, as event loops do, if the connection has just broken; then call `fail`.
+        """
+
+    def fail(self, exception: Exception) -> None:
+        """`push` has raised this: end the connection, and log it if the connection was alive."""
 
     def close(self) -> None:
         """End the connection when all that was pushed has gone out."""

@@ -23,7 +23,7 @@ class Room:
     def __init__(self) -> None:
         self.members: dict[Session, Sink] = {}
         self.log: list[bytes] = []
-        self.ahead: dict[Session, int] = {}  # the log's frames that a member has had, if not none
+        self.ahead: dict[Session, int] = {}  # the log's entries that a member has had, if not none
 
     def join(self, member: Session) -> None:
         """Let it hear what is posted from now on."""
@@ -36,11 +36,13 @@ class Room:
         self.members.pop(member, None)
         self.ahead.pop(member, None)
 
-    def post(self, frame: bytes, sender: Session) -> None:
-        """Say something to all members but the sender."""
-        self.settle(sender)
-        self.log.append(frame)
-        self.ahead[sender] = len(self.log)
+    def post(self, frames: bytes, sender: Session) -> None:
+        """Say something, one or more whole frames, to all members but the sender."""
+        log, ahead = self.log, self.ahead
+        if ahead.get(sender) != len(log):
+            self.settle(sender)
+        log.append(frames)
+        ahead[sender] = len(log)
 
     def settle(self, member: Session) -> None:
         """Make what was posted up to now the member's own, so that something else can come behind it.
@@ -61,8 +63,14 @@ class Room:
             for member in ahead:
                 self.settle(member)
             everything = b"".join(log)
-            for member, sink in self.members.items():
-                if member not in ahead:
-                    sink.push(everything)
+            others = self.members.copy()
+            for member in ahead:
+                others.pop(member, None)
+            for sink in others.values():
+                push = sink.push  # called as `sink.push()` it would be looked for in the class each time
+                try:
+                    push(everything)
+                except RuntimeError as exception:
+                    sink.fail(exception)
             log.clear()
         ahead.clear()

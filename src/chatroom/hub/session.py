@@ -66,7 +66,10 @@ class Session:
     def flush(self) -> None:
         """Hand this turn's own frames to the connection, as one piece."""
         frames, self.own = self.own, []
-        self.sink.push(b"".join(frames))
+        try:
+            self.sink.push(b"".join(frames))
+        except RuntimeError as exception:
+            self.sink.fail(exception)
 
     def sent(self, ref: str) -> Sent | None:
         """Return how a message with this `ref` was answered before, if it was."""

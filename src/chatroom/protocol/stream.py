@@ -8,11 +8,13 @@ remembers where it stood, and so never looks at a byte twice.
 
 import json
 import re
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from chatroom.protocol import burst
+from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
     MAX_OBJECT,
     MAX_REF,
@@ -23,9 +25,11 @@ from chatroom.protocol.messages import (
 )
 from chatroom.protocol.scanner import ObjectScan
 
-Message = TypeVar("Message", AnyRequest, AnyReply)
+Asked = AnyRequest | Burst
+"""What a client's bytes can ask for."""
+Message = TypeVar("Message", Asked, AnyReply)
 
-REQUESTS: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
+REQUESTS: msgspec.json.Decoder[Asked] = msgspec.json.Decoder(AnyRequest)
 REPLIES: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 
 _CODES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
@@ -54,7 +58,7 @@ class StreamDecoder(Generic[Message]):
     4. a message that it returns was valid JSON (RFC 8259) without duplicate keys, and valid UTF-8.
     """
 
-    __slots__ = ("_decoder", "_garbage", "_max_object", "begun", "newline_seen")
+    __slots__ = ("_decoder", "_garbage", "_max_object", "begun", "finds_bursts", "newline_seen")
 
     def __init__(self, decoder: msgspec.json.Decoder[Message], max_object: int = MAX_OBJECT) -> None:
         """`decoder`: `REQUESTS` or `REPLIES`. `max_object`: bytes that one object may have."""
@@ -65,6 +69,8 @@ class StreamDecoder(Generic[Message]):
         """The object that is not finished yet, by identity: another object is another value."""
         self.newline_seen = False
         """Whether a line break has stood between or behind objects: the peer speaks in lines."""
+        self.finds_bursts = False
+        """Whether to return a `Burst` for the messages that are one. With `REQUESTS` only."""
 
     def feed(self, data: bytes) -> list[Message | Fault]:
         """Take the next bytes; return the messages and errors that they complete."""
@@ -98,13 +104,16 @@ class StreamDecoder(Generic[Message]):
             return start  # between objects, or inside of one? the scanner will see
         if len(whole) > self._max_object and max(map(len, whole.split(b"\n"))) > self._max_object:
             return start
-        try:
-            messages = self._decoder.decode_lines(whole)
-        except (ValueError, RecursionError):
-            return start
-        if self._decoder is REQUESTS and not _all_plain(messages, whole):
-            return start
-        found.extend(messages)
+        if self.finds_bursts and lines and (many := burst.found(whole)):
+            found.append(cast("Message", many))
+        else:
+            try:
+                messages = self._decoder.decode_lines(whole)
+            except (ValueError, RecursionError):
+                return start
+            if self._decoder is REQUESTS and not _all_plain(messages, whole):
+                return start
+            found.extend(messages)
         self.newline_seen = self.newline_seen or lines
         return end
 
