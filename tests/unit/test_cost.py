@@ -81,7 +81,7 @@ def test_a_reader_more() -> None:
     with_many_messages = (turn(BROADCAST, 200, 64) - turn(BROADCAST, 100, 64)) / 100
 
     assert cost == with_many_messages
-    assert cost <= 22
+    assert cost <= 15
 
 
 def test_a_message_more() -> None:
@@ -104,7 +104,7 @@ def test_a_message_more_in_a_burst(line: bytes) -> None:
     assert turn(line, 10, 128, alike=True) == turn(line, 10, 64, alike=True)
 
 
-@pytest.mark.parametrize(("line", "bound"), [(BROADCAST, 540), (DIRECT, 500)])
+@pytest.mark.parametrize(("line", "bound"), [(BROADCAST, 410), (DIRECT, 430)])
 def test_a_single_message(line: bytes, bound: int) -> None:
     """A turn with one message in it: the way of the message, and what the turn itself costs."""
     assert turn(line, 1, 1, alike=True) <= bound

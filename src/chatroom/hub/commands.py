@@ -127,7 +127,7 @@ def burst(hub: "Hub", session: Session, burst: Burst) -> None:
         if receiver is not None:
             hub.push(receiver, burst.completed(session.incoming))
             return
-    hub.handle(session, [*burst.one_by_one()])
+    hub.handle(session, burst.one_by_one())
 
 
 def quit_(hub: "Hub", session: Session, request: Quit) -> None:

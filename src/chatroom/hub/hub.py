@@ -4,6 +4,8 @@ One thread, no await. Doors tell it who came, what was said and who has gone; it
 session's sink. What a turn of the event loop produced goes out at its end, in one flush.
 """
 
+from collections.abc import Sequence
+
 from msgspec import UnsetType
 
 from chatroom.hub.commands import ANYTHING, FIRST, FULL, NOTHING, Refusal
@@ -70,7 +72,7 @@ class Hub:
         is_for_all = isinstance(message, OutgoingBroadcast | Who)
         return 1 + len(self.spelled) / 1000 if is_for_all else 1
 
-    def handle(self, session: Session, messages: list[Asked | Fault]) -> None:
+    def handle(self, session: Session, messages: Sequence[Asked | Fault]) -> None:
         """Do what is asked, one after the other, or say why not."""
         for message in messages:
             if session.faults and not isinstance(message, Fault):
@@ -113,12 +115,14 @@ class Hub:
         """Hand out what this turn has produced: one write per connection."""
         self._flush_is_due = False
         self.lobby.flush()
-        for session in self._turn:
-            session.flush()
-        self._turn.clear()
-        for session in self._leaving:
-            session.sink.close()
-        self._leaving.clear()
+        if self._turn:
+            for session in self._turn:
+                session.flush()
+            self._turn.clear()
+        if self._leaving:
+            for session in self._leaving:
+                session.sink.close()
+            self._leaving.clear()
 
     # What commands call
 

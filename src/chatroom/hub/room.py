@@ -39,7 +39,7 @@ class Room:
     def post(self, frames: bytes, sender: Session) -> None:
         """Say something, one or more whole frames, to all members but the sender."""
         log, ahead = self.log, self.ahead
-        if ahead.get(sender) != len(log):
+        if log and ahead.get(sender) != len(log):
             self.settle(sender)
         log.append(frames)
         ahead[sender] = len(log)
@@ -60,8 +60,10 @@ class Room:
         """Hand this turn's log to every member."""
         log, ahead = self.log, self.ahead
         if log:
-            for member in ahead:
-                self.settle(member)
+            end = len(log)
+            for member, cursor in ahead.items():
+                if cursor != end:
+                    self.settle(member)
             everything = b"".join(log)
             others = self.members.copy()
             for member in ahead:

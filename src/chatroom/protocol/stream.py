@@ -8,6 +8,7 @@ remembers where it stood, and so never looks at a byte twice.
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast, get_args
 
 import msgspec
@@ -72,11 +73,18 @@ class StreamDecoder(Generic[Message]):
         self.finds_bursts = False
         """Whether to return a `Burst` for the messages that are one. With `REQUESTS` only."""
 
-    def feed(self, data: bytes) -> list[Message | Fault]:
+    def feed(self, data: bytes) -> Sequence[Message | Fault]:
         """Take the next bytes; return the messages and errors that they complete."""
+        in_one_call = True
+        if self.begun is None and not self._garbage and len(data) <= self._max_object and data[-2:] == b"}\n":
+            # As a rule: whole lines, and nothing wrong with them.
+            messages = self._decode_many(data)
+            if messages is not None:
+                self.newline_seen = True
+                return messages
+            in_one_call = False
         found: list[Message | Fault] = []
         position, size = 0, len(data)
-        in_one_call = True
         while position < size:
             if self.begun is not None:
                 position = self._go_on(self.begun, data, position, found)
@@ -88,12 +96,22 @@ class StreamDecoder(Generic[Message]):
                 position = ends.end() if data[ends.start()] == _NEWLINE else ends.start()
             elif in_one_call:
                 in_one_call = False
-                position = self._decode_many(data, position, found)
+                position = self._decode_whole(data, position, found)
             else:
                 position = self._begin(data, position, found)
         return found
 
-    def _decode_many(self, data: bytes, start: int, found: list[Message | Fault]) -> int:
+    def _decode_many(self, data: bytes) -> Sequence[Message] | None:
+        """Return the messages, if all of it is messages and nothing is wrong with them."""
+        if self.finds_bursts and (many := burst.found(data)):
+            return [cast("Message", many)]
+        try:
+            messages = self._decoder.decode_lines(data)
+        except (ValueError, RecursionError):
+            return None
+        return messages if self._decoder is not REQUESTS or _all_plain(messages, data) else None
+
+    def _decode_whole(self, data: bytes, start: int, found: list[Message | Fault]) -> int:
         """Decode all that is whole, where nothing is wrong with it; return how far that went."""
         end = len(data) if data.endswith(b"}") else data.rfind(b"\n", start) + 1
         if end <= start:
@@ -104,16 +122,10 @@ class StreamDecoder(Generic[Message]):
             return start  # between objects, or inside of one? the scanner will see
         if len(whole) > self._max_object and max(map(len, whole.split(b"\n"))) > self._max_object:
             return start
-        if self.finds_bursts and lines and (many := burst.found(whole)):
-            found.append(cast("Message", many))
-        else:
-            try:
-                messages = self._decoder.decode_lines(whole)
-            except (ValueError, RecursionError):
-                return start
-            if self._decoder is REQUESTS and not _all_plain(messages, whole):
-                return start
-            found.extend(messages)
+        messages = self._decode_many(whole)
+        if messages is None:
+            return start
+        found.extend(messages)
         self.newline_seen = self.newline_seen or lines
         return end
 
