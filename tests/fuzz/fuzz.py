@@ -15,18 +15,22 @@ sys.path.insert(0, str(HERE.parent))
 
 with atheris.instrument_imports(include=["chatroom"]):
     from chatroom.protocol import names
+    from chatroom.protocol.burst import Burst
     from chatroom.protocol.stream import REQUESTS, StreamDecoder
     from fakes import FakeChat
 
 
 def stream(data: bytes) -> None:
-    """Any bytes give the same messages and faults however they are cut, and never an exception."""
+    """Any bytes give the same messages and faults, however they are cut, with bursts or without."""
     if not data:
         return
     size, data = data[0] % 16 + 1, data[1:]
     whole = StreamDecoder(REQUESTS, 500)
     cut = StreamDecoder(REQUESTS, 500)
-    found = whole.feed(data)
+    whole.finds_bursts = True
+    found = [
+        each for one in whole.feed(data) for each in (one.one_by_one() if isinstance(one, Burst) else [one])
+    ]
     parts = [one for at in range(0, len(data), size) for one in cut.feed(data[at : at + size])]
 
     assert parts == found
