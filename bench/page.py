@@ -35,10 +35,11 @@ def write(
         (DOCS / "plots" / f"{name}.svg").write_text(plot)
     runs = [result for of in results.values() for found in of.values() for result in found]
     disturbed = sum(result.others_load > DISTURBED for result in runs)
+    where = _where(how)
     if disturbed:
-        how += f"; {disturbed} of {len(runs)} runs were disturbed by other processes"
+        where += f" {disturbed} of {len(runs)} runs were disturbed by other processes."
     text = "\n\n".join(
-        [_where(how), table(HEAD, rows), _LEGEND, _settings(compared), *_PLOTS[:2], grid(curve), *_PLOTS[2:]]
+        [where, table(HEAD, rows), _LEGEND, _settings(compared), *_PLOTS[:2], grid(curve), *_PLOTS[2:]]
     )
     page = (DOCS / "performance.md").read_text()
     if _BEGIN not in page or _END not in page:
