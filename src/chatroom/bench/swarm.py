@@ -1,7 +1,7 @@
 """Many connections in one process, on bare sockets and one epoll, so that the generator costs little.
 
-What comes in goes to one buffer that all share, and is counted by its length: a delivery has a known number of
-bytes. A few members are watched: theirs is read, and must be complete and in order.
+What comes in is counted by its length, as a delivery has a known number of bytes, and not even copied out of the
+kernel. A few members are watched: theirs is read, and must be complete and in order.
 """
 
 import contextlib
@@ -21,6 +21,8 @@ PATIENCE = 20.0
 """Seconds without any progress before a run is given up."""
 RECEIVE = 256 * 1024
 """Bytes that are taken from a connection at a time."""
+UNREAD = socket.MSG_TRUNC
+"""For `recv`: take the bytes out of the connection, and do not copy them (tcp(7))."""
 
 
 class Member:
@@ -132,18 +134,18 @@ class Swarm:
     def poll(self, timeout: float, at_most: int = -1) -> list[Member]:
         """Take what has come in, from `at_most` members where that matters; return who got something."""
         news = []
+        members, as_a_rule = self._members, select.EPOLLIN
         for number, events in self._epoll.poll(timeout, at_most):
-            member = self._members.get(number)
+            member = members.get(number)
             if member is None:
                 self.rang = True
                 continue
-            if events & select.EPOLLOUT and member.unsent:
-                data, member.unsent = member.unsent, b""
-                self._epoll.modify(member.socket, select.EPOLLIN)
-                self.send(member, data)
-            if events & ~select.EPOLLOUT:
-                self._receive(member)
-                news.append(member)
+            if events != as_a_rule and events & select.EPOLLOUT:
+                self._send_on(member)
+                if events == select.EPOLLOUT:
+                    continue
+            self._receive(member)
+            news.append(member)
         return news
 
     def settle(self) -> None:
@@ -178,9 +180,16 @@ class Swarm:
         if not member.weighs and member.marks != count:
             raise BenchError(f"a member got {member.marks:,} messages, and {count:,} were due")
 
+    def _send_on(self, member: Member) -> None:
+        data, member.unsent = member.unsent, b""
+        self._epoll.modify(member.socket, select.EPOLLIN)
+        if data:
+            self.send(member, data)
+
     def _receive(self, member: Member) -> None:
+        is_read = member.watch is not None or not member.weighs
         try:
-            size = member.socket.recv_into(self._buffer)
+            size = member.socket.recv_into(self._buffer, RECEIVE, 0 if is_read else UNREAD)
         except OSError as error:
             raise BenchError(f"a connection was lost: {error}") from error
         if not size:
