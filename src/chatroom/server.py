@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +30,8 @@ PREPARED = 65_536
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
+ACCEPTED = 8
+"""Connections that are accepted at a time: libuv takes one from each socket that listens, and goes on."""
 
 
 class CannotListenError(Exception):
@@ -55,19 +58,17 @@ async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> N
     _prepare(min(files, room + RESERVED, PREPARED))
     door = Door(hub, limits, loop, max_connections=room, note=observer.note)
     context = _tls(settings)
-    servers = [await _listen(door, settings.host, settings.port, None)]
+    groups = [await _listen(door, settings.host, settings.port, None)]
     if settings.tls_port is not None:
-        servers.append(await _listen(door, settings.host, settings.tls_port, context))
-    listening = [each for server in servers for each in server.sockets]
-    for each in listening:
-        keep_alive(each, limits)
+        groups.append(await _listen(door, settings.host, settings.tls_port, context))
+    servers = [server for group in groups for server in group]
     for server in servers:
         await server.start_serving()
     stop = _Stop(loop)
     if context is not None:
         with contextlib.suppress(NotImplementedError, AttributeError):
             loop.add_signal_handler(signal.SIGHUP, _renew, context, settings, observer.note)
-    announce([_address(each) for each in listening])
+    announce([_address(each) for first, *_ in groups for each in first.sockets])
     try:
         await stop.asked.wait()
     finally:
@@ -92,14 +93,21 @@ class _Stop:
         (self.at_once if self.asked.is_set() else self.asked).set()
 
 
-async def _listen(door: Door, host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+async def _listen(door: Door, host: str, port: int, context: ssl.SSLContext | None) -> list[asyncio.Server]:
+    """Take the address. With uvloop, more servers behind the first listen on the same sockets."""
+    create = partial(
+        asyncio.get_running_loop().create_server, door, backlog=BACKLOG, ssl=context, start_serving=False
+    )
     try:
-        return await asyncio.get_running_loop().create_server(
-            door, host, port, backlog=BACKLOG, ssl=context, start_serving=False
-        )
+        servers = [await create(host=host, port=port)]
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CannotListenError(f"cannot listen on {host}:{port}: {reason}") from error
+    for each in servers[0].sockets:
+        keep_alive(each, door.limits)
+        if uvloop:
+            servers += [await create(sock=each.dup()) for _ in range(ACCEPTED - 1)]
+    return servers
 
 
 async def _drain(door: Door, seconds: float, stop: _Stop) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chatroom.server import ACCEPTED
 from conftest import PROJECT, ServerProcess
 from e2e.brief import BriefClient, LineClient
 
@@ -150,6 +151,22 @@ def test_descriptors(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert table
     assert int(may_open[1]) == hard
     assert int(table[1]) >= min(hard, 3000)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="no /proc to look into")
+def test_many_are_accepted_at_a_time(server: ServerProcess) -> None:
+    """The server listens more than once: libuv accepts one connection a turn from each socket that listens."""
+    pytest.importorskip("uvloop")
+    process = Path(f"/proc/{server.process.pid}")
+    [listening] = [
+        fields[9]
+        for fields in map(str.split, (process / "net" / "tcp").read_text().splitlines()[1:])
+        if fields[1].endswith(f":{server.port:04X}") and fields[3] == "0A"
+    ]
+
+    links = [str(file.readlink()) for file in (process / "fd").iterdir()]
+
+    assert links.count(f"socket:[{listening}]") == ACCEPTED
 
 
 def test_runs_without_uvloop(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Many connections in one process, on bare sockets and one epoll, so that the generator costs little.
 
-What comes in is counted by its length, as a delivery has a known number of bytes, and not even copied out of the
-kernel. A few members are watched: theirs is read, and must be complete and in order.
+What comes in is counted by its length, as a delivery has a known number of bytes, and not even copied out of
+the kernel. A few members are watched: theirs is read, and must be complete and in order.
 """
 
 import contextlib
