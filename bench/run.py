@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each run.")
 @click.option("--quick", is_flag=True, help="One short round, and no plots; docs/performance.md is left alone.")
 def main(rounds: int, seconds: float, *, quick: bool) -> None:
