@@ -19,6 +19,19 @@ settings.load_profile("chatroom")
 PROJECT = Path(__file__).parent.parent
 
 
+def run(*command: str, text: str = "", timeout: float = 20) -> subprocess.CompletedProcess[str]:
+    """Run Python with these words, and this text as its input, until it ends; what it says is kept."""
+    return subprocess.run(
+        [sys.executable, *command],
+        input=text,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 class ServerProcess:
     """`chatroom serve`, running."""
 

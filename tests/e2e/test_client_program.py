@@ -14,7 +14,7 @@ import pexpect
 import pyte
 import pytest
 
-from conftest import PROJECT, ServerProcess
+from conftest import PROJECT, ServerProcess, run
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer, incoming, raw
 
@@ -94,15 +94,7 @@ def joined(server: Server, name: str = "ann", **environment: str) -> Terminal:
 
 def pipe(server: Server, name: str, text: str) -> subprocess.CompletedProcess[str]:
     """Run the client program in a pipe."""
-    return subprocess.run(
-        [sys.executable, "client.py", server.host, str(server.port), name],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        cwd=PROJECT,
-        check=False,
-    )
+    return run("client.py", server.host, str(server.port), name, text=text)
 
 
 @contextmanager
@@ -372,7 +364,7 @@ def test_pipe_that_is_closed() -> None:
     with BriefServer() as brief:
         command = f"{sys.executable} client.py 127.0.0.1 {brief.port} ann"
 
-        def run(redirected: str) -> tuple[int, str]:
+        def end(redirected: str) -> tuple[int, str]:
             ended = subprocess.run(
                 ["bash", "-c", f"set -o pipefail; {command} {redirected}"],
                 capture_output=True,
@@ -383,10 +375,10 @@ def test_pipe_that_is_closed() -> None:
             )
             return ended.returncode, ended.stderr
 
-        assert run("<&-") == (0, "")
-        assert run("<&- >&-") == (0, "")
-        assert run("</dev/null >/dev/full") == (1, "cannot print: No space left on device\n")
-        assert run("</dev/null | exec true") == (1, "")
+        assert end("<&-") == (0, "")
+        assert end("<&- >&-") == (0, "")
+        assert end("</dev/null >/dev/full") == (1, "cannot print: No space left on device\n")
+        assert end("</dev/null | exec true") == (1, "")
 
 
 def test_pipe_interrupted() -> None:

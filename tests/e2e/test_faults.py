@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from chatroom import AsyncClient, Client, ConnectionLost
-from conftest import PROJECT, ServerProcess
+from conftest import PROJECT, ServerProcess, run
 from e2e.brief import BriefClient, LineClient
 
 pytestmark = pytest.mark.slow
@@ -422,15 +422,7 @@ def test_tls_client_program(start: Start, certificates: tuple[trustme.CA, Path])
     start("--tls-port", port, "--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem"))
 
     def join(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "client.py", "127.0.0.1", port, "ann", *options],
-            input="who\n",
-            capture_output=True,
-            text=True,
-            timeout=20,
-            cwd=PROJECT,
-            check=False,
-        )
+        return run("client.py", "127.0.0.1", port, "ann", *options, text="who\n")
 
     trusted, untrusted = join("--ca", str(folder / "ca.pem")), join("--tls")
 
@@ -443,14 +435,7 @@ def test_tls_client_program(start: Start, certificates: tuple[trustme.CA, Path])
 def test_tls_without_a_certificate(server: ServerProcess, tmp_path: Path) -> None:
     """A certificate that cannot be read is one clear line, and status 1."""
     for files in ([], ["--tls-cert", str(tmp_path / "no.pem"), "--tls-key", str(tmp_path / "no.pem")]):
-        ended = subprocess.run(
-            [sys.executable, "server.py", "0", "--tls-port", "0", *files],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            cwd=PROJECT,
-            check=False,
-        )
+        ended = run("server.py", "0", "--tls-port", "0", *files)
         assert ended.returncode == 1
         assert len(ended.stderr.splitlines()) == 1
 

@@ -5,23 +5,15 @@ import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from chatroom.server import ACCEPTED
-from conftest import PROJECT, ServerProcess
+from conftest import ServerProcess, run
 from e2e.brief import BriefClient, LineClient
 
 pytestmark = pytest.mark.slow
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command], cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False
-    )
 
 
 def test_greeting(server: ServerProcess) -> None:

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -16,7 +14,7 @@ import pytest
 from chatroom.bench import modes
 from chatroom.bench.target import Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
-from conftest import ServerProcess
+from conftest import ServerProcess, run
 
 Spoil = Callable[[bytes, int], bytes]
 """What a crooked server makes of the so-manieth message."""
@@ -145,14 +143,9 @@ def test_a_stall_is_not_hidden() -> None:
 def test_modes(server: ServerProcess, mode: list[str]) -> None:
     """Each mode measures a server that runs, and prints its figures as JSON."""
     where = ["--port", str(server.port), "--pid", str(server.process.pid), "--json"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "chatroom", "bench", *mode, *where],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
+    ended = run("-m", "chatroom", "bench", *mode, *where, timeout=30)
 
+    assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
     assert result["deliveries"] > 0
     assert result["server_cpu"] > 0
@@ -168,14 +161,9 @@ def test_own_server(tmp_path: Path) -> None:
     """Without a port, a server is started for the run, on another processor than the generator's."""
     plot = tmp_path / "curve.svg"
     options = ["--most-readers", "10", "--seconds", "0.1", "--json", "--plot", str(plot)]
-    ended = subprocess.run(
-        [sys.executable, "-m", "chatroom", "bench", "curve", *options],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
+    ended = run("-m", "chatroom", "bench", "curve", *options, timeout=30)
 
+    assert ended.returncode == 0, ended.stderr
     results = json.loads(ended.stdout)
     assert [result["given"]["in_flight"] for result in results] == [1, 4, 16, 64, 256]
     assert any(result["shares_processor"] for result in results) == (len(os.sched_getaffinity(0)) == 1)
@@ -189,13 +177,7 @@ def test_refused_run(server: ServerProcess) -> None:
         taken.sendall(b'{"code":"hello","name":"r00000"}\n')
         taken.recv(100)
         where = ["--port", str(server.port), "--pid", str(server.process.pid)]
-        ended = subprocess.run(
-            [sys.executable, "-m", "chatroom", "bench", "join", *where],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        ended = run("-m", "chatroom", "bench", "join", *where, timeout=30)
 
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
