@@ -17,6 +17,7 @@ settings.register_profile("chatroom", deadline=None, suppress_health_check=[Heal
 settings.load_profile("chatroom")
 
 PROJECT = Path(__file__).parent.parent
+WITHOUT_UVLOOP = Path(__file__).parent / "without_uvloop"
 
 
 def run(*command: str, text: str = "", timeout: float = 20) -> subprocess.CompletedProcess[str]:
@@ -36,9 +37,14 @@ class ServerProcess:
     """`chatroom serve`, running."""
 
     def __init__(
-        self, *arguments: str, log: Path, address: str = r"127\.0\.0\.1", files: int | None = None
+        self,
+        *arguments: str,
+        log: Path,
+        address: str = r"127\.0\.0\.1",
+        files: int | None = None,
+        loop: str = "uvloop",
     ) -> None:
-        """`address`: a pattern for the one it tells; `files`: how many it may have open."""
+        """`address`: a pattern; `files`: how many it may have open; `loop`: `uvloop` or `asyncio`."""
         self.log_file = log
         with log.open("w") as stderr:
             self.process = subprocess.Popen(
@@ -47,6 +53,7 @@ class ServerProcess:
                 stderr=stderr,
                 text=True,
                 cwd=PROJECT,
+                env=os.environ | ({"PYTHONPATH": str(WITHOUT_UVLOOP)} if loop == "asyncio" else {}),
                 preexec_fn=None
                 if files is None
                 else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
@@ -76,10 +83,16 @@ class ServerProcess:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """The event loop that a server runs on: each test that starts one runs on both."""
+    return str(request.param)
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
+def server(tmp_path: Path, loop: str) -> Iterator[ServerProcess]:
     """A server with default settings; it must end well, and without a traceback in its log."""
-    process = ServerProcess(log=tmp_path / "server.log")
+    process = ServerProcess(log=tmp_path / "server.log", loop=loop)
     yield process
     assert process.stop() == 0
     assert "Traceback" not in process.log(), process.log()

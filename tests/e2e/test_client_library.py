@@ -51,10 +51,10 @@ def test_blocking_client(server: ServerProcess, ann: Client) -> None:
 
 
 def test_refusals(server: ServerProcess, ann: Client) -> None:
-    """A refused message raises its word; an unconfirmed one comes as an error in the iteration."""
+    """A refused message raises its error code; an unconfirmed one comes as an error in the iteration."""
     with pytest.raises(Refused) as caught:
         ann.send("nobody", "x")
-    assert caught.value.word == "unknown_user"
+    assert caught.value.code == "unknown_user"
 
     assert ann.send("nobody", "x", confirm=False) is None
     error = next(ann)

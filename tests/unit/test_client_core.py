@@ -73,7 +73,7 @@ def test_refused_name() -> None:
     with pytest.raises(NameTaken) as caught:
         hello.result()
 
-    assert (caught.value.word, caught.value.suggestion, caught.value.temporary) == ("name_taken", "ann2", True)
+    assert (caught.value.code, caught.value.suggestion, caught.value.temporary) == ("name_taken", "ann2", True)
     _, hello = core.hello("ann2")
     core.receive(lines({"code": "welcome"}))
     assert hello.result() is None

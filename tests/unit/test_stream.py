@@ -6,13 +6,13 @@ import tracemalloc
 import pytest
 
 from chatroom.protocol.messages import (
+    ErrorCode,
     Fault,
     Hello,
     Outgoing,
     OutgoingBroadcast,
     Quit,
     Who,
-    Word,
 )
 from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
@@ -23,7 +23,7 @@ def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> 
     return [found for at in range(0, len(data), size) for found in decoder.feed(data[at : at + size])]
 
 
-def decoded(data: bytes, **options: int) -> list[Asked | Word]:
+def decoded(data: bytes, **options: int) -> list[Asked | ErrorCode]:
     """Decode whole, byte by byte, and with more behind; all three must give the same."""
     whole = decode(data, **options)
     assert decode(data, size=1, **options) == whole
@@ -32,7 +32,7 @@ def decoded(data: bytes, **options: int) -> list[Asked | Word]:
     if behind[: len(whole)] != whole:
         # what came behind was the end of something broken
         assert isinstance(whole[-1], Fault)
-    return [Word(one.error) if isinstance(one, Fault) else one for one in whole]
+    return [ErrorCode(one.error) if isinstance(one, Fault) else one for one in whole]
 
 
 @pytest.mark.parametrize(
@@ -62,47 +62,50 @@ def test_escapes() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"[]", [Word.BAD_JSON]),
-        (b"42\n", [Word.BAD_JSON]),
-        (b'null\n{"code":"who"}', [Word.BAD_JSON, Who()]),
-        (b'hello there\n{"code":"who"}\n', [Word.BAD_JSON, Who()]),
-        (b'[{"code":"who"}]', [Word.BAD_JSON, Who(), Word.BAD_JSON]),
-        (b'\xff\xfe{"code":"who"}', [Word.BAD_JSON, Who()]),
+        (b"[]", [ErrorCode.BAD_JSON]),
+        (b"42\n", [ErrorCode.BAD_JSON]),
+        (b'null\n{"code":"who"}', [ErrorCode.BAD_JSON, Who()]),
+        (b'hello there\n{"code":"who"}\n', [ErrorCode.BAD_JSON, Who()]),
+        (b'[{"code":"who"}]', [ErrorCode.BAD_JSON, Who(), ErrorCode.BAD_JSON]),
+        (b'\xff\xfe{"code":"who"}', [ErrorCode.BAD_JSON, Who()]),
         (b'{"code":"who"', []),
-        (b"{}", [Word.BAD_REQUEST]),
-        (b'{"code":"who"]}', [Word.BAD_JSON]),
-        (b'{"code":who}', [Word.BAD_JSON]),
-        (b"{'code':'who'}", [Word.BAD_JSON]),
-        (b'{"code":"who",}', [Word.BAD_JSON]),
-        (b'{"code":"no such thing"}', [Word.UNKNOWN_CODE]),
-        (b'{"code":7}', [Word.BAD_REQUEST]),
-        (b'{"code":null}', [Word.BAD_REQUEST]),
-        (b'{"name":"ann"}', [Word.BAD_REQUEST]),
-        (b'{"code":"hello"}', [Word.BAD_REQUEST]),
-        (b'{"code":"hello","name":1}', [Word.BAD_REQUEST]),
-        (b'{"code":"outgoing","to":[],"content":"x"}', [Word.BAD_REQUEST]),
-        (b'{"code":"outgoing","to":"x","content":{}}', [Word.BAD_REQUEST]),
-        (b'{"code":"who","ref":1}', [Word.BAD_REQUEST]),
-        (b'{"code":"who","ref":null}', [Word.BAD_REQUEST]),
-        (b'{"code":"who","ref":"' + b"x" * 65 + b'"}', [Word.BAD_REQUEST]),
+        (b"{}", [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"who"]}', [ErrorCode.BAD_JSON]),
+        (b'{"code":who}', [ErrorCode.BAD_JSON]),
+        (b"{'code':'who'}", [ErrorCode.BAD_JSON]),
+        (b'{"code":"who",}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"no such thing"}', [ErrorCode.UNKNOWN_CODE]),
+        (b'{"code":7}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":null}', [ErrorCode.BAD_REQUEST]),
+        (b'{"name":"ann"}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"hello"}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"hello","name":1}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"outgoing","to":[],"content":"x"}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"outgoing","to":"x","content":{}}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"who","ref":1}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"who","ref":null}', [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"who","ref":"' + b"x" * 65 + b'"}', [ErrorCode.BAD_REQUEST]),
         (b'{"code":"who","ref":"' + b"x" * 64 + b'"}', [Who(ref="x" * 64)]),
         # what a decoder that skips unknown fields, or takes the last of two, would let pass
-        (b'{"code":"quit","code":"who"}', [Word.BAD_JSON]),
-        (b'{"code":"who","x":{"a":1,"\\u0061":2}}', [Word.BAD_JSON]),
-        (b'{"code":"outgoing_broadcast","content":"\\\\","content":"x"}', [Word.BAD_JSON]),
-        (b'{"code":"who","x":"\xff"}', [Word.BAD_JSON]),
-        (b'{"code":"outgoing_broadcast","content":"\\\\","ref":"\\\\","\\\\":"\xff\\\\"}', [Word.BAD_JSON]),
-        (b'{"code":"who","\xff":1}', [Word.BAD_JSON]),
-        (b'{"code":"who","x":"\\ud800"}', [Word.BAD_JSON]),
-        (b'{"code":"hello","name":"\\udc00"}', [Word.BAD_JSON]),
-        (b'{"code":"hello","name":"\xed\xa0\x80"}', [Word.BAD_JSON]),
-        (b'{"code":"who","x":NaN}', [Word.BAD_JSON]),
-        (b'{"code":"who","x":-Infinity}', [Word.BAD_JSON]),
-        (b'{"code":"who","x":' + b"9" * 20_000 + b"}", [Word.BAD_REQUEST]),
-        (b'{"code":"hello","name":"a\x01b"}', [Word.BAD_JSON]),
+        (b'{"code":"quit","code":"who"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":{"a":1,"\\u0061":2}}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"outgoing_broadcast","content":"\\\\","content":"x"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":"\xff"}', [ErrorCode.BAD_JSON]),
+        (
+            b'{"code":"outgoing_broadcast","content":"\\\\","ref":"\\\\","\\\\":"\xff\\\\"}',
+            [ErrorCode.BAD_JSON],
+        ),
+        (b'{"code":"who","\xff":1}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":"\\ud800"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"hello","name":"\\udc00"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"hello","name":"\xed\xa0\x80"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":NaN}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":-Infinity}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":' + b"9" * 20_000 + b"}", [ErrorCode.BAD_REQUEST]),
+        (b'{"code":"hello","name":"a\x01b"}', [ErrorCode.BAD_JSON]),
     ],
 )
-def test_what_is_wrong(data: bytes, expected: list[Asked | Word]) -> None:
+def test_what_is_wrong(data: bytes, expected: list[Asked | ErrorCode]) -> None:
     """Each wrong object, or run of garbage, is one error; what follows is understood."""
     assert decoded(data) == expected
 
@@ -110,14 +113,14 @@ def test_what_is_wrong(data: bytes, expected: list[Asked | Word]) -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b'{"code":"who"\n{"code":"quit"}\n', [Word.BAD_JSON, Quit()]),
-        (b'{"code":"who\n{"code":"quit"}\n', [Word.BAD_JSON, Quit()]),
-        (b'{"code":"outgoing","to":{"code":"who"}\n{"code":"quit"}\n', [Word.BAD_JSON, Quit()]),
-        (b'{"code":"a\nb"}\n{"code":"quit"}\n', [Word.BAD_JSON, Word.BAD_JSON, Quit()]),
-        (b'{"code":"a\\\nb\n{"code":"quit"}\n', [Word.BAD_JSON, Word.BAD_JSON, Quit()]),
+        (b'{"code":"who"\n{"code":"quit"}\n', [ErrorCode.BAD_JSON, Quit()]),
+        (b'{"code":"who\n{"code":"quit"}\n', [ErrorCode.BAD_JSON, Quit()]),
+        (b'{"code":"outgoing","to":{"code":"who"}\n{"code":"quit"}\n', [ErrorCode.BAD_JSON, Quit()]),
+        (b'{"code":"a\nb"}\n{"code":"quit"}\n', [ErrorCode.BAD_JSON, ErrorCode.BAD_JSON, Quit()]),
+        (b'{"code":"a\\\nb\n{"code":"quit"}\n', [ErrorCode.BAD_JSON, ErrorCode.BAD_JSON, Quit()]),
     ],
 )
-def test_lost_ends(data: bytes, expected: list[Asked | Word]) -> None:
+def test_lost_ends(data: bytes, expected: list[Asked | ErrorCode]) -> None:
     """A lost quotation mark or brace costs one message, not all that follow."""
     assert decoded(data) == expected
 
@@ -134,9 +137,9 @@ def test_error_names_the_field_and_carries_the_ref() -> None:
 def test_depth() -> None:
     """32 objects and arrays in one another are allowed, 33 are refused, 5,000 cost no more."""
     assert decoded(b'{"code":"who","x":' + b"[" * 31 + b"]" * 31 + b"}") == [Who()]
-    assert decoded(b'{"code":"who","x":' + b"[" * 32 + b"]" * 32 + b"}") == [Word.TOO_DEEP]
-    assert decoded(b'{"code":"who","x":' + b'{"a":' * 32 + b"1" + b"}" * 32 + b"}") == [Word.TOO_DEEP]
-    assert decoded(b'{"code":"who","x":' + b"[" * 5000 + b'\n{"code":"who"}') == [Word.TOO_DEEP]
+    assert decoded(b'{"code":"who","x":' + b"[" * 32 + b"]" * 32 + b"}") == [ErrorCode.TOO_DEEP]
+    assert decoded(b'{"code":"who","x":' + b'{"a":' * 32 + b"1" + b"}" * 32 + b"}") == [ErrorCode.TOO_DEEP]
+    assert decoded(b'{"code":"who","x":' + b"[" * 5000 + b'\n{"code":"who"}') == [ErrorCode.TOO_DEEP]
 
 
 @pytest.mark.parametrize("newline", [b"", b"\n"])
@@ -150,9 +153,9 @@ def test_size(newline: bytes) -> None:
     for behind in [b"", newline + b'{"code":"who"}' + newline]:
         more = [Who()] if behind else []
         assert decoded(fits + behind, max_object=100) == [OutgoingBroadcast("x" * 58), *more]
-        assert decoded(longer + behind, max_object=100) == [Word.TOO_BIG, *more]
-        assert decoded(nested + behind, max_object=100) == [Word.TOO_BIG, *more]
-    assert decoded(b'{"x":"' + b"x" * 200 + b'\n{"code":"who"}', max_object=100) == [Word.TOO_BIG, Who()]
+        assert decoded(longer + behind, max_object=100) == [ErrorCode.TOO_BIG, *more]
+        assert decoded(nested + behind, max_object=100) == [ErrorCode.TOO_BIG, *more]
+    assert decoded(b'{"x":"' + b"x" * 200 + b'\n{"code":"who"}', max_object=100) == [ErrorCode.TOO_BIG, Who()]
 
 
 def test_memory_stays_flat() -> None:
@@ -168,7 +171,7 @@ def test_memory_stays_flat() -> None:
     finally:
         tracemalloc.stop()
 
-    assert [one.error for one in found if isinstance(one, Fault)] == [Word.TOO_BIG]
+    assert [one.error for one in found if isinstance(one, Fault)] == [ErrorCode.TOO_BIG]
     assert peak < 1_000_000
     assert decoder.feed(b'"}{"code":"who"}') == [Who()]
 

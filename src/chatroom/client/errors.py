@@ -2,19 +2,19 @@
 
 from msgspec import UNSET
 
-from chatroom.protocol.messages import Error, Word
+from chatroom.protocol.messages import Error, ErrorCode
 
 
 class Refused(Exception):
     """The server answered a request with an error.
 
-    `word` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
+    `code` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
     may succeed later, and `retry_after` in how many seconds, if the server says so.
     """
 
     def __init__(self, error: Error) -> None:
         super().__init__(f"{error.error}: {error.message}")
-        self.word = error.error
+        self.code = error.error
         self.message = error.message
         self.temporary = error.temporary
         self.retry_after: float | None = None if error.retry_after is UNSET else error.retry_after
@@ -41,4 +41,4 @@ class InboxFull(Exception):
 
 def refused(error: Error) -> Refused:
     """Return the exception for an error of the server."""
-    return NameTaken(error) if error.error == Word.NAME_TAKEN else Refused(error)
+    return NameTaken(error) if error.error == ErrorCode.NAME_TAKEN else Refused(error)

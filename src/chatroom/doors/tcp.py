@@ -17,7 +17,7 @@ from chatroom.hub.commands import Refusal
 from chatroom.hub.hub import Hub
 from chatroom.hub.session import Session
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import AreYouThere, Fault, Word, encode
+from chatroom.protocol.messages import ErrorCode, Fault, PingEvent, encode
 from chatroom.protocol.scanner import ObjectScan
 from chatroom.protocol.stream import REQUESTS, StreamDecoder
 
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
                 self.leave("idle")
             case Wait.OBJECT:
                 text = f"an object was not finished within {self._door.limits.object_timeout:g} s"
-                self._door.hub.fault(self._session, Fault(error=Word.BAD_JSON, message=text))
+                self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
                 self.leave("idle")
             case Wait.READ:
                 before, self._unread = self._unread, self._transport.get_write_buffer_size()
@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
                     self.give_up("slow_consumer")
             case Wait.SIGN if not self._was_pinged:
                 self._was_pinged = True
-                self._door.hub.push(self._session, encode(AreYouThere()))
+                self._door.hub.push(self._session, encode(PingEvent()))
                 self._door.deadlines.set((self, wait), self._door.limits.ping_interval)
             case Wait.SIGN:
                 self.give_up("idle")
@@ -327,7 +327,7 @@ class Connection(asyncio.Protocol):
                 hub.handle(session, [message])
             elif pace is Pace.REFUSE:
                 text = "too many requests: this one was not done"
-                hub.refuse(session, Refusal(Word.SLOW_DOWN, text, retry_after=1.0), message)
+                hub.refuse(session, Refusal(ErrorCode.SLOW_DOWN, text, retry_after=1.0), message)
             else:
                 self.leave("flood")
         throttle.waiting.clear()

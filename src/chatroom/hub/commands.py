@@ -9,20 +9,20 @@ from chatroom.hub.session import Session
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
     TEMPORARY,
-    AmHere,
     Error,
+    ErrorCode,
     Fault,
     Hello,
     Outgoing,
     OutgoingBroadcast,
     Ping,
     Pong,
+    PongReply,
     Quit,
     Request,
     Users,
     Welcome,
     Who,
-    Word,
     complete,
 )
 from chatroom.protocol.names import BadName
@@ -40,7 +40,7 @@ class Refusal(Exception):
 
     def __init__(
         self,
-        word: Word,
+        code: ErrorCode,
         message: str,
         *,
         suggestion: str | UnsetType = UNSET,
@@ -51,9 +51,9 @@ class Refusal(Exception):
         super().__init__(message)
         self.is_final = is_final
         self.error = Error(
-            error=word,
+            error=code,
             message=message,
-            temporary=word in TEMPORARY,
+            temporary=code in TEMPORARY,
             suggestion=suggestion,
             retry_after=retry_after,
         )
@@ -62,11 +62,11 @@ class Refusal(Exception):
 def hello(hub: "Hub", session: Session, request: Hello) -> None:
     """Give the session its name."""
     if session.name is not None:
-        raise Refusal(Word.ALREADY_WELCOME, f"you are {session.name} already")
+        raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {session.name} already")
     try:
         hub.name(session, request.name)
     except BadName as error:
-        raise Refusal(Word.BAD_NAME, str(error)) from None
+        raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
     welcome = Welcome()
     if request.features is not UNSET:
         session.features = FEATURES.intersection(request.features)
@@ -79,7 +79,7 @@ def hello(hub: "Hub", session: Session, request: Hello) -> None:
 
 def ping(hub: "Hub", session: Session, request: Ping) -> None:
     """Say that somebody is there."""
-    hub.reply(session, AmHere(), request)
+    hub.reply(session, PongReply(), request)
 
 
 def pong(hub: "Hub", session: Session, request: Pong) -> None:
@@ -99,7 +99,7 @@ def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
         check_content(hub, request.content)
     receiver = hub.spelled.get(request.to) or hub.find(request.to)
     if receiver is None:
-        raise Refusal(Word.UNKNOWN_USER, "nobody has that name")
+        raise Refusal(ErrorCode.UNKNOWN_USER, "nobody has that name")
     hub.push(receiver, complete(session.incoming, request.content))
     if request.ref is not UNSET:
         acknowledge(hub, session, request)
@@ -139,7 +139,7 @@ def check_content(hub: "Hub", content: str) -> None:
     """Refuse what is too long."""
     limit, size = hub.limits.max_content, len(content.encode())
     if size > limit:
-        raise Refusal(Word.TOO_BIG, f"the content has {size} bytes, {limit} are allowed")
+        raise Refusal(ErrorCode.TOO_BIG, f"the content has {size} bytes, {limit} are allowed")
 
 
 def answered_before(hub: "Hub", session: Session, request: Request) -> bool:
@@ -184,12 +184,12 @@ COMMANDS: dict[type, Command] = {
 
 def hello_first(hub: "Hub", session: Session, request: Request) -> None:
     """Refuse what needs a name."""
-    raise Refusal(Word.HELLO_FIRST, "say hello first")
+    raise Refusal(ErrorCode.HELLO_FIRST, "say hello first")
 
 
 def server_full(hub: "Hub", session: Session, request: Request) -> None:
     """Turn away whoever came when there was no room."""
-    raise Refusal(Word.SERVER_FULL, "the server is full, come back later", retry_after=10.0, is_final=True)
+    raise Refusal(ErrorCode.SERVER_FULL, "the server is full, come back later", retry_after=10.0, is_final=True)
 
 
 def nothing(hub: "Hub", session: Session, request: Request) -> None:

@@ -17,6 +17,7 @@ from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
     Closing,
     Error,
+    ErrorCode,
     Fault,
     Hello,
     Incoming,
@@ -26,7 +27,6 @@ from chatroom.protocol.messages import (
     Request,
     Sent,
     Who,
-    Word,
     encode,
     opening,
 )
@@ -78,7 +78,7 @@ class Hub:
             if session.faults and not isinstance(message, Fault):
                 session.faults = 0
             try:
-                session.may[type(message)](self, session, message)
+                session.handlers[type(message)](self, session, message)
             except Refusal as refusal:
                 self.refuse(session, refusal, message)
 
@@ -102,7 +102,7 @@ class Hub:
     def disconnect(self, session: Session, reason: str) -> None:
         """Forget a session; its name is free. May be called again."""
         session.is_leaving = True
-        session.may = NOTHING
+        session.handlers = NOTHING
         if session.name is not None:
             self.lobby.leave(session)
             del self.spelled[session.name]
@@ -138,9 +138,9 @@ class Hub:
             if holder is not None and holder.sink.is_dead():
                 self.disconnect(holder, "dead")
             if key in self._named:
-                raise Refusal(Word.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
+                raise Refusal(ErrorCode.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
         session.name, session.keys = name, keys
-        session.may = ANYTHING
+        session.handlers = ANYTHING
         session.incoming = opening(Incoming, name)
         session.incoming_broadcast = opening(IncomingBroadcast, name)
         self.spelled[name] = session
@@ -205,8 +205,8 @@ class Hub:
         if is_hello:
             session.hellos += 1
         else:
-            session.told += len(frame)
-        if session.hellos >= self.limits.max_hellos or session.told > self.limits.stranger_out:
+            session.error_bytes += len(frame)
+        if session.hellos >= self.limits.max_hellos or session.error_bytes > self.limits.stranger_out:
             self.leave(session, "too_many_errors")
 
     def _free_name(self, name: str) -> str:

@@ -18,23 +18,23 @@ class Session:
     __slots__ = (
         "_sent",
         "_turn",
+        "error_bytes",
         "faults",
         "features",
+        "handlers",
         "hellos",
         "incoming",
         "incoming_broadcast",
         "is_leaving",
         "keys",
-        "may",
         "name",
         "own",
         "sink",
-        "told",
     )
 
-    def __init__(self, sink: Sink, turn: list["Session"], may: Mapping[type, Callable[..., None]]) -> None:
+    def __init__(self, sink: Sink, turn: list["Session"], handlers: Mapping[type, Callable[..., None]]) -> None:
         """`turn`: the hub's list of the sessions that have frames of their own this turn."""
-        self.may = may
+        self.handlers = handlers
         """What each kind of request does, as things stand with this session."""
         self.sink = sink
         self.name: str | None = None
@@ -47,7 +47,7 @@ class Session:
         """Wrong objects in a row."""
         self.hellos = 0
         """Names that were refused."""
-        self.told = 0
+        self.error_bytes = 0
         """Bytes of errors told before it was welcome."""
         self.features: frozenset[str] = frozenset()
         """What it asked to be sent beyond the brief."""

@@ -61,7 +61,7 @@ class Ping(Request, tag="ping", gc=False):
 
 
 class Pong(Request, tag="pong", gc=False):
-    """I am here: the answer to `AreYouThere`."""
+    """I am here: the answer to `PingEvent`."""
 
 
 AnyRequest = Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Quit
@@ -115,11 +115,11 @@ class IncomingBroadcast(Reply, tag="incoming_broadcast", gc=False):
     content: str
 
 
-class AmHere(Reply, tag="pong", gc=False):
+class PongReply(Reply, tag="pong", gc=False):
     """The answer to `Ping`."""
 
 
-class AreYouThere(Reply, tag="ping", gc=False):
+class PingEvent(Reply, tag="ping", gc=False):
     """To be answered by `Pong`; sent to those with the feature `ping`."""
 
 
@@ -133,7 +133,7 @@ class Closing(Reply, tag="closing", gc=False):
     reconnect: bool
 
 
-class Word(StrEnum):
+class ErrorCode(StrEnum):
     """What went wrong, for programs: the `error` of an error reply."""
 
     BAD_JSON = "bad_json"
@@ -150,7 +150,7 @@ class Word(StrEnum):
     SERVER_FULL = "server_full"
 
 
-TEMPORARY = frozenset({Word.NAME_TAKEN, Word.SLOW_DOWN, Word.SERVER_FULL})
+TEMPORARY = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.SLOW_DOWN, ErrorCode.SERVER_FULL})
 """What may succeed later, unchanged."""
 
 
@@ -173,7 +173,7 @@ class Fault(Error, tag="error", gc=False):
     """An error in the bytes themselves: there was no request to refuse."""
 
 
-AnyReply = AmHere | AreYouThere | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | Error
+AnyReply = PongReply | PingEvent | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | Error
 
 _encoder = msgspec.json.Encoder()
 

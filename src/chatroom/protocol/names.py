@@ -15,6 +15,10 @@ _LOOKS = str.maketrans(TAKEN_FOR)
 
 MAX_NAME = 32
 """Characters (code points) of a name in NFC."""
+BARS = "|｜ǀ∣│⏐❘￨"
+"""What is or looks like the `|` that ends a name where one types messages: illegal in a name."""
+STARS = "*＊∗﹡⁎٭"
+"""What is or looks like the `*` that stands for everybody: illegal as a name."""
 
 # Characters that are not seen, or that move others about: control, format (bidi and zero width among
 # them), line and paragraph separators, surrogates, private use, unassigned.

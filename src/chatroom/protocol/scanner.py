@@ -7,7 +7,7 @@ though no value may stand: so a lost `"` or `}` costs one message, not all that 
 
 import re
 
-from chatroom.protocol.messages import MAX_DEPTH, Fault, Word
+from chatroom.protocol.messages import MAX_DEPTH, ErrorCode, Fault
 
 # Outside of strings: all that neither nests nor quotes. In a string: all that neither ends nor breaks it.
 _PLAIN = re.compile(rb'[^"{}\[\]]*+')
@@ -119,17 +119,17 @@ class ObjectScan:
             self._arrays = max(0, self._arrays - 1)
         self._value_next = byte == _ARRAY
         if self._objects + self._arrays > MAX_DEPTH:
-            self._refuse(Word.TOO_DEEP, f"objects and arrays may be nested {MAX_DEPTH} deep at most")
+            self._refuse(ErrorCode.TOO_DEEP, f"objects and arrays may be nested {MAX_DEPTH} deep at most")
         return end + 1
 
     def _check_size(self, size: int) -> None:
         if size > self._max_object:
-            self._refuse(Word.TOO_BIG, f"an object may have {self._max_object} bytes at most")
+            self._refuse(ErrorCode.TOO_BIG, f"an object may have {self._max_object} bytes at most")
 
     def _give_up(self, text: str) -> None:
-        self._refuse(Word.BAD_JSON, text)
+        self._refuse(ErrorCode.BAD_JSON, text)
         self.is_broken = True
 
-    def _refuse(self, word: Word, text: str) -> None:
+    def _refuse(self, code: ErrorCode, text: str) -> None:
         if self.fault is None:
-            self.fault = Fault(error=word, message=text)
+            self.fault = Fault(error=code, message=text)

@@ -21,8 +21,8 @@ from chatroom.protocol.messages import (
     MAX_REF,
     AnyReply,
     AnyRequest,
+    ErrorCode,
     Fault,
-    Word,
 )
 from chatroom.protocol.scanner import ObjectScan
 
@@ -142,7 +142,7 @@ class StreamDecoder(Generic[Message]):
                 self._garbage = True
                 byte = data[end]
                 shown = repr(chr(byte)) if byte < 0x80 else f"byte 0x{byte:02x}"
-                found.append(_fault(Word.BAD_JSON, f"expected an object, {{…}}, but found {shown}"))
+                found.append(_fault(ErrorCode.BAD_JSON, f"expected an object, {{…}}, but found {shown}"))
         return end
 
     def _go_on(self, scan: ObjectScan, data: bytes, start: int, found: list[Message | Fault]) -> int:
@@ -189,11 +189,11 @@ def _doubt(raw: bytes) -> Fault | None:
         msgspec.json.decode(raw)
         json.loads(raw.decode(), object_pairs_hook=_without_duplicates)
     except msgspec.ValidationError as fault:
-        return _fault(Word.BAD_REQUEST, str(fault))
+        return _fault(ErrorCode.BAD_REQUEST, str(fault))
     except UnicodeDecodeError as fault:
-        return _fault(Word.BAD_JSON, f"not UTF-8: {fault.reason}")
+        return _fault(ErrorCode.BAD_JSON, f"not UTF-8: {fault.reason}")
     except (ValueError, RecursionError) as fault:
-        return _fault(Word.BAD_JSON, str(fault))
+        return _fault(ErrorCode.BAD_JSON, str(fault))
     return None
 
 
@@ -208,8 +208,8 @@ def _explain(raw: bytes, fault: Exception) -> Fault:
         ref = UNSET
     code = fields.get("code")
     if isinstance(code, str) and code not in _CODES:
-        return _fault(Word.UNKNOWN_CODE, f"unknown code {code[:MAX_REF]!r}", ref)
-    return _fault(Word.BAD_REQUEST, str(fault), ref)
+        return _fault(ErrorCode.UNKNOWN_CODE, f"unknown code {code[:MAX_REF]!r}", ref)
+    return _fault(ErrorCode.BAD_REQUEST, str(fault), ref)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
@@ -220,5 +220,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
         seen.add(key)
 
 
-def _fault(word: Word, text: str, ref: str | UnsetType = UNSET) -> Fault:
-    return Fault(error=word, message=text, ref=ref)
+def _fault(code: ErrorCode, text: str, ref: str | UnsetType = UNSET) -> Fault:
+    return Fault(error=code, message=text, ref=ref)

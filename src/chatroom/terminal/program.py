@@ -9,7 +9,7 @@ from typing import TextIO
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
-from chatroom.protocol.messages import Error, Word
+from chatroom.protocol.messages import Error, ErrorCode
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
 from chatroom.terminal.screen import Screen
@@ -70,7 +70,7 @@ async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> b
         try:
             await client.hello(typed.as_unicode(name))
         except Refused as refusal:
-            if refusal.word not in {Word.NAME_TAKEN, Word.BAD_NAME}:
+            if refusal.code not in {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}:
                 screen.complain(f"the server refused: {visible(refusal.message)}")
                 return False
             why = f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
