@@ -7,10 +7,22 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
-from chatroom.doors.tcp import Connection, Door
+from chatroom.doors.connection import Connection
+from chatroom.doors.door import Door
+from chatroom.doors.kernel import Kernel
 from chatroom.hub.hub import Hub
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import Error
+
+
+class FakeTimer:
+    """A call that is to come, unless it is cancelled."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+
+    def cancel(self) -> None:
+        self.callback = lambda: None
 
 
 class FakeLoop:
@@ -19,7 +31,7 @@ class FakeLoop:
     def __init__(self) -> None:
         self.now = 1000.0
         self._soon: list[Callable[[], None]] = []
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._later: list[tuple[float, int, FakeTimer]] = []
         self._numbers = itertools.count()
 
     def time(self) -> float:
@@ -32,8 +44,10 @@ class FakeLoop:
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._soon.append(lambda: callback(*arguments))
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        heapq.heappush(self._later, (self.now + delay, next(self._numbers), callback))
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "FakeTimer":
+        timer = FakeTimer(callback)
+        heapq.heappush(self._later, (self.now + delay, next(self._numbers), timer))
+        return timer
 
     def turn(self) -> None:
         """Do all that was to be done soon."""
@@ -47,8 +61,8 @@ class FakeLoop:
         self.turn()
         end = self.now + seconds
         while self._later and self._later[0][0] <= end:
-            self.now, _, callback = heapq.heappop(self._later)
-            callback()
+            self.now, _, timer = heapq.heappop(self._later)
+            timer.callback()
             self.turn()
         self.now = end
 
@@ -69,10 +83,8 @@ class FakeTransport:
         self.eof_written = False
         self.is_gone = False
         self.is_read = True
-        self.on_resume: Callable[[], None] = lambda: None
-
-    def set_protocol(self, protocol: object) -> None:
-        self.protocol = None
+        self.unread = b""
+        """What the far end has sent that the server has not read."""
 
     def pause_reading(self) -> None:
         self.is_read = False
@@ -80,10 +92,18 @@ class FakeTransport:
     def resume_reading(self) -> None:
         if not self.is_read:
             self.is_read = True
-            self.loop.call_soon(self.on_resume)
+            self.loop.call_soon(self.deliver)
+
+    def deliver(self) -> None:
+        """Let the server read what it will, a buffer at a time."""
+        while self.unread and self.is_read and not self.is_gone and self.protocol is not None:
+            buffer = self.protocol.get_buffer(-1)
+            size = min(len(buffer), len(self.unread))
+            buffer[:size], self.unread = self.unread[:size], self.unread[size:]
+            self.protocol.buffer_updated(size)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return self.peer if name == "peername" else default
+        return {"peername": self.peer, "socket": self}.get(name, default)
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -143,6 +163,23 @@ class FakeTransport:
                 self.loop.call_soon(self.protocol.connection_lost, error)
 
 
+class FakeKernel(Kernel):
+    """What it would know of the far end."""
+
+    def __init__(self, connected: Any, limits: Limits) -> None:
+        self.transport: FakeTransport = connected
+        self.is_silent = False
+
+    def unread(self) -> int:
+        return len(self.transport.unread)
+
+    def unacknowledged(self) -> int:
+        return 0
+
+    def is_dead(self) -> bool:
+        return self.is_silent
+
+
 class FakeObserver:
     """Counts."""
 
@@ -158,6 +195,12 @@ class FakeObserver:
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         self.lines.append(f"refused {error.error}")
 
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def turned_away(self, peer: str, reason: str) -> None:
+        self.lines.append(f"turned away {peer} {reason}")
+
 
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
@@ -171,8 +214,9 @@ class FakeChat:
             self.hub,
             settings,
             cast("asyncio.AbstractEventLoop", self.loop),
+            self.observer,
             max_connections=settings.max_connections or 1_000_000,
-            note=self.observer.lines.append,
+            kernel=FakeKernel,
         )
 
     def connect(self, host: str = "127.0.0.1") -> "FakeClient":
@@ -192,24 +236,14 @@ class FakeClient:
 
     def __init__(self, chat: FakeChat, host: str) -> None:
         self.loop = chat.loop
-        self.unsent = b""
         self.transport = FakeTransport(chat.loop, (host, 5000))
-        self.transport.on_resume = self._send_on
         self.connection = chat.door()
         self.transport.protocol = self.connection
         self.connection.connection_made(cast("asyncio.Transport", self.transport))
 
     def send(self, data: bytes) -> None:
-        self.unsent += data
-        self._send_on()
-
-    def _send_on(self) -> None:
-        """Send what the server reads; what it does not read now waits in the window."""
-        if not self.transport.is_read or self.transport.is_gone:
-            return
-        data, self.unsent = self.unsent, b""
-        if data and self.transport.protocol is self.connection:
-            self.connection.data_received(data)
+        self.transport.unread += data
+        self.transport.deliver()
 
     def ask(self, **request: Any) -> None:
         self.send(json.dumps(request).encode() + b"\n")

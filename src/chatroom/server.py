@@ -13,9 +13,12 @@ from pathlib import Path
 from types import ModuleType
 
 from chatroom.config import Settings
-from chatroom.doors.tcp import Door, keep_alive
+from chatroom.doors.door import Door
+from chatroom.doors.kernel import keep_alive
+from chatroom.doors.tls import TlsDoor
 from chatroom.hub.hub import Hub
 from chatroom.observe import LogObserver
+from chatroom.protocol.limits import Limits
 
 uvloop: ModuleType | None
 try:
@@ -56,11 +59,11 @@ async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> N
     files = _descriptors()
     room = limits.max_connections or files - RESERVED
     _prepare(min(files, room + RESERVED, PREPARED))
-    door = Door(hub, limits, loop, max_connections=room, note=observer.note)
+    door = Door(hub, limits, loop, observer, max_connections=room)
     context = _tls(settings)
-    groups = [await _listen(door, settings.host, settings.port, None)]
-    if settings.tls_port is not None:
-        groups.append(await _listen(door, settings.host, settings.tls_port, context))
+    groups = [await _listen(door, limits, settings.host, settings.port)]
+    if settings.tls_port is not None and context is not None:
+        groups.append(await _listen(TlsDoor(door, context), limits, settings.host, settings.tls_port))
     servers = [server for group in groups for server in group]
     for server in servers:
         await server.start_serving()
@@ -93,18 +96,16 @@ class _Stop:
         (self.at_once if self.asked.is_set() else self.asked).set()
 
 
-async def _listen(door: Door, host: str, port: int, context: ssl.SSLContext | None) -> list[asyncio.Server]:
+async def _listen(door: Door | TlsDoor, limits: Limits, host: str, port: int) -> list[asyncio.Server]:
     """Take the address. With uvloop, more servers behind the first listen on the same sockets."""
-    create = partial(
-        asyncio.get_running_loop().create_server, door, backlog=BACKLOG, ssl=context, start_serving=False
-    )
+    create = partial(asyncio.get_running_loop().create_server, door, backlog=BACKLOG, start_serving=False)
     try:
         servers = [await create(host=host, port=port)]
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CannotListenError(f"cannot listen on {host}:{port}: {reason}") from error
     for each in servers[0].sockets:
-        keep_alive(each, door.limits)
+        keep_alive(each, limits)
         if uvloop:
             servers += [await create(sock=each.dup()) for _ in range(ACCEPTED - 1)]
     return servers

@@ -90,12 +90,12 @@ def test_a_message_more() -> None:
     with_many_readers = (turn(BROADCAST, 200, 128) - turn(BROADCAST, 200, 64)) / 64
 
     assert cost == with_many_readers
-    assert cost <= 130
+    assert cost <= 140
 
 
 def test_a_direct_message_more() -> None:
     """A direct message is found, made and put to its receiver's own in one short way."""
-    assert (turn(DIRECT, 10, 128) - turn(DIRECT, 10, 64)) / 64 <= 125
+    assert (turn(DIRECT, 10, 128) - turn(DIRECT, 10, 64)) / 64 <= 138
 
 
 @pytest.mark.parametrize("line", [BROADCAST, DIRECT])
@@ -104,7 +104,7 @@ def test_a_message_more_in_a_burst(line: bytes) -> None:
     assert turn(line, 10, 128, alike=True) == turn(line, 10, 64, alike=True)
 
 
-@pytest.mark.parametrize(("line", "bound"), [(BROADCAST, 410), (DIRECT, 430)])
+@pytest.mark.parametrize(("line", "bound"), [(BROADCAST, 455), (DIRECT, 480)])
 def test_a_single_message(line: bytes, bound: int) -> None:
     """A turn with one message in it: the way of the message, and what the turn itself costs."""
     assert turn(line, 1, 1, alike=True) <= bound

@@ -9,8 +9,9 @@ from chatroom.hub.ports import Timing
 from chatroom.protocol.limits import Limits
 
 WAITING_ROOM = 100
-"""Connections beyond the limit that wait to be told so; any more are closed at once."""
-
+"""Connections that may not stay, and wait to be told so; any more are closed at once."""
+WAITING_OF_ONE = 8
+"""Of these, from one address that has too many."""
 
 REMEMBERED = 4096
 """Addresses of which it is remembered whether they are exempt."""
@@ -20,24 +21,31 @@ class Verdict(Enum):
     """What is to be done with a new connection."""
 
     WELCOME = auto()
-    FULL = auto()
-    TOO_MANY = auto()
+    FULL = auto()  # may wait to be told that the server is full
+    CROWDED = auto()  # may wait to be told that its address has too many
+    CLOSE = auto()
 
 
 class _Address:
     """One address, or network of 64 bits: its connections, and its allowance of new ones."""
 
-    __slots__ = ("bucket", "connections")
+    __slots__ = ("bucket", "connections", "waiting")
 
     def __init__(self, bucket: Bucket) -> None:
         self.connections = 0
+        self.waiting = 0
         self.bucket = bucket
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is as if it had never come."""
+        return not (self.connections or self.waiting) and self.bucket.is_full
 
 
 class Admission:
     """Counts connections, and says of each new one whether it may stay.
 
-    Every connection that is not `TOO_MANY` must be given back by `leave()`.
+    Every connection whose verdict is not `CLOSE` must be given back by `leave()`.
     """
 
     def __init__(self, limits: Limits, max_connections: int, timing: Timing) -> None:
@@ -51,11 +59,8 @@ class Admission:
         self._addresses: dict[str, _Address] = {}
         self._purge_at = 1024
         self.connections = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the next one will be told that there is no room."""
-        return self.connections >= self._max_connections
+        """Those that may stay."""
+        self._waiting = 0
 
     def _is_exempt(self, host: str) -> bool:
         address = _parsed(host)
@@ -65,23 +70,37 @@ class Admission:
 
     def enter(self, host: str) -> Verdict:
         """Count a new connection."""
-        if self.connections >= self._max_connections + WAITING_ROOM:
-            return Verdict.TOO_MANY
+        verdict = self._verdict(host)
+        if verdict is not Verdict.CLOSE:
+            self._count(host, verdict, 1)
+        return verdict
+
+    def leave(self, host: str, verdict: Verdict) -> None:
+        """Count a connection no longer that came in with this verdict."""
+        self._count(host, verdict, -1)
+
+    def _verdict(self, host: str) -> Verdict:
+        has_room = self._waiting < WAITING_ROOM
         if not self.is_exempt(host):
             entry = self._entry(host)
             if entry.connections >= self._limits.max_per_address or entry.bucket.wait(1) > 0:
-                return Verdict.TOO_MANY
+                return Verdict.CROWDED if has_room and entry.waiting < WAITING_OF_ONE else Verdict.CLOSE
             entry.bucket.take(1)
-            entry.connections += 1
-        full = self.is_full
-        self.connections += 1
-        return Verdict.FULL if full else Verdict.WELCOME
+        if self.connections < self._max_connections:
+            return Verdict.WELCOME
+        return Verdict.FULL if has_room else Verdict.CLOSE
 
-    def leave(self, host: str) -> None:
-        """Count a connection no longer."""
-        self.connections -= 1
+    def _count(self, host: str, verdict: Verdict, more: int) -> None:
+        if verdict is Verdict.WELCOME:
+            self.connections += more
+        else:
+            self._waiting += more
         if not self.is_exempt(host):
-            self._addresses[_key(host)].connections -= 1
+            entry = self._entry(host)
+            if verdict is Verdict.CROWDED:
+                entry.waiting += more
+            else:
+                entry.connections += more
 
     def _entry(self, host: str) -> _Address:
         key = _key(host)
@@ -95,7 +114,7 @@ class Admission:
 
     def _purge(self) -> None:
         """Forget addresses that have gone and whose allowance is whole again."""
-        gone = [key for key, entry in self._addresses.items() if not entry.connections and entry.bucket.is_full]
+        gone = [key for key, entry in self._addresses.items() if entry.is_idle]
         for key in gone:
             del self._addresses[key]
         self._purge_at = max(1024, 2 * len(self._addresses))

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chatroom.doors.backlog import Backlog
-from chatroom.doors.pacing import Pacer
+from chatroom.doors.pacing import MAX_WAITING, PACE, Dialect, Pacer
 from chatroom.hub.ports import Timing
+
+PATIENCE = 1.0
+"""Seconds that a bare peer which was welcomed has for its first request, before others' messages are pushed."""
 
 
 class Owner(Protocol):
@@ -28,6 +31,12 @@ class Owner(Protocol):
     def fail(self, bug: Exception) -> None:
         """End the connection for a bug of ours."""
 
+    def go_on(self) -> None:
+        """Do what was postponed."""
+
+    def pass_over(self) -> None:
+        """Do nothing more that the peer asks for: the session has ended."""
+
 
 class Transport(Protocol):
     """What an outbox needs of an asyncio transport."""
@@ -42,22 +51,30 @@ class Transport(Protocol):
 class Outbox:
     """Frames for one connection: the hub's `Sink`.
 
-    `push` keeps three promises, on which the hub relies:
+    `push` keeps four promises, on which the hub relies:
     1. it never waits;
     2. it never calls the hub, which hears later of a connection that was given up, and raises nothing but the
        `RuntimeError` of a transport whose connection has just broken;
-    3. frames leave in the order in which they came.
+    3. frames leave in the order in which they came; to a bare peer, answers ahead of what others said;
+    4. a transport that keeps more than it likes is handed nothing.
 
     It is an attribute that changes with the state, so that a broadcast need not ask for it; as a rule it is the
     transport's own `write`.
     """
 
     __slots__ = (
+        "_answers_end",
         "_backlog",
+        "_dialect",
+        "_given",
         "_held",
         "_held_bytes",
         "_is_closing",
+        "_is_congested",
+        "_is_dropped",
+        "_is_timed",
         "_limit",
+        "_next",
         "_owner",
         "_pacer",
         "_timing",
@@ -70,10 +87,22 @@ class Outbox:
     push: Callable[[bytes], None]
 
     def __init__(
-        self, transport: Transport, owner: Owner, timing: Timing, backlog: Backlog, *, limit: int, peer: str
+        self,
+        transport: Transport,
+        owner: Owner,
+        timing: Timing,
+        backlog: Backlog,
+        dialect: Dialect,
+        *,
+        limit: int,
+        peer: str,
     ) -> None:
-        """`backlog`: counts what all hold. `limit`: bytes that may wait. `peer`: the address, for the log."""
+        """`backlog`: counts what all hold. `dialect`: how bare peers get frames.
+
+        `limit`: bytes that may wait. `peer`: the address, for the log.
+        """
         self._backlog = backlog
+        self._dialect = dialect
         self.peer = peer
         self.push = self._pace
         self._transport = transport
@@ -83,38 +112,85 @@ class Outbox:
         self.is_bare = True
         """Whether the peer has sent no line break yet."""
         self._is_closing = False
+        self._is_congested = False
+        self._is_dropped = False
+        self._is_timed = False  # a message is to be sent, or the patience to end, at some time
+        self._next = 0.0  # when the next message may go to a bare peer
         self._pacer: Pacer | None = None  # made when first needed
         self._held: deque[bytes] | None = None  # only while the transport is congested
         self._held_bytes = 0
+        self._given = 0  # of those held, the bytes that the transport has been given
+        self._answers_end: int | None = None  # what `_given` must reach for the answers to have left
+
+    # What the connection says
 
     def speak_lines(self) -> None:
         """The peer finds the ends of messages by itself: from now on at full speed."""
         self.is_bare = False
         self._choose()
-        if self._pacer:
-            self._forward(self._pacer.take_all())
+        pacer, self._pacer = self._pacer, None
+        while pacer is not None and pacer.has_any():
+            data, piece = pacer.take_piece()
+            self._drop_piece(piece)
+            self._forward(data)
+        if self._answers_end is not None and not self._is_congested:
+            self._answers_end = None
+            self._say_that_answers_left()
+        self._finish_if_empty()
+
+    def await_request(self) -> None:
+        """The peer has just been welcomed: push nothing to a bare one until it asks for something."""
+        if self.is_bare:
+            self._the_pacer().is_waited_for = True
+            self._timing.call_later(PATIENCE, self.request_came)
+
+    def request_came(self) -> None:
+        """It has asked, or has had its time; what waits goes behind the answer."""
+        if self._pacer is not None and self._pacer.is_waited_for:
+            self._pacer.is_waited_for = False
+            self._timing.call_soon(self._send)
 
     def pause(self) -> None:
-        """The transport has more than it likes: hold what comes."""
-        self._held = deque()
+        """The transport keeps more than it likes: hold what comes."""
+        self._is_congested = True
         self._choose()
-        if self._pacer:
-            self._hold(self._pacer.take_all())
+        self._backlog.keep(self, self._transport.get_write_buffer_size())
 
     def resume(self) -> None:
-        """The transport takes more again."""
-        held, self._held, self._held_bytes = self._held, None, 0
+        """The transport takes more again: all but a little of what it was given has left."""
+        if self._answers_end is not None and self._given >= self._answers_end:
+            self._answers_end = None
+            self._say_that_answers_left()
+        self._is_congested = False
+        self._backlog.keep(self, 0)
         self._choose()
+        held, self._held = self._held, None
         while held:
             data = held.popleft()
-            self._backlog.release(self, data)
+            self._drop_piece(data)
+            self._given += len(data)
             self._forward(data)
+            if self._is_congested:  # again: what is left stays ahead of what comes
+                self._held = held
+                break
+        self._send()
         self._finish_if_empty()
+
+    def owes_answers(self) -> bool:
+        """Whether answers that were pushed have not left yet; if so, the owner will be told when they have."""
+        if self._pacer is not None and self._pacer.answers:
+            self._answers_end = self._given
+        if self._is_congested and self._answers_end is None:
+            self._answers_end = self._given + self._held_bytes
+        return self._answers_end is not None
 
     def close(self) -> None:
         """End the connection when all that was pushed has gone out."""
         self._is_closing = True
         self._choose()
+        self._owner.pass_over()
+        if self._pacer is not None and self._pacer.is_waited_for:
+            self.request_came()
         self._finish_if_empty()
 
     def is_dead(self) -> bool:
@@ -122,43 +198,48 @@ class Outbox:
         return self._owner.is_dead()
 
     def fail(self, exception: Exception) -> None:
-        """`push` has raised this: the connection has just ended, or else it ends for a bug of ours."""
+        """`push` or `close` has raised this: the connection has just ended, or it ends for a bug of ours."""
         if not self._owner.is_dead():
             self._owner.fail(exception)
 
+    def go_on(self) -> None:
+        """The session's turn has come."""
+        self._owner.go_on()
+
     def let_go(self) -> None:
         """Give up a peer that does not read."""
-        self.drop()
         self._owner.give_up("slow_consumer")
 
     def drop(self) -> None:
         """Forget everything: the connection has ended, or is about to."""
-        self._is_closing = True
-        held, self._held, self._held_bytes = self._held, None, 0
-        for data in held or ():
-            self._backlog.release(self, data)
-        if self._pacer:
-            self._pacer.take_all()
+        self._is_closing = self._is_dropped = True
+        pacer, self._pacer = self._pacer, None
+        while pacer is not None and pacer.has_any():
+            self._drop_piece(pacer.take_piece()[1])
+        while self._held:
+            self._drop_piece(self._held.popleft())
+        self._backlog.keep(self, 0)
+        self._answers_end = None
         self._choose()
+
+    # Where frames go
 
     def _choose(self) -> None:
         """Let `push` be what the state asks for."""
         if self._is_closing:
             self.push = _ignore
-        elif self._held is not None:
-            self.push = self._hold
         elif self.is_bare:
             self.push = self._pace
+        elif self._is_congested:
+            self.push = self._hold
         else:
             self.push = self._transport.write
 
     def _forward(self, data: bytes) -> None:
-        """Send what was held; hold it again if that congests the transport anew."""
-        if self._held is not None:
+        """Send what was held, or hold it again."""
+        if self._is_congested and not self._is_dropped:
             self._hold(data)
-        elif self.is_bare:
-            self._pace(data)
-        else:
+        elif not self._is_dropped:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
@@ -170,25 +251,75 @@ class Outbox:
 
     def _hold(self, data: bytes) -> None:
         if self._held is None:
-            return
+            self._held = deque()
         self._held.append(data)
-        self._held_bytes += len(data)
-        self._backlog.hold(self, data)
+        self._keep_piece(data)
+
+    def _keep_piece(self, piece: bytes) -> None:
+        self._held_bytes += len(piece)
+        self._backlog.hold(self, piece)
         if self._held_bytes + self._transport.get_write_buffer_size() > self._limit:
             self.let_go()
 
-    def _pace(self, data: bytes) -> None:
-        if self._pacer is None:
-            self._pacer = Pacer(self._write_paced, self._timing)
-        self._pacer.push(data)
+    def _drop_piece(self, piece: bytes) -> None:
+        self._held_bytes -= len(piece)
+        self._backlog.release(self, piece)
 
-    def _write_paced(self, data: bytes) -> None:
-        self._write(data)
-        self._finish_if_empty()
+    def _say_that_answers_left(self) -> None:
+        self._timing.call_soon(self._owner.go_on)
 
     def _finish_if_empty(self) -> None:
-        if self._is_closing and self._held is None and not self._pacer:
+        if self._is_closing and not self._held and not (self._pacer is not None and self._pacer.has_any()):
             self._owner.finish()
+
+    # At a pace
+
+    def _the_pacer(self) -> Pacer:
+        if self._pacer is None:
+            self._pacer = Pacer()
+        return self._pacer
+
+    def _pace(self, data: bytes) -> None:
+        pacer = self._the_pacer()
+        for part in self._dialect.spoken(data).parts():
+            pacer.put(part)
+            self._keep_piece(part.data)
+            if self._is_dropped:
+                return  # that was too much
+        if pacer.is_waited_for and self._held_bytes > self._limit // 4:
+            pacer.is_waited_for = False  # a busy room
+        if not self._is_timed:
+            self._send()
+
+    def _send(self) -> None:
+        """Send the next message, if it is time; see to it that the one behind it will be sent."""
+        pacer, now = self._pacer, self._timing.time()
+        if pacer is None:
+            return
+        if len(pacer) > MAX_WAITING:
+            while len(pacer) and not self._is_congested:
+                data, piece = pacer.take_piece()
+                self._drop_piece(piece)
+                self._write(data)
+            self._next = now + PACE
+        elif now >= self._next and len(pacer) and not self._is_congested:
+            message, gone = pacer.take()
+            if gone is not None:
+                self._drop_piece(gone)
+            self._next = now + PACE
+            self._write(message)
+        if self._answers_end is not None and not pacer.answers and not self._is_congested:
+            self._answers_end = None
+            self._say_that_answers_left()
+        if self._pacer is pacer and len(pacer) and not self._is_congested and not self._is_timed:
+            self._is_timed = True
+            self._timing.call_later(self._next - now, self._send_on_time)
+        self._finish_if_empty()
+
+    def _send_on_time(self) -> None:
+        self._is_timed = False
+        if not self._is_congested:
+            self._send()
 
 
 def _ignore(data: bytes) -> None:

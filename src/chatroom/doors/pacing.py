@@ -1,69 +1,122 @@
 """One message per segment, for clients that read one message per `recv()`.
 
-Many a client of the brief calls `json.loads(sock.recv(1024))`: two messages that arrive together break
-it. Such a client sends without line breaks too, so a session that has never sent one is served at a pace
-that keeps TCP from putting two of its messages into one read.
+Many a client of the brief calls `json.loads(sock.recv(1024))`: two messages that arrive together break it, and
+so does one that is longer. Such a client sends without line breaks too. So a session that has never sent one is
+*bare*: it is served at a pace that keeps TCP from putting two of its messages into one read, gets long messages
+in UTF-8 rather than escaped, and finds its answers ahead of what others say.
 """
 
 from collections import deque
-from collections.abc import Callable
+from typing import NamedTuple
 
-from chatroom.hub.ports import Timing
+from chatroom.protocol.messages import unescaped
 
 PACE = 0.005
 """Seconds between two messages. On loopback 2 ms apart broke under 1 % of reads, 5 ms none of 600."""
 MAX_WAITING = 64
 """Messages that may wait; if there are more, they go together after all. TCP promised nothing."""
+ONE_READ = 1024
+"""Bytes that many a client reads at a time."""
 
-_USERS = b'{"code":"users"'
+_PUSHED = b'{"code":"incoming'  # in no content, whose quotation marks are escaped
+
+
+class Piece(NamedTuple):
+    """Whole frames, as a bare peer gets them."""
+
+    data: bytes
+    messages: int
+    is_pushed: bool
+    """All of it is what others said."""
+
+    def parts(self) -> list["Piece"]:
+        """Return it whole, to be shared, if others said all of it; else its messages."""
+        if self.is_pushed:
+            return [self]
+        frames = self.data.splitlines(keepends=True)
+        return [Piece(frame, 1, frame.startswith(_PUSHED)) for frame in frames]
+
+
+class Dialect:
+    """Frames as bare peers get them; made once for all who are handed the same ones in turn."""
+
+    def __init__(self) -> None:
+        self._last = b""
+        self._piece = Piece(b"", 0, True)
+
+    def spoken(self, frames: bytes) -> Piece:
+        """Return the frames; those that are longer than one read in UTF-8, if they are escaped."""
+        if frames is not self._last:
+            data = frames
+            if len(frames) > ONE_READ and b"\\u" in frames:
+                lines = frames.splitlines(keepends=True)
+                data = b"".join(unescaped(line) if len(line) > ONE_READ else line for line in lines)
+            messages = data.count(b"\n")
+            self._last = frames
+            self._piece = Piece(data, messages, data.count(_PUSHED) == messages)
+        return self._piece
 
 
 class Pacer:
-    """Messages waiting for their turn on one connection.
+    """The messages that wait for one bare peer: answers, and behind them what others said.
 
-    A reply to `who` goes ahead of those that wait: a naive client takes what it reads next for it.
+    A naive client takes what it reads next for the answer to what it asked. What others said stays in the
+    pieces in which it came, which all who wait for it share.
     """
 
-    __slots__ = ("_is_timed", "_next", "_timing", "_waiting", "_write")
+    __slots__ = ("_answers", "_begun", "_pushed", "_waiting", "is_waited_for")
 
-    def __init__(self, write: Callable[[bytes], None], timing: Timing) -> None:
-        self._write = write
-        self._timing = timing
-        self._waiting: deque[bytes] = deque()
-        self._next = 0.0  # when the next message may go
-        self._is_timed = False
+    def __init__(self) -> None:
+        self._answers: deque[bytes] = deque()
+        self._pushed: deque[bytes] = deque()
+        self._begun = 0  # where in the first of them the next message begins
+        self._waiting = 0
+        self.is_waited_for = False
+        """The peer has been welcomed, and its first request is awaited: until then nothing is pushed."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Return how many messages may go."""
+        return len(self._answers) if self.is_waited_for else len(self._answers) + self._waiting
 
-    def push(self, frames: bytes) -> None:
-        """Take whole frames, one line each."""
-        for frame in frames.splitlines(keepends=True):
-            if frame.startswith(_USERS):
-                self._waiting.appendleft(frame)
-            else:
-                self._waiting.append(frame)
-        if len(self._waiting) > MAX_WAITING:
-            self._write(self.take_all())
-            self._next = self._timing.time() + PACE
-        elif not self._is_timed:
-            self._send()
+    @property
+    def answers(self) -> int:
+        """How many answers wait."""
+        return len(self._answers)
 
-    def take_all(self) -> bytes:
-        """Return what waits, as one piece, and wait for nothing more."""
-        together = b"".join(self._waiting)
-        self._waiting.clear()
-        return together
+    def put(self, part: Piece) -> None:
+        """Take a part of what is to be sent."""
+        if part.is_pushed:
+            self._pushed.append(part.data)
+            self._waiting += part.messages
+        else:
+            self._answers.append(part.data)
 
-    def _send(self) -> None:
-        """Send one message, if it is time; see to it that the next will be sent."""
-        self._is_timed = False
-        if not self._waiting:
-            return
-        now = self._timing.time()
-        if now >= self._next:
-            self._next = now + PACE
-            self._write(self._waiting.popleft())
-        # Also when nothing waits now: what comes next finds the timer running.
-        self._is_timed = True
-        self._timing.call_later(self._next - now, self._send)
+    def take(self) -> tuple[bytes, bytes | None]:
+        """Return the next message, and the piece that is not kept any longer."""
+        if self._answers:
+            answer = self._answers.popleft()
+            return answer, answer
+        piece = self._pushed[0]
+        end = piece.index(b"\n", self._begun) + 1
+        message = piece[self._begun : end]
+        self._waiting -= 1
+        self._begun = end
+        if end < len(piece):
+            return message, None
+        self._begun = 0
+        return message, self._pushed.popleft()
+
+    def take_piece(self) -> tuple[bytes, bytes]:
+        """Return as much as is kept in one piece, and that piece."""
+        if self._answers:
+            answer = self._answers.popleft()
+            return answer, answer
+        piece, begun = self._pushed.popleft(), self._begun
+        self._begun = 0
+        rest = piece[begun:] if begun else piece
+        self._waiting -= rest.count(b"\n")
+        return rest, piece
+
+    def has_any(self) -> bool:
+        """Whether anything waits, be it waited for or not."""
+        return bool(self._answers or self._pushed)

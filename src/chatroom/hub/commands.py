@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from chatroom.hub.flow import Later
 from chatroom.hub.session import Session
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
@@ -100,7 +101,12 @@ def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
     receiver = hub.spelled.get(request.to) or hub.find(request.to)
     if receiver is None:
         raise Refusal(ErrorCode.UNKNOWN_USER, "nobody has that name")
-    hub.push(receiver, complete(session.incoming, request.content))
+    frame = complete(session.incoming, request.content)
+    flow = hub.flow
+    flow.left -= len(frame)
+    if flow.left < 0:
+        flow.ask(session, receiver, len(frame))
+    hub.push(receiver, frame)
     if request.ref is not UNSET:
         acknowledge(hub, session, request)
 
@@ -121,12 +127,16 @@ def burst(hub: "Hub", session: Session, burst: Burst) -> None:
     first = burst.first
     if session.name is not None and burst.fits(hub.limits.max_content):
         if isinstance(first, OutgoingBroadcast):
-            hub.broadcast(session, burst.completed(session.incoming_broadcast))
-            return
-        receiver = hub.spelled.get(first.to)
-        if receiver is not None:
-            hub.push(receiver, burst.completed(session.incoming))
-            return
+            frames = burst.completed(session.incoming_broadcast)
+            if len(frames) <= hub.flow.left:
+                hub.broadcast(session, frames)
+                return
+        elif receiver := hub.spelled.get(first.to):
+            frames = burst.completed(session.incoming)
+            if len(frames) <= hub.flow.left:
+                hub.flow.left -= len(frames)
+                hub.push(receiver, frames)
+                return
     hub.handle(session, burst.one_by_one())
 
 
@@ -187,9 +197,15 @@ def hello_first(hub: "Hub", session: Session, request: Request) -> None:
     raise Refusal(ErrorCode.HELLO_FIRST, "say hello first")
 
 
-def server_full(hub: "Hub", session: Session, request: Request) -> None:
-    """Turn away whoever came when there was no room."""
-    raise Refusal(ErrorCode.SERVER_FULL, "the server is full, come back later", retry_after=10.0, is_final=True)
+def turn_away(hub: "Hub", session: Session, request: Request) -> None:
+    """Say why it may not stay."""
+    if session.turned_away is not None:
+        raise session.turned_away
+
+
+def later(hub: "Hub", session: Session, request: Request) -> None:
+    """Do nothing more in this turn."""
+    raise Later
 
 
 def nothing(hub: "Hub", session: Session, request: Request) -> None:
@@ -199,5 +215,6 @@ def nothing(hub: "Hub", session: Session, request: Request) -> None:
 # What a session may do, by how things stand: the conditions are looked up once, not for each message.
 FIRST = {kind: hello_first if command.needs_name else command.run for kind, command in COMMANDS.items()}
 ANYTHING = {kind: command.run for kind, command in COMMANDS.items()}
-FULL = dict.fromkeys(COMMANDS, server_full)
+TURNED_AWAY = dict.fromkeys(COMMANDS, turn_away)
+LATER = dict.fromkeys(COMMANDS, later)
 NOTHING = dict.fromkeys(COMMANDS, nothing)

@@ -6,9 +6,10 @@ session's sink. What a turn of the event loop produced goes out at its end, in o
 
 from collections.abc import Sequence
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
-from chatroom.hub.commands import ANYTHING, FIRST, FULL, NOTHING, Refusal
+from chatroom.hub.commands import ANYTHING, FIRST, LATER, NOTHING, TURNED_AWAY, Refusal
+from chatroom.hub.flow import TURN, Flow, Later
 from chatroom.hub.ports import Clock, Observer, Sink, Timing
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
@@ -23,6 +24,8 @@ from chatroom.protocol.messages import (
     Incoming,
     IncomingBroadcast,
     OutgoingBroadcast,
+    Pong,
+    Quit,
     Reply,
     Request,
     Sent,
@@ -34,6 +37,9 @@ from chatroom.protocol.stream import Asked
 
 _COME_BACK = frozenset({"draining", "idle"})
 """Reasons to end a session for which its client may reconnect at once."""
+
+ANSWERS = 64 * 1024
+"""Bytes of answers that a session is given before it waits for them to leave."""
 
 
 class Hub:
@@ -53,6 +59,7 @@ class Hub:
         self._clock = clock
         self._call_soon = timing.call_soon
         self._observer = observer
+        self.flow = Flow(timing)
         self.spelled: dict[str, Session] = {}
         """Who is welcome, by name as given, in the order in which they came."""
         self._named: dict[str, Session] = {}  # the same by each key
@@ -63,28 +70,51 @@ class Hub:
 
     # What doors call
 
-    def connect(self, sink: Sink, *, is_full: bool = False) -> Session:
-        """Begin a session for a new connection; if the server is full, it will be told so and no more."""
-        return Session(sink, self._turn, FULL if is_full else FIRST)
+    def connect(self, sink: Sink, *, turned_away: Refusal | None = None) -> Session:
+        """Begin a session for a new connection; one that is turned away will be told why, and no more."""
+        session = Session(sink, self._turn, TURNED_AWAY if turned_away else FIRST)
+        session.turned_away = turned_away
+        return session
 
     def cost(self, message: Asked | Fault) -> float:
-        """Return what a request costs, as one who floods pays for it: 1, and more if many hear of it."""
-        is_for_all = isinstance(message, OutgoingBroadcast | Who)
-        return 1 + len(self.spelled) / 1000 if is_for_all else 1
+        """Return what a request costs, as a flood pays for it: 1, and more if many hear of it.
+
+        To leave, or to answer a `ping` of ours, costs nothing.
+        """
+        match message:
+            case Quit() | Pong():
+                return 0
+            case OutgoingBroadcast() | Who():
+                return 1 + len(self.spelled) / 1000
+            case _:
+                return 1
 
     def handle(self, session: Session, messages: Sequence[Asked | Fault]) -> None:
-        """Do what is asked, one after the other, or say why not."""
-        for message in messages:
+        """Do what is asked, one after the other, or say why not.
+
+        What cannot be done in this turn is in `session.postponed` afterwards, and nothing behind it is done.
+        """
+        requests = iter(messages)
+        for message in requests:
             if session.faults and not isinstance(message, Fault):
                 session.faults = 0
             try:
                 session.handlers[type(message)](self, session, message)
             except Refusal as refusal:
                 self.refuse(session, refusal, message)
+            except Later:
+                session.handlers = LATER
+                session.postponed += [message, *requests]
+
+    def go_on(self, session: Session, *, answers_have_left: bool) -> None:
+        """Let a session ask again: its answers have left, or another turn has come."""
+        session.handlers = session.standing
+        if answers_have_left:
+            session.answered = 0
 
     def fault(self, session: Session, fault: Fault) -> None:
         """Answer bytes that were no request; too many in a row are the end."""
-        self._answer(session, fault, fault.ref)
+        self.answer(session, fault, fault.ref)
         session.faults += 1
         if session.faults >= self.limits.max_faults:
             self.leave(session, "too_many_errors")
@@ -102,7 +132,8 @@ class Hub:
     def disconnect(self, session: Session, reason: str) -> None:
         """Forget a session; its name is free. May be called again."""
         session.is_leaving = True
-        session.handlers = NOTHING
+        session.stand(NOTHING)
+        self.flow.caught_up(session)
         if session.name is not None:
             self.lobby.leave(session)
             del self.spelled[session.name]
@@ -121,8 +152,15 @@ class Hub:
             self._turn.clear()
         if self._leaving:
             for session in self._leaving:
-                session.sink.close()
+                try:
+                    session.sink.close()
+                except Exception as exception:  # noqa: BLE001 - it is logged there
+                    session.sink.fail(exception)
             self._leaving.clear()
+        if self.flow.is_calm:
+            self.flow.left = TURN
+        else:
+            self.flow.next_turn()
 
     # What commands call
 
@@ -140,7 +178,7 @@ class Hub:
             if key in self._named:
                 raise Refusal(ErrorCode.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
         session.name, session.keys = name, keys
-        session.handlers = ANYTHING
+        session.stand(ANYTHING)
         session.incoming = opening(Incoming, name)
         session.incoming_broadcast = opening(IncomingBroadcast, name)
         self.spelled[name] = session
@@ -172,10 +210,14 @@ class Hub:
     def reply(self, session: Session, reply: Reply, request: Request) -> None:
         """Answer a request; its `ref` goes back."""
         reply.ref = request.ref
-        self.push(session, encode(reply))
+        self._give(session, encode(reply))
 
     def broadcast(self, session: Session, frames: bytes) -> None:
-        """Send one or more whole frames to everybody in the lobby but this session."""
+        """Send one or more whole frames to everybody in the lobby but this session; may raise `Later`."""
+        flow = self.flow
+        flow.left -= len(frames)
+        if flow.left < 0:
+            flow.ask(session, None, len(frames))
         self.lobby.post(frames, session)
         if not self._flush_is_due:
             self._expect_flush()
@@ -191,11 +233,21 @@ class Hub:
 
     def refuse(self, session: Session, refusal: Refusal, message: Asked | Fault) -> None:
         """Say why a request is not done."""
-        self._answer(session, refusal.error, message.ref, is_hello=isinstance(message, Hello))
+        self.answer(session, refusal.error, message.ref, is_hello=isinstance(message, Hello))
         if refusal.is_final:
-            self.leave(session, "server_full")
+            self.leave(session, str(refusal.error.error))
 
-    def _answer(self, session: Session, error: Error, ref: str | UnsetType, *, is_hello: bool = False) -> None:
+    def _give(self, session: Session, answer: bytes) -> None:
+        """Send an answer. Who asks for much waits until it has left; what others say does not count."""
+        self.push(session, answer)
+        session.answered += len(answer)
+        if session.answered >= ANSWERS and not session.is_leaving:
+            session.handlers = LATER
+
+    def answer(
+        self, session: Session, error: Error, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+    ) -> None:
+        """Answer with an error; strangers are told so much and no more."""
         self._observer.refused(session.name, session.sink.peer, error)
         error.ref = ref
         frame = encode(error)

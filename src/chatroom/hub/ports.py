@@ -18,14 +18,21 @@ class Timing(Protocol):
     def call_soon(self, callback: Callable[[], None], /) -> object:
         """Call the function after what is being done now: at the end of this turn."""
 
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> "Timer":
         """Call the function after this many seconds."""
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
 
 
 class Sink(Protocol):
     """One connection, as the hub sees it: where its bytes go.
 
-    Nothing here calls back into the hub before it returns, and nothing raises but `push`.
+    Nothing here but `go_on` calls back into the hub before it returns. What raises is given to `fail`.
     """
 
     peer: str
@@ -39,7 +46,10 @@ class Sink(Protocol):
         """
 
     def fail(self, exception: Exception) -> None:
-        """`push` has raised this: end the connection, and log it if the connection was alive."""
+        """`push` or `close` has raised this: end the connection, and log it if the connection was alive."""
+
+    def go_on(self) -> None:
+        """Hand the hub what was postponed: the session's turn has come."""
 
     def close(self) -> None:
         """End the connection when all that was pushed has gone out."""
@@ -59,3 +69,9 @@ class Observer(Protocol):
 
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         """A request was answered with an error. The error's text may quote the request: never log it."""
+
+    def turned_away(self, peer: str, reason: str) -> None:
+        """Somebody who was never welcome has been let go."""
+
+    def note(self, text: str) -> None:
+        """Something else that the operator should know."""

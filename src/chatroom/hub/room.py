@@ -72,7 +72,7 @@ class Room:
                 push = sink.push  # called as `sink.push()` it would be looked for in the class each time
                 try:
                     push(everything)
-                except RuntimeError as exception:
+                except Exception as exception:  # noqa: BLE001 - it is logged there
                     sink.fail(exception)
             log.clear()
         ahead.clear()

@@ -1,10 +1,13 @@
 """One connection's part in the chat."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from chatroom.hub.ports import Sink
 from chatroom.protocol.messages import Sent
 
+Handlers = Mapping[type, Callable[..., None]]
+"""What each kind of request does."""
 MAX_REFS = 256
 """Messages whose `ref` a session remembers, so that a retry is not delivered twice."""
 
@@ -18,6 +21,7 @@ class Session:
     __slots__ = (
         "_sent",
         "_turn",
+        "answered",
         "error_bytes",
         "faults",
         "features",
@@ -25,17 +29,31 @@ class Session:
         "hellos",
         "incoming",
         "incoming_broadcast",
+        "is_held",
         "is_leaving",
         "keys",
         "name",
         "own",
+        "postponed",
         "sink",
+        "standing",
+        "turned_away",
     )
 
-    def __init__(self, sink: Sink, turn: list["Session"], handlers: Mapping[type, Callable[..., None]]) -> None:
+    def __init__(self, sink: Sink, turn: list["Session"], handlers: Handlers) -> None:
         """`turn`: the hub's list of the sessions that have frames of their own this turn."""
         self.handlers = handlers
-        """What each kind of request does, as things stand with this session."""
+        """What each kind of request does, as things stand with this session in this turn."""
+        self.standing = handlers
+        """The same, if nothing had to wait."""
+        self.postponed: list[Any] = []
+        """Requests that could not be done in this turn; whoever handed them to the hub takes them back."""
+        self.is_held = False
+        """It waits for its turn to add to what others get."""
+        self.answered = 0
+        """Bytes of answers since it last had to wait for them to leave."""
+        self.turned_away: Exception | None = None
+        """Why it may not stay, if so."""
         self.sink = sink
         self.name: str | None = None
         """As given in `hello`; None before."""
@@ -57,6 +75,10 @@ class Session:
         self._turn = turn
         self._sent: dict[str, Sent] | None = None
 
+    def stand(self, handlers: Handlers) -> None:
+        """From now on its requests do this."""
+        self.handlers = self.standing = handlers
+
     def take(self, frames: list[bytes]) -> None:
         """Have these frames sent at the end of this turn, behind the ones before."""
         if not self.own:
@@ -68,7 +90,7 @@ class Session:
         frames, self.own = self.own, []
         try:
             self.sink.push(b"".join(frames))
-        except RuntimeError as exception:
+        except Exception as exception:  # noqa: BLE001 - it is logged there
             self.sink.fail(exception)
 
     def sent(self, ref: str) -> Sent | None:

@@ -8,6 +8,7 @@ remembers where it stood, and so never looks at a byte twice.
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast, get_args
 
@@ -53,19 +54,41 @@ class StreamDecoder(Generic[Message]):
 
     `feed()` keeps these promises:
     1. whatever the chunks, the same bytes give the same messages and errors, in the order of the bytes;
-    2. it takes time linear in the bytes, and keeps at most `max_object` of them plus one chunk;
+    2. it takes time linear in the bytes, and keeps at most `max_object` of them plus one chunk; of what it must
+       look at object by object it does a batch, and leaves the rest to the next call;
     3. it never raises: what is wrong with the bytes is an `Fault` in the list, one for each wrong object
        or run of garbage;
     4. a message that it returns was valid JSON (RFC 8259) without duplicate keys, and valid UTF-8.
     """
 
-    __slots__ = ("_decoder", "_garbage", "_max_object", "begun", "finds_bursts", "newline_seen")
+    __slots__ = (
+        "_batch",
+        "_decoder",
+        "_garbage",
+        "_is_between",
+        "_is_doubted",
+        "_max_object",
+        "begun",
+        "finds_bursts",
+        "newline_seen",
+        "rest",
+    )
 
-    def __init__(self, decoder: msgspec.json.Decoder[Message], max_object: int = MAX_OBJECT) -> None:
-        """`decoder`: `REQUESTS` or `REPLIES`. `max_object`: bytes that one object may have."""
+    def __init__(
+        self, decoder: msgspec.json.Decoder[Message], max_object: int = MAX_OBJECT, batch: int = sys.maxsize
+    ) -> None:
+        """`decoder`: `REQUESTS` or `REPLIES`. `max_object`: bytes that one object may have.
+
+        `batch`: the most objects that one call decodes one by one, which takes ten times as long as together.
+        """
         self._decoder: msgspec.json.Decoder[Message] = decoder
         self._max_object = max_object
+        self._batch = batch
         self._garbage = False
+        self._is_between = True  # the last call ended between objects, and left no rest
+        self._is_doubted = False  # the rest could not be decoded in one call
+        self.rest = b""
+        """Bytes that were too much for the last call: `feed(b"")` goes on with them."""
         self.begun: ObjectScan | None = None
         """The object that is not finished yet, by identity: another object is another value."""
         self.newline_seen = False
@@ -75,17 +98,23 @@ class StreamDecoder(Generic[Message]):
 
     def feed(self, data: bytes) -> Sequence[Message | Fault]:
         """Take the next bytes; return the messages and errors that they complete."""
-        in_one_call = True
-        if self.begun is None and not self._garbage and len(data) <= self._max_object and data[-2:] == b"}\n":
+        in_one_call = not self._is_doubted
+        if self._is_between and data[-2:] == b"}\n" and len(data) <= self._max_object:
             # As a rule: whole lines, and nothing wrong with them.
             messages = self._decode_many(data)
             if messages is not None:
                 self.newline_seen = True
                 return messages
             in_one_call = False
+        elif self.rest:
+            data, self.rest = self.rest + data, b""
         found: list[Message | Fault] = []
-        position, size = 0, len(data)
+        position, size, last = 0, len(data), self._batch
+        self._is_doubted = False
         while position < size:
+            if len(found) >= last:
+                self.rest, self._is_doubted = data[position:], not in_one_call
+                break
             if self.begun is not None:
                 position = self._go_on(self.begun, data, position, found)
             elif self._garbage:
@@ -97,8 +126,10 @@ class StreamDecoder(Generic[Message]):
             elif in_one_call:
                 in_one_call = False
                 position = self._decode_whole(data, position, found)
+                last = len(found) + self._batch
             else:
                 position = self._begin(data, position, found)
+        self._is_between = self.begun is None and not (self._garbage or self.rest)
         return found
 
     def _decode_many(self, data: bytes) -> Sequence[Message] | None:

@@ -1,0 +1,386 @@
+"""One peer: its bytes become requests to the hub, and errors of all three kinds find their end here."""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import TYPE_CHECKING, cast
+
+from chatroom.doors.admission import Verdict
+from chatroom.doors.intake import INPUT, Intake
+from chatroom.doors.kernel import Kernel
+from chatroom.doors.outbox import Outbox
+from chatroom.doors.throttle import Throttle
+from chatroom.hub.session import Session
+from chatroom.protocol.messages import Error, ErrorCode, Fault, Hello, PingEvent, encode
+from chatroom.protocol.stream import Asked, StreamDecoder
+
+if TYPE_CHECKING:
+    from chatroom.doors.door import Door
+
+log = logging.getLogger("chatroom")
+
+LINGER = 1.0
+"""Seconds that a peer has to close its side when all that it was sent is acknowledged; if it is turned away, to
+ask for something."""
+
+
+class Wait(Enum):
+    """What a connection may be waited for."""
+
+    HELLO = auto()  # an accepted hello
+    OBJECT = auto()  # the end of an object that it began
+    READ = auto()  # that it reads what is sent to it
+    SIGN = auto()  # a sign of life
+    CLOSE = auto()  # that it takes what is left, and closes its side after ours
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One peer, over a transport of the event loop or of TLS."""
+
+    __slots__ = (
+        "_begun",
+        "_buffer",
+        "_decoder",
+        "_door",
+        "_host",
+        "_intake",
+        "_is_finished",
+        "_is_full",
+        "_is_held",
+        "_is_in",
+        "_is_lost",
+        "_is_retrying",
+        "_is_stranger",
+        "_is_watched",
+        "_kernel",
+        "_outbox",
+        "_owed",
+        "_owed_since",
+        "_peer_is_done",
+        "_reason",
+        "_session",
+        "_strange_bytes",
+        "_take",
+        "_transport",
+        "_unread",
+        "_verdict",
+        "_was_pinged",
+    )
+
+    _decoder: StreamDecoder[Asked]
+    _intake: Intake
+    _kernel: Kernel
+    _outbox: Outbox
+    _session: Session
+    _take: Callable[[bytes], Sequence[Asked | Fault]]
+    _transport: asyncio.Transport
+
+    def __init__(self, door: "Door") -> None:
+        self._door = door
+        self._begun: object | None = None
+        self._buffer = door.buffer[: door.limits.stranger_in + 1]
+        self._host = ""
+        self._is_finished = False
+        self._is_held = False  # nothing is read from it
+        self._is_in = False
+        self._is_lost = False  # and yet what was read is still being done
+        self._is_retrying = False
+        self._is_stranger = True
+        self._is_watched = True  # a stranger, or one whose signs of life are waited for, or its first request
+        self._owed: int | None = None  # bytes that it has not acknowledged at the end
+        self._owed_since = 0.0
+        self._peer_is_done = False
+        self._reason = "vanished"
+        self._strange_bytes = 0
+        self._unread = 0  # bytes in the transport when it was last looked at
+        self._verdict = Verdict.CLOSE
+        self._was_pinged = False
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin a session, if there is room."""
+        self._take = _pass_over
+        door = self._door
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername") or ("unknown", 0)
+        self._host = peer[0]
+        name = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+        self._verdict = door.enter(self._host, name)
+        if self._verdict is Verdict.CLOSE:
+            self._transport.abort()
+            return
+        self._is_in = True
+        limits = door.limits
+        self._kernel = door.kernel(transport.get_extra_info("socket"), limits)
+        self._outbox = Outbox(
+            self._transport, self, door.loop, door.backlog, door.dialect, limit=limits.max_backlog, peer=name
+        )
+        refusal = door.refusal(self._verdict)
+        self._session = door.hub.connect(self._outbox, turned_away=refusal)
+        is_exempt = door.admission.is_exempt(self._host)
+        throttle = None if is_exempt else Throttle(limits, door.loop, self._kernel.unread)
+        self._intake = Intake(
+            door.hub, self._session, self._outbox, self, limits=limits, timing=door.loop, throttle=throttle
+        )
+        self._decoder = self._intake.decoder
+        self._take = self._intake.take
+        door.connections.add(self)
+        door.deadlines.set((self, Wait.HELLO), LINGER if refusal else limits.hello_timeout)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - we know better
+        """Return where the next bytes go: of a stranger, no more than it may send."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
+        try:
+            messages = self._take(bytes(self._buffer[:nbytes]))
+            if self._decoder.begun is not self._begun:
+                self._begun = self._decoder.begun
+                self._expect_object()
+            if self._is_watched:
+                self._watch(messages, nbytes)
+            if nbytes >= INPUT:
+                self._let_others_go_first()
+        except Exception as bug:  # noqa: BLE001 - it is logged there
+            self.fail(bug)
+
+    def eof_received(self) -> bool:
+        """End the session as `quit` does, once all is done: the peer may still read what is sent to it."""
+        if not self._is_in:
+            return False
+        self._peer_is_done = True
+        if not self._intake.is_waiting:
+            self.leave("closed")
+        return not self._is_finished
+
+    def pause_writing(self) -> None:
+        """Hold what is to be sent, and what others send to it."""
+        self._outbox.pause()
+        if not self._session.is_leaving:
+            self._door.hub.flow.fell_behind(self._session)
+        self._unread = self._transport.get_write_buffer_size()
+        self._door.deadlines.set((self, Wait.READ), self._door.limits.stall_timeout)
+
+    def resume_writing(self) -> None:
+        """Send what was held."""
+        self._door.deadlines.clear((self, Wait.READ))
+        self._door.hub.flow.caught_up(self._session)
+        self._outbox.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the peer, once what was read from it is done."""
+        if not self._is_in:
+            return
+        self._outbox.drop()
+        if isinstance(exc, OSError):
+            self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
+        self._is_lost = True
+        if self._intake.is_waiting and not self._session.is_leaving:
+            self._stop_waiting()
+            self._door.hub.flow.caught_up(self._session)
+        else:
+            self._end()
+
+    # What the outbox and the intake call
+
+    def finish(self) -> None:
+        """Close our side; then the peer takes what is left and closes its own.
+
+        To close both at once would make TCP throw away what is on its way, if the peer is still sending.
+        """
+        if self._is_finished or self._transport.is_closing():
+            return
+        self._is_finished = True
+        try:
+            if self._peer_is_done or not self._transport.can_write_eof():
+                self._transport.close()
+            else:
+                self._transport.write_eof()
+                self._transport.resume_reading()
+        except (OSError, RuntimeError):  # it has just been reset
+            self._transport.abort()
+            return
+        self._look_at_end()
+
+    def give_up(self, reason: str) -> None:
+        """End the connection now."""
+        self._turned_away(reason)
+        self._reason = reason
+        self._intake.drop()
+        self._outbox.drop()
+        self._transport.abort()
+
+    def fail(self, bug: Exception) -> None:
+        """A bug of ours ends this connection, and no other."""
+        log.error("a bug of ours ends the connection of %s", self._outbox.peer, exc_info=bug)
+        self.give_up("bug")
+
+    def is_dead(self) -> bool:
+        """Whether the peer is provably gone: reset, timed out, or silent to all that it was sent."""
+        return self._transport.is_closing() or self._kernel.is_dead()
+
+    def go_on(self) -> None:
+        """Do what was postponed."""
+        self._intake.go_on()
+
+    def pass_over(self) -> None:
+        """Do nothing more that the peer asks for: the session has ended."""
+        self._take = _pass_over
+        self._intake.drop()
+
+    def hold(self) -> None:
+        """Read nothing more for now: nor is the peer waited for, if it is we who do not read."""
+        if not self._is_held:
+            self._is_held = True
+            if not self._is_lost:
+                self._transport.pause_reading()
+            for wait in (Wait.OBJECT, Wait.SIGN):
+                self._door.deadlines.stop((self, wait))
+
+    def read_on(self) -> None:
+        """All that was read has been done, or need not be."""
+        if self._is_lost:
+            self._end()
+            return
+        self._is_held = False
+        if self._is_stranger:
+            self._look_at_stranger()
+        if self._peer_is_done:
+            self.leave("closed")
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+            for wait in (Wait.OBJECT, Wait.SIGN):
+                self._door.deadlines.go_on((self, wait))
+
+    # What the door calls
+
+    def leave(self, reason: str) -> None:
+        """End the session in good order."""
+        self._turned_away(reason)
+        self._door.hub.leave(self._session, reason)
+
+    def missed(self, wait: Wait) -> None:
+        """Handle a deadline that has passed."""
+        limits, deadlines = self._door.limits, self._door.deadlines
+        match wait:
+            case Wait.HELLO:
+                self.leave("idle")
+            case Wait.OBJECT:
+                text = f"an object was not finished within {limits.object_timeout:g} s"
+                self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
+                self.leave("idle")
+            case Wait.READ:
+                before, self._unread = self._unread, self._transport.get_write_buffer_size()
+                if self._unread < before:
+                    deadlines.set((self, wait), limits.stall_timeout)
+                else:
+                    self.give_up("slow_consumer")
+            case Wait.SIGN if not self._was_pinged:
+                self._was_pinged = True
+                self._door.hub.push(self._session, encode(PingEvent()))
+                deadlines.set((self, wait), limits.ping_interval)
+            case Wait.SIGN:
+                self.give_up("idle")
+            case Wait.CLOSE:
+                self._look_at_end()
+
+    def _let_others_go_first(self) -> None:
+        """There may be more to read; the others' turn comes first."""
+        if not self._is_held and not self._session.is_leaving:
+            self.hold()
+            self._door.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self._is_held and not self._intake.is_waiting and not self._is_lost and not self._is_finished:
+            self.read_on()
+
+    def _watch(self, messages: Sequence[object], size: int) -> None:
+        """Bytes came from a stranger, from a bare peer, or from one whose signs of life are waited for."""
+        if self._decoder.newline_seen and self._outbox.is_bare:
+            self._outbox.speak_lines()
+        if self._is_stranger:
+            self._strange_bytes += size
+            self._look_at_stranger()
+            if self._is_stranger or not messages or isinstance(messages[-1], Hello):
+                return
+        if messages:
+            self._outbox.request_came()
+        self._is_watched = self._outbox.is_bare or "ping" in self._session.features
+        if "ping" in self._session.features:
+            self._was_pinged = False
+            self._door.deadlines.set((self, Wait.SIGN), self._door.limits.ping_interval)
+
+    def _expect_object(self) -> None:
+        """The object that was begun must end in time; while we do not read, no time passes."""
+        if self._begun is None:
+            self._door.deadlines.clear((self, Wait.OBJECT))
+        else:
+            self._door.deadlines.set((self, Wait.OBJECT), self._door.limits.object_timeout)
+            if self._is_held:
+                self._door.deadlines.stop((self, Wait.OBJECT))
+
+    def _look_at_stranger(self) -> None:
+        """Bound what comes before an accepted hello; let somebody in who is welcome."""
+        limits, session = self._door.limits, self._session
+        if session.name is not None:
+            self._is_stranger = False
+            self._buffer = self._door.buffer
+            self._is_watched = self._outbox.is_bare or "ping" in session.features
+            self._outbox.await_request()
+            self._door.deadlines.clear((self, Wait.HELLO))
+            if "ping" in session.features:
+                self._door.deadlines.set((self, Wait.SIGN), limits.ping_interval)
+            return
+        self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
+        if session.is_leaving or self._intake.is_waiting:
+            pass
+        elif self._strange_bytes > limits.stranger_in:
+            text = f"{limits.stranger_in} bytes may come before an accepted hello"
+            self._door.hub.answer(self._session, Error(error=ErrorCode.TOO_BIG, message=text))
+            self.leave("flood")
+        elif session.hellos and not self._is_retrying:
+            self._is_retrying = True  # once: what comes later does not make it longer
+            self._door.deadlines.set((self, Wait.HELLO), limits.hello_retry)
+
+    def _turned_away(self, reason: str) -> None:
+        """If it was never welcome, and does not go by itself, the log hears of it; once."""
+        is_unknown = self._session.name is None and not self._session.is_leaving
+        if is_unknown and self._verdict is Verdict.WELCOME and reason not in {"closed", "draining"}:
+            self._door.observer.turned_away(self._outbox.peer, reason)
+
+    def _look_at_end(self) -> None:
+        """Wait while the peer takes what is left; when it has all, for its own end, but not for long."""
+        now, deadlines = self._door.loop.time(), self._door.deadlines
+        owed = self._transport.get_write_buffer_size() + self._kernel.unacknowledged()
+        if self._owed is None or owed < self._owed:
+            self._owed, self._owed_since = owed, now
+            deadlines.set((self, Wait.CLOSE), 0 if owed else LINGER)
+        elif now - self._owed_since < (self._door.limits.stall_timeout if owed else LINGER):
+            deadlines.set((self, Wait.CLOSE), 0)
+        else:
+            self._transport.abort()
+
+    def _stop_waiting(self) -> None:
+        for wait in Wait:
+            self._door.deadlines.clear((self, wait))
+
+    def _end(self) -> None:
+        """Give back what the connection had."""
+        door = self._door
+        self._is_in = False
+        self._intake.drop()
+        door.hub.disconnect(self._session, self._reason)
+        self._stop_waiting()
+        door.admission.leave(self._host, self._verdict)
+        door.connections.discard(self)
+        if not door.connections:
+            door.all_gone.set()
+
+
+def _pass_over(data: bytes) -> Sequence[Asked | Fault]:  # noqa: ARG001
+    """Take nothing of what comes behind the end."""
+    return ()

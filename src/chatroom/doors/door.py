@@ -1,0 +1,93 @@
+"""Where connections come in, and what all who came share."""
+
+import asyncio
+from collections.abc import Callable
+from socket import socket
+
+from chatroom.doors.admission import Admission, Verdict
+from chatroom.doors.backlog import Backlog
+from chatroom.doors.connection import Connection, Wait
+from chatroom.doors.deadlines import Deadlines
+from chatroom.doors.intake import INPUT
+from chatroom.doors.kernel import Kernel
+from chatroom.doors.pacing import Dialect
+from chatroom.hub.commands import Refusal
+from chatroom.hub.hub import Hub
+from chatroom.hub.ports import Observer
+from chatroom.protocol.limits import Limits
+from chatroom.protocol.messages import ErrorCode
+
+FULL_LOG_INTERVAL = 60.0
+"""Seconds between two log lines that say that the server is full."""
+
+_REFUSALS = {
+    Verdict.WELCOME: None,
+    Verdict.FULL: Refusal(
+        ErrorCode.SERVER_FULL, "the server is full, come back later", retry_after=10.0, is_final=True
+    ),
+    Verdict.CROWDED: Refusal(
+        ErrorCode.SLOW_DOWN,
+        "there are too many connections from your address, come back later",
+        retry_after=10.0,
+        is_final=True,
+    ),
+}
+
+
+class Door:
+    """A protocol factory for the event loop, and all who came."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        observer: Observer,
+        *,
+        max_connections: int,
+        kernel: Callable[[socket | None, Limits], Kernel] = Kernel,
+    ) -> None:
+        """`kernel`: what knows of a connection's socket."""
+        self.hub = hub
+        self.limits = limits
+        self.loop = loop
+        self.observer = observer
+        self.kernel = kernel
+        self.admission = Admission(limits, max_connections, loop)
+        self.backlog = Backlog(limits.max_backlogs)
+        self.dialect = Dialect()
+        self.buffer = memoryview(bytearray(INPUT))
+        """Where all connections read to, one at a time."""
+        self.connections: set[Connection] = set()
+        self.deadlines: Deadlines[tuple[Connection, Wait]] = Deadlines(loop, lambda key: key[0].missed(key[1]))
+        self.all_gone = asyncio.Event()
+        """Set whenever the last connection ends."""
+        self._full_noted = float("-inf")
+
+    def __call__(self) -> Connection:
+        """Let one in."""
+        return Connection(self)
+
+    def enter(self, host: str, peer: str) -> Verdict:
+        """Count a new connection, and say whether it may stay; the log hears of it if not."""
+        verdict = self.admission.enter(host)
+        if verdict is Verdict.FULL and self.loop.time() - self._full_noted >= FULL_LOG_INTERVAL:
+            self._full_noted = self.loop.time()
+            self.observer.note(f"full: {self.admission.connections} connections; more are turned away")
+        elif verdict in {Verdict.CROWDED, Verdict.CLOSE}:
+            self.observer.turned_away(peer, "too many connections")
+        return verdict
+
+    def refusal(self, verdict: Verdict) -> Refusal | None:
+        """Return what somebody with this verdict is told."""
+        return _REFUSALS[verdict]
+
+    def close(self) -> None:
+        """End every connection in good order."""
+        for connection in list(self.connections):
+            connection.leave("draining")
+
+    def abort(self) -> None:
+        """End every connection now."""
+        for connection in list(self.connections):
+            connection.give_up("draining")

@@ -1,0 +1,109 @@
+"""What the operating system knows of a TCP connection, and what it is asked to look after.
+
+Linux tells all of it. Elsewhere what is not known counts as nothing: then nobody is a flood, and nobody is
+dead before the event loop says so.
+"""
+
+import contextlib
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+
+from chatroom.protocol.limits import Limits
+
+if sys.platform != "win32":
+    from fcntl import ioctl
+    from termios import FIONREAD, TIOCOUTQ
+
+_CLOSED = 7
+"""TCP_CLOSE, a state of `tcp_info`: reset by the peer, or given up."""
+_INFO = struct.Struct("=8B13I")
+"""The beginning of Linux's `struct tcp_info`."""
+
+
+@dataclass(frozen=True)
+class TcpInfo:
+    """What of Linux's `tcp_info` tells whether the peer is still there; times in seconds."""
+
+    state: int
+    retransmits: int
+    """How often the oldest data was sent again since the last acknowledgement."""
+    probes: int
+    """Keepalive or window probes that are not answered."""
+    timeout: float
+    """Until the oldest data is sent again; it doubles each time (RFC 6298, 5.5)."""
+    since_sent: float
+    since_acknowledged: float
+
+    def unanswered(self, keepalive_idle: float) -> float:
+        """Return for how many seconds, at least, data and probes have gone unanswered."""
+        if self.retransmits:
+            waited = self.timeout * (1 - 0.5**self.retransmits) + self.since_sent
+            return min(waited, self.since_acknowledged)
+        if self.probes:
+            return self.since_acknowledged - keepalive_idle
+        return 0.0
+
+
+class Kernel:
+    """One connection's socket, as far as it is asked."""
+
+    __slots__ = ("_limits", "_socket")
+
+    def __init__(self, connected: socket.socket | None, limits: Limits) -> None:
+        self._socket = connected
+        self._limits = limits
+
+    def unread(self) -> int:
+        """Return how many bytes have come in that nobody has read."""
+        return 0 if sys.platform == "win32" else self._count(FIONREAD)
+
+    def unacknowledged(self) -> int:
+        """Return how many bytes have been given to the socket that the peer's system has not acknowledged."""
+        return 0 if sys.platform == "win32" else self._count(TIOCOUTQ)
+
+    def is_dead(self) -> bool:
+        """Whether the peer is gone: reset, timed out, or silent for `user_timeout` to all that it was sent."""
+        if self._socket is None or not hasattr(socket, "TCP_INFO"):
+            return False
+        try:
+            raw = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        except OSError:  # it has just been closed
+            return True
+        info = _parsed(raw)
+        unanswered = info.unanswered(self._limits.keepalive_idle)
+        return info.state == _CLOSED or unanswered >= self._limits.user_timeout
+
+    def _count(self, request: int) -> int:
+        if self._socket is None or sys.platform == "win32":
+            return 0
+        try:
+            return int(struct.unpack("i", ioctl(self._socket.fileno(), request, b"\0\0\0\0"))[0])
+        except (OSError, ValueError):  # it has just been closed
+            return 0
+
+
+def _parsed(raw: bytes) -> TcpInfo:
+    state, _, retransmits, probes, *_ = values = _INFO.unpack(raw)
+    rto, since_sent, since_acknowledged = values[8], values[17], values[20]
+    return TcpInfo(state, retransmits, probes, rto / 1e6, since_sent / 1e3, since_acknowledged / 1e3)
+
+
+def keep_alive(listening: socket.socket, limits: Limits) -> None:
+    """Have the connections that this socket accepts notice when their peer is gone without a word.
+
+    Keepalive when idle, and the user time-out while data is unacknowledged, for which keepalive alone would
+    never care (RFC 9293, 3.8.3 and 3.8.4). Linux counts a closed window as unacknowledged, however well the
+    peer answers probes; so the time-out is that of readers that stall, and `Kernel.is_dead` knows sooner.
+    Accepted sockets inherit these options; a system that lacks one does without.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in {
+        "TCP_KEEPIDLE": limits.keepalive_idle,
+        "TCP_KEEPINTVL": limits.keepalive_interval,
+        "TCP_KEEPCNT": limits.keepalive_count,
+        "TCP_USER_TIMEOUT": int(limits.stall_timeout * 1000),
+    }.items():
+        with contextlib.suppress(AttributeError, OSError):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,0 +1,205 @@
+"""TLS between a connection and its transport.
+
+The event loops' own TLS begins its handshake before anybody can say no to it, and closes both ways at once when
+the peer has closed one, so that answers to what came last are lost. Here admission comes first, as it does on a
+plain port, and a half-closed connection is one: all rules are those of `Connection`.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any, cast
+
+from chatroom.doors.connection import Connection
+from chatroom.doors.door import Door
+
+RAW = 64 * 1024
+"""Bytes that are read at a time, before they are decrypted."""
+
+
+class TlsDoor:
+    """The factory of a port that speaks TLS."""
+
+    def __init__(self, door: Door, context: ssl.SSLContext) -> None:
+        self.context = context
+        """For connections to come."""
+        self._door = door
+        self._buffer = memoryview(bytearray(RAW))
+
+    def __call__(self) -> "Tls":
+        """Let one in."""
+        return Tls(self._door(), self.context, self._buffer)
+
+
+class Tls(asyncio.BufferedProtocol):
+    """The protocol of a TCP transport, and the transport of a connection.
+
+    It keeps these promises:
+    1. before the connection has been admitted, nothing is read;
+    2. what has been decrypted and is not wanted yet is no more than one read;
+    3. what is written before `write_eof()` arrives ahead of the end, whatever the peer has closed.
+    """
+
+    def __init__(self, connection: Connection, context: ssl.SSLContext, buffer: memoryview) -> None:
+        self._buffer = buffer
+        self._connection = connection
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._is_ready = False  # the handshake is done
+        self._has_ended = False  # nothing more comes in
+        self._is_closing = False  # nothing more goes out
+        self._is_paused = False
+        self._transport: asyncio.Transport
+
+    # The protocol of the TCP transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the connection says whether to go on."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._connection.connection_made(cast("asyncio.BaseTransport", self))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - we know better
+        """Return where the next bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Decrypt what came in."""
+        if not (self._has_ended or self._is_closing):
+            self._incoming.write(self._buffer[:nbytes])
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """Take what came before the end, and go on writing."""
+        if not (self._has_ended or self._is_closing):
+            self._incoming.write_eof()
+            self._advance()
+        return not self._transport.is_closing()
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._connection.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._connection.connection_lost(exc)
+
+    # The transport of the connection
+
+    def write(self, data: bytes) -> None:
+        """Encrypt, and send or keep what cannot be sent now."""
+        if not self._is_closing:
+            self._tls.write(data)
+            self._transport.write(self._outgoing.read())
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are kept."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Hand on nothing more."""
+        if not self._is_paused:
+            self._is_paused = True
+            if not self._has_ended:
+                self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Hand on what has come in meanwhile, and read on."""
+        if self._is_paused:
+            self._is_paused = False
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def can_write_eof(self) -> bool:
+        """Whether one side can be closed."""
+        return True
+
+    def write_eof(self) -> None:
+        """Close our side, with TLS's own sign and with TCP's."""
+        self._say_that_it_ends()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close both sides, behind what was written."""
+        self._say_that_it_ends()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close both sides now."""
+        self._is_closing = True
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is over, or about to be."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the TCP transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    # TLS itself
+
+    def _advance(self) -> None:
+        """Go on with the handshake, then hand on what has been decrypted."""
+        try:
+            if not self._is_ready:
+                self._tls.do_handshake()
+                self._is_ready = True
+            self._hand_on()
+        except ssl.SSLWantReadError:
+            self._send()
+        except ssl.SSLError as error:
+            self._send()  # TLS's alert
+            self._fail(error)
+        else:
+            self._send()
+
+    def _hand_on(self) -> None:
+        """Give the connection what has been decrypted, a buffer at a time, as long as it reads."""
+        while not (self._is_paused or self._has_ended or self._is_closing):
+            buffer = self._connection.get_buffer(-1)
+            size = 0
+            try:
+                while size < len(buffer):
+                    # Typed as bytearray only; a memoryview is written to just as well.
+                    got = self._tls.read(len(buffer) - size, cast("bytearray", buffer[size:]))
+                    if not got:
+                        raise ssl.SSLZeroReturnError
+                    size += cast("int", got)
+            except ssl.SSLWantReadError:
+                if not size:
+                    return
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                self._has_ended = True
+            if size:
+                self._connection.buffer_updated(size)
+        if self._has_ended and not self._is_closing and not self._connection.eof_received():
+            self.close()
+
+    def _read_on(self) -> None:
+        if self._transport.is_closing() or self._is_paused:
+            return
+        if self._has_ended:
+            self._transport.resume_reading()
+            return
+        self._advance()
+        if not self._is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _say_that_it_ends(self) -> None:
+        if not self._is_closing:
+            self._is_closing = True
+            if self._is_ready:
+                with contextlib.suppress(ssl.SSLError):  # the peer's own sign has not come, nor is waited for
+                    self._tls.unwrap()
+            self._send()
+
+    def _send(self) -> None:
+        if self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        reason = (error.reason or "error").replace("_", " ").lower()
+        self._connection.give_up(f"TLS: {reason}" if self._is_ready else f"no TLS: {reason}")

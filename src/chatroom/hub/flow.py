@@ -1,0 +1,169 @@
+"""How much senders may add to what readers get.
+
+Readers have a limit on what may wait for them. A program that sends as fast as it can would drive out even
+those who read well, if all that it has sent were passed on at once. So senders wait: a turn of the event loop
+adds so much and no more, and a reader that is behind is given a little at a time until it has caught up.
+"""
+
+from collections import deque
+
+from chatroom.hub.ports import Timing
+from chatroom.hub.session import Session
+
+TURN = 256 * 1024
+"""Bytes that all senders together may add in one turn of the event loop."""
+BEHIND = 64 * 1024
+"""Bytes that they may add in one `PERIOD` to what a reader gets that is behind."""
+PERIOD = 0.1
+"""Seconds."""
+SMALL = 4 * 1024
+"""Bytes that each sender may add all the same, in that turn or period: who says little is never held."""
+
+Readers = Session | None
+"""Those who get a message: one session, or (None) the room."""
+
+
+class Later(Exception):
+    """A request cannot be done in this turn; it is to be done again when its session goes on."""
+
+
+class Flow:
+    """What may still be added, and the senders that wait for it.
+
+    Adding costs a subtraction and a comparison: whoever adds takes from `left`, and calls `ask()` when that is
+    less than nothing. While a reader is behind, nothing is left, so that all ask.
+    """
+
+    def __init__(self, timing: Timing) -> None:
+        self.left = TURN
+        """Bytes that may be added without asking."""
+        self.is_calm = True
+        """Nobody is behind, and nobody waits: a new turn only makes `left` whole."""
+        self._timing = timing
+        self._turn_left = TURN  # the same while somebody is behind, when all must ask
+        self._behind: dict[Session, None] = {}
+        self._added: dict[Readers, int] = {}  # in this period, to those who are behind
+        self._small: dict[Session, int] = {}  # what senders have added beyond that
+        self._for_turn: deque[Session] = deque()
+        self._for_readers: dict[Readers, deque[Session]] = {}
+        self._released: Session | None = None
+        self._progress = 0
+        self._is_timed = False
+
+    # What the hub calls
+
+    def ask(self, sender: Session, receiver: Readers, size: int) -> None:
+        """Add what was taken from `left` though it was not there, or raise `Later` and hold the sender."""
+        self.left += size
+        self.is_calm = False
+        if not self._behind:
+            self._turn_left = self.left
+        queue = self._queue(sender, receiver, size)
+        if queue is not None:
+            if self._small.get(sender, 0) + size > SMALL:
+                sender.is_held = True
+                queue.append(sender)
+                raise Later
+            self._small[sender] = self._small.get(sender, 0) + size
+        self._progress += 1
+        self._turn_left -= size
+        if self._is_behind(receiver, sender):
+            self._added[receiver] = self._added.get(receiver, 0) + size
+        if not self._behind:
+            self.left = max(0, self._turn_left)
+
+    def fell_behind(self, reader: Session) -> None:
+        """A reader has not taken what it was given: it is given less until it has."""
+        if not self._behind:
+            self._turn_left, self.left = self.left, 0
+        self.is_calm = False
+        self._behind[reader] = None
+        self._expect_period()
+
+    def caught_up(self, reader: Session) -> None:
+        """It has taken all, or has gone: senders that wait for it go on."""
+        if self._behind.pop(reader, reader) is reader:
+            return
+        self._added.pop(reader, None)
+        if not self._behind:
+            self.left = max(0, self._turn_left)
+            self._added.clear()
+        if self._for_readers.get(reader) or (not self._behind and self._for_readers):
+            self._timing.call_soon(self._release_all)
+
+    def next_turn(self) -> None:
+        """All that was added has been handed out."""
+        self._turn_left = TURN
+        if not self._behind:
+            self.left = TURN
+            self._small.clear()
+        if self._for_turn:
+            self._timing.call_soon(self._release_turn)
+        self.is_calm = not (self._behind or self._for_turn)
+
+    def _queue(self, sender: Session, receiver: Readers, size: int) -> deque[Session] | None:
+        """Return where the sender must wait before it may add so much, if it must."""
+        if self._is_behind(receiver, sender):
+            queue = self._for_readers.setdefault(receiver, deque())
+            added = self._added.get(receiver, 0)
+            if receiver is not None:
+                added += self._added.get(None, 0)  # it hears the room too
+            if (added and added + size > BEHIND) or (queue and sender is not self._released):
+                return queue
+        queue = self._for_turn
+        if (self._turn_left < TURN and size > self._turn_left) or (queue and sender is not self._released):
+            return queue
+        return None
+
+    def _is_behind(self, receiver: Readers, sender: Session) -> bool:
+        """Whether somebody is behind who would get this."""
+        if receiver is not None:
+            return receiver in self._behind
+        return len(self._behind) > (sender in self._behind)
+
+    # Senders go on
+
+    def _release_turn(self) -> None:
+        self._for_turn = self._release(self._for_turn)
+
+    def _release_all(self) -> None:
+        for readers, queue in list(self._for_readers.items()):
+            left = self._release(queue)
+            if left:
+                self._for_readers[readers] = left
+            else:
+                self._for_readers.pop(readers, None)
+
+    def _release(self, queue: deque[Session]) -> deque[Session]:
+        """Let each go on in turn; return those who wait again, who got something done behind who did not."""
+        waiting = list(queue)
+        queue.clear()
+        first: list[Session] = []
+        for sender in waiting:
+            sender.is_held = False
+            if sender.is_leaving:
+                continue
+            self._released, before = sender, self._progress
+            try:
+                sender.sink.go_on()
+            finally:
+                self._released = None
+            if sender in queue and self._progress == before:
+                queue.remove(sender)
+                first.append(sender)
+        return deque([*first, *queue])
+
+    # While somebody is behind
+
+    def _expect_period(self) -> None:
+        if not self._is_timed:
+            self._is_timed = True
+            self._timing.call_later(PERIOD, self._next_period)
+
+    def _next_period(self) -> None:
+        self._is_timed = False
+        self._added.clear()
+        self._small.clear()
+        self._release_all()
+        if self._behind or self._for_readers:
+            self._expect_period()
