@@ -509,7 +509,7 @@ def test_peers_without_a_word(tmp_path: Path) -> None:
             def is_free(name: str) -> bool:
                 with BriefClient(server.port) as newcomer:
                     newcomer.ask(code="hello", name=name)
-                    return newcomer.read()["code"] == "welcome"
+                    return bool(newcomer.read()["code"] == "welcome")
 
             assert present() == 1001
             assert not is_free("peer0")

@@ -262,6 +262,7 @@ class Connection(asyncio.BufferedProtocol):
         """End the session in good order."""
         self._turned_away(reason)
         self._door.hub.leave(self._session, reason)
+        self.pass_over()
 
     def missed(self, wait: Wait) -> None:
         """Handle a deadline that has passed."""
@@ -302,6 +303,8 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes came from a stranger, from a bare peer, or from one whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
+        if self._session.is_leaving:
+            return
         if self._is_stranger:
             self._strange_bytes += size
             self._look_at_stranger()
@@ -312,16 +315,20 @@ class Connection(asyncio.BufferedProtocol):
         self._is_watched = self._outbox.is_bare or "ping" in self._session.features
         if "ping" in self._session.features:
             self._was_pinged = False
-            self._door.deadlines.set((self, Wait.SIGN), self._door.limits.ping_interval)
+            self._expect(Wait.SIGN, self._door.limits.ping_interval)
 
     def _expect_object(self) -> None:
-        """The object that was begun must end in time; while we do not read, no time passes."""
+        """The object that was begun must end in time."""
         if self._begun is None:
             self._door.deadlines.clear((self, Wait.OBJECT))
         else:
-            self._door.deadlines.set((self, Wait.OBJECT), self._door.limits.object_timeout)
-            if self._is_held:
-                self._door.deadlines.stop((self, Wait.OBJECT))
+            self._expect(Wait.OBJECT, self._door.limits.object_timeout)
+
+    def _expect(self, wait: Wait, seconds: float) -> None:
+        """Expect something of the peer in this time; while we do not read, no time passes."""
+        self._door.deadlines.set((self, wait), seconds)
+        if self._is_held:
+            self._door.deadlines.stop((self, wait))
 
     def _look_at_stranger(self) -> None:
         """Bound what comes before an accepted hello; let somebody in who is welcome."""
@@ -333,7 +340,7 @@ class Connection(asyncio.BufferedProtocol):
             self._outbox.await_request()
             self._door.deadlines.clear((self, Wait.HELLO))
             if "ping" in session.features:
-                self._door.deadlines.set((self, Wait.SIGN), limits.ping_interval)
+                self._expect(Wait.SIGN, limits.ping_interval)
             return
         self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
         if session.is_leaving or self._intake.is_waiting:

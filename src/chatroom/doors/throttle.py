@@ -14,6 +14,8 @@ from chatroom.protocol.limits import Limits
 
 PILE = 16 * 1024
 """Bytes unread in the kernel, at each look, that make a flood."""
+INSTANT = 1e-6
+"""Seconds that are not waited: what is left by rounding."""
 ON_ITS_WAY = 1.0
 """Seconds after a read in which nobody looks: what the peer sends when its window opens takes its time."""
 
@@ -46,7 +48,7 @@ class Throttle:
         if not cost:
             return Pace.DO, 0.0
         wait = self._bucket.wait(cost)
-        if wait <= 0:
+        if wait < INSTANT:
             return (Pace.REFUSE if self._piled_for() >= self._limits.slow_down_after else Pace.DO), 0.0
         if self._timing.time() - self._read_at >= ON_ITS_WAY:
             self.look()

@@ -5,7 +5,7 @@ those who read well, if all that it has sent were passed on at once. So senders 
 adds so much and no more, and a reader that is behind is given a little at a time until it has caught up.
 """
 
-from collections import deque
+import itertools
 
 from chatroom.hub.ports import Timing
 from chatroom.hub.session import Session
@@ -37,17 +37,20 @@ class Flow:
     def __init__(self, timing: Timing) -> None:
         self.left = TURN
         """Bytes that may be added without asking."""
+        self.began = TURN
+        """What was left when the sender whose requests are being done began."""
         self.is_calm = True
         """Nobody is behind, and nobody waits: a new turn only makes `left` whole."""
         self._timing = timing
         self._turn_left = TURN  # the same while somebody is behind, when all must ask
         self._behind: dict[Session, None] = {}
         self._added: dict[Readers, int] = {}  # in this period, to those who are behind
-        self._small: dict[Session, int] = {}  # what senders have added beyond that
-        self._for_turn: deque[Session] = deque()
-        self._for_readers: dict[Readers, deque[Session]] = {}
+        self._given: dict[Session, int] = {}  # what senders that had to ask have added, in this turn or period
+        self._for_turn: list[Session] = []
+        self._for_readers: dict[Readers, list[Session]] = {}
         self._released: Session | None = None
-        self._progress = 0
+        self._tickets: dict[Session, int] = {}  # of those who wait, in the order in which they began to
+        self._next_ticket = itertools.count()
         self._is_timed = False
 
     # What the hub calls
@@ -58,14 +61,18 @@ class Flow:
         self.is_calm = False
         if not self._behind:
             self._turn_left = self.left
+        given = self._given.get(sender)
+        if given is None:
+            given = max(0, self.began - self.left)
         queue = self._queue(sender, receiver, size)
-        if queue is not None:
-            if self._small.get(sender, 0) + size > SMALL:
-                sender.is_held = True
-                queue.append(sender)
-                raise Later
-            self._small[sender] = self._small.get(sender, 0) + size
-        self._progress += 1
+        if queue is not None and given + size > SMALL:
+            sender.is_held = True
+            queue.append(sender)
+            if sender not in self._tickets:
+                self._tickets[sender] = next(self._next_ticket)
+            raise Later
+        self._given[sender] = given + size
+        self._tickets.pop(sender, None)
         self._turn_left -= size
         if self._is_behind(receiver, sender):
             self._added[receiver] = self._added.get(receiver, 0) + size
@@ -96,15 +103,15 @@ class Flow:
         self._turn_left = TURN
         if not self._behind:
             self.left = TURN
-            self._small.clear()
+            self._given.clear()
         if self._for_turn:
             self._timing.call_soon(self._release_turn)
         self.is_calm = not (self._behind or self._for_turn)
 
-    def _queue(self, sender: Session, receiver: Readers, size: int) -> deque[Session] | None:
+    def _queue(self, sender: Session, receiver: Readers, size: int) -> list[Session] | None:
         """Return where the sender must wait before it may add so much, if it must."""
         if self._is_behind(receiver, sender):
-            queue = self._for_readers.setdefault(receiver, deque())
+            queue = self._for_readers.setdefault(receiver, [])
             added = self._added.get(receiver, 0)
             if receiver is not None:
                 added += self._added.get(None, 0)  # it hears the room too
@@ -124,34 +131,26 @@ class Flow:
     # Senders go on
 
     def _release_turn(self) -> None:
-        self._for_turn = self._release(self._for_turn)
+        self._release(self._for_turn)
 
     def _release_all(self) -> None:
         for readers, queue in list(self._for_readers.items()):
-            left = self._release(queue)
-            if left:
-                self._for_readers[readers] = left
-            else:
+            self._release(queue)
+            if not queue:
                 self._for_readers.pop(readers, None)
 
-    def _release(self, queue: deque[Session]) -> deque[Session]:
-        """Let each go on in turn; return those who wait again, who got something done behind who did not."""
-        waiting = list(queue)
+    def _release(self, queue: list[Session]) -> None:
+        """Let all that wait there go on: first whoever has waited longest. Some may have to wait again."""
+        waiting = sorted(queue, key=self._tickets.__getitem__)
         queue.clear()
-        first: list[Session] = []
         for sender in waiting:
             sender.is_held = False
             if sender.is_leaving:
-                continue
-            self._released, before = sender, self._progress
-            try:
+                self._tickets.pop(sender, None)
+            else:
+                self._released = sender
                 sender.sink.go_on()
-            finally:
-                self._released = None
-            if sender in queue and self._progress == before:
-                queue.remove(sender)
-                first.append(sender)
-        return deque([*first, *queue])
+        self._released = None
 
     # While somebody is behind
 
@@ -163,7 +162,7 @@ class Flow:
     def _next_period(self) -> None:
         self._is_timed = False
         self._added.clear()
-        self._small.clear()
+        self._given.clear()
         self._release_all()
         if self._behind or self._for_readers:
             self._expect_period()

@@ -95,6 +95,7 @@ class Hub:
         What cannot be done in this turn is in `session.postponed` afterwards, and nothing behind it is done.
         """
         requests = iter(messages)
+        self.flow.began = self.flow.left
         for message in requests:
             if session.faults and not isinstance(message, Fault):
                 session.faults = 0

@@ -1,0 +1,361 @@
+"""What is done for a peer in one turn of the event loop, and how much senders may add to what readers get."""
+
+import json
+
+import pytest
+
+from chatroom.doors.intake import A_TURN, CLOSELY, INPUT
+from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
+from chatroom.hub.hub import ANSWERS
+from fakes import FakeChat, FakeClient
+
+FAR = "192.0.2.7"
+WHO = b'{"code":"who"}\n'
+
+
+def one_turn(chat: FakeChat) -> None:
+    """Do what is due now, but not what that puts off until the next turn."""
+    soon, chat.loop._soon = chat.loop._soon, []
+    for callback in soon:
+        callback()
+
+
+def line(size: int, number: int = 0) -> bytes:
+    """Return a broadcast that readers get as about so many bytes."""
+    return json.dumps({"code": "outgoing_broadcast", "content": f"{number} ".ljust(size, "x")}).encode() + b"\n"
+
+
+def received(client: FakeClient) -> int:
+    return sum(map(len, client.transport.segments))
+
+
+def numbers(client: FakeClient) -> list[int]:
+    return [int(message["content"].split()[0]) for message in client.take()]
+
+
+# Input
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", FAR])
+def test_answers_of_a_turn(host: str) -> None:
+    """A turn stops when its answers have 64 KiB; the rest is answered in later turns, all of it."""
+    chat = FakeChat(message_burst=10_000, message_rate=10_000)
+    asker = chat.join("asker", host)
+    for number in range(300):
+        chat.join(f"somebody with a long name {number}")
+
+    asker.send(WHO * 1000)
+    one_turn(chat)
+    one_turn(chat)
+
+    assert ANSWERS <= received(asker) < 2 * (ANSWERS + 12_000)
+    assert not asker.transport.is_read
+    chat.loop.pass_time(60)
+    assert len(asker.take()) == 1000
+    assert asker.transport.is_read
+
+
+def test_others_are_served_between_turns() -> None:
+    """While one asks for much, another is answered in the next turn."""
+    chat = FakeChat()
+    asker, ann = chat.join("asker"), chat.join("ann")
+
+    asker.send(b'{"code":"ping"}\n' * 4000)
+    ann.ask(code="ping")
+    one_turn(chat)
+
+    assert ann.take() == [{"code": "pong"}]
+    assert asker.transport.segments[0].count(b"\n") == A_TURN
+
+
+def test_asker_who_does_not_read() -> None:
+    """Whoever asks and does not read is answered with a few times 64 KiB, and no more is read from it."""
+    chat = FakeChat()
+    asker = chat.join("asker")
+    for number in range(300):
+        chat.join(f"somebody with a long name {number}")
+    asker.transport.is_reading = False
+
+    for _ in range(100):
+        asker.send(WHO * 1000)
+        chat.loop.pass_time(0.1)
+
+    outbox = asker.connection._outbox
+    assert asker.transport.get_write_buffer_size() + outbox._held_bytes < 3 * ANSWERS
+    assert len(asker.transport.unread) > 1_000_000
+    asker.transport.unread = asker.transport.unread[:1500]
+    asker.transport.read_on()
+    chat.loop.pass_time(1)
+    assert not asker.transport.unread
+
+
+def test_what_others_say_holds_nobody_up() -> None:
+    """A peer that does not read what others say is still heard, until it is let go."""
+    chat = FakeChat()
+    deaf, ann = chat.join("deaf"), chat.join("ann")
+    deaf.transport.is_reading = False
+    for _ in range(8):
+        ann.send(line(15_000))
+        chat.loop.pass_time(PERIOD)
+    assert deaf.transport.is_paused
+    ann.take()
+
+    for number in range(50):
+        deaf.send(line(10, number))
+        deaf.ask(code="ping")
+        chat.loop.turn()
+
+    assert numbers(ann) == list(range(50))
+
+
+def test_objects_that_must_be_looked_at() -> None:
+    """Of 64 KiB of wrong objects twenty are looked at, then the connection ends."""
+    chat = FakeChat(max_faults=1000)
+    ann, bob = chat.join("ann"), chat.join("bob")
+
+    ann.send(b"{}" * 1000)
+    bob.ask(code="ping")
+    one_turn(chat)
+
+    assert ann.transport.segments[0].count(b"\n") == CLOSELY
+    assert bob.take() == [{"code": "pong"}]
+    chat.loop.pass_time(1)
+    assert ann.connection._session.is_leaving
+
+
+def test_reading_goes_on_in_the_next_turn() -> None:
+    """No more than 64 KiB is read from one connection in a turn."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+
+    ann.send(line(1000) * 200)
+
+    assert len(ann.transport.unread) == 200 * len(line(1000)) - INPUT
+    chat.loop.pass_time(1)
+    assert len(bob.take()) == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", FAR])
+def test_a_stranger_is_read_from_as_far_as_it_may_send(host: str) -> None:
+    """A hello and two hundred messages in one write lose none; of a stranger no more than 4 KiB is read."""
+    chat = FakeChat()
+    bob, ann, stranger = chat.join("bob"), chat.connect(host), chat.connect(host)
+
+    ann.send(b'{"code":"hello","name":"ann"}\n' + b"".join(line(40, number) for number in range(200)))
+    stranger.send(b" " * 60_000)
+    chat.loop.pass_time(30)
+
+    assert numbers(bob) == list(range(200))
+    assert stranger.connection._strange_bytes == 4097 == chat.door.limits.stranger_in + 1
+    assert [message["error"] for message in stranger.take()] == ["too_big"]
+    assert stranger.transport.eof_written
+    assert any("turned away" in entry and "flood" in entry for entry in chat.observer.lines)
+
+
+# Time
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", FAR])
+def test_dripping_into_an_object(host: str) -> None:
+    """The time to finish an object is absolute: a byte now and then does not renew it."""
+    chat = FakeChat()
+    ann = chat.join("ann", host)
+
+    ann.send(b"{")
+    for _ in range(20):
+        chat.loop.pass_time(0.5)
+        ann.send(b" ")
+    chat.loop.pass_time(0.6)
+
+    assert [message["error"] for message in ann.take()] == ["bad_json"]
+    assert ann.transport.eof_written
+
+
+def test_nobody_is_waited_for_while_we_do_not_read() -> None:
+    """The time for a `pong`, or for the rest of an object, does not pass while it is we who do not read."""
+    chat = FakeChat()
+    ann = chat.connect(FAR)
+    ann.ask(code="hello", name="ann", features=["ping"])
+    chat.loop.turn()
+
+    ann.send(line(5) * 1100 + b'{"code":"pong"}\n{"code":')
+    chat.loop.pass_time(48)
+    assert not ann.transport.is_read
+    chat.loop.pass_time(8)
+    assert ann.transport.is_read
+    ann.send(b'"pong"}\n')
+    chat.loop.pass_time(15)
+
+    assert not ann.transport.eof_written
+    assert [message.get("code") for message in ann.take()] == ["welcome"]
+
+
+def test_a_thousand_lines_and_a_quit() -> None:
+    """A thousand lines of the brief and a quit, written at once, get through: slowly, and none is refused."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", FAR), chat.join("bob")
+
+    ann.send(b"".join(line(20, number) for number in range(1000)) + b'{"code":"quit"}\n')
+    chat.loop.pass_time(60)
+
+    assert numbers(bob) == list(range(1000))
+    assert ann.take() == []
+    assert "left ann quit" in chat.observer.lines
+
+
+def test_who_waits_for_answers_is_never_refused() -> None:
+    """A sender that awaits each `sent` is slowed to the rate, however long it goes on."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", FAR), chat.join("bob")
+
+    for number in range(2000):
+        ann.ask(code="outgoing_broadcast", content=str(number), ref=str(number))
+        while not ann.transport.segments:
+            chat.loop.pass_time(0.05)
+        assert ann.take()[0]["code"] == "sent"
+
+    assert numbers(bob) == list(range(2000))
+    assert 90 < chat.loop.now - 1000 < 110
+
+
+def test_quit_is_free_and_keeps_its_place() -> None:
+    """A `quit` is not refused even to a flood; what stands before it is done first."""
+    chat = FakeChat(slow_down_after=0.001)
+    ann, bob = chat.join("ann", FAR), chat.join("bob")
+
+    ann.send(line(500) * 400 + b'{"code":"quit"}\n')
+    chat.loop.pass_time(300)
+
+    assert {message["error"] for message in ann.take()} == {"slow_down"}
+    assert "left ann quit" in chat.observer.lines
+    assert bob.take()
+
+
+def test_what_was_read_is_done_though_its_sender_is_gone() -> None:
+    """Lines that were read before a reset are still passed on, at the rate; the name is free meanwhile."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", FAR), chat.join("bob")
+    ann.send(b"".join(line(20, number) for number in range(80)))
+    chat.loop.turn()
+    assert len(chat.door.connections) == 2
+
+    ann.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(10)
+
+    assert numbers(bob) == list(range(80))
+    assert "left ann reset" in chat.observer.lines
+    assert len(chat.door.connections) == 1
+
+
+# Flow
+
+
+def test_a_turn_adds_so_much() -> None:
+    """Many senders together add 256 KiB in a turn to what one reader gets; the rest comes in later turns."""
+    chat = FakeChat()
+    senders = [chat.join(f"sender{number}") for number in range(8)]
+    bob = chat.join("bob")
+
+    for sender in senders:
+        sender.send(b"".join(line(1000, number) for number in range(60)))
+    one_turn(chat)
+    assert received(bob) <= TURN + 8 * SMALL
+    chat.loop.pass_time(1)
+
+    assert len(bob.take()) == 8 * 60
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_reader_that_is_behind(is_direct: bool) -> None:
+    """While a reader is behind, it is given 64 KiB in 100 ms; once it has caught up, all."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+    bob.transport.is_reading = False
+    begun = b'{"code":"outgoing","to":"bob",' if is_direct else b'{"code":"outgoing_broadcast",'
+    text = b'"content":"' + b"x" * 1000 + b'"}\n'
+    ann.send((begun + text) * 70)
+    chat.loop.turn()
+    assert bob.transport.is_paused
+
+    before = bob.connection._outbox._held_bytes
+    ann.send((begun + text) * 500)
+    for period in range(1, 5):
+        chat.loop.pass_time(PERIOD)
+        added = bob.connection._outbox._held_bytes - before
+        assert (period - 1) * BEHIND <= added <= (period + 1) * (BEHIND + SMALL)
+    assert not ann.transport.is_read
+    bob.transport.read_on()
+    chat.loop.turn()
+
+    assert len(bob.take()) == 570
+    assert ann.transport.is_read
+
+
+def test_reader_that_stalls_holds_senders_for_two_seconds() -> None:
+    """A reader that does not read at all holds a flood for two seconds at most; then it is let go."""
+    chat = FakeChat()
+    ann, bob, stalled = chat.join("ann"), chat.join("bob"), chat.join("stalled")
+    stalled.transport.is_reading = False
+
+    ann.send(line(1000) * 20_000)
+    chat.loop.pass_time(2)
+
+    assert "left stalled slow_consumer" in chat.observer.lines
+    assert len(bob.take()) == 20_000
+
+
+def test_who_says_little_is_not_held() -> None:
+    """While a flood waits for a reader, who has a word to say does not; nor who writes to others."""
+    chat = FakeChat()
+    flood, eve, bob, ann = (chat.join(name) for name in ("flood", "eve", "bob", "ann"))
+    bob.transport.is_reading = False
+    flood.send(line(1000) * 400)
+    chat.loop.turn()
+    assert not flood.transport.is_read
+    ann.take()
+
+    eve.send(line(100, 7))
+    eve.ask(code="outgoing", to="ann", content="8 direct")
+    chat.loop.turn()
+
+    assert numbers(ann) == [7, 8]
+
+
+def test_senders_take_turns() -> None:
+    """Who waits longest goes on first: of eight that flood a slow reader, all are heard alike."""
+    chat = FakeChat()
+    senders = [chat.join(f"sender{number}") for number in range(8)]
+    bob = chat.join("bob")
+    bob.transport.is_reading = False
+    for number, sender in enumerate(senders):
+        sender.send(line(1000, number) * 3000)
+
+    for _ in range(100):
+        chat.loop.pass_time(PERIOD)
+        bob.transport.segments += bob.transport.waiting
+        bob.transport.waiting.clear()
+        bob.transport.is_paused = False
+        bob.connection.resume_writing()
+        bob.transport.is_reading = False
+    heard = numbers(bob)
+
+    shares = [heard.count(number) for number in range(8)]
+    assert max(shares) < 1.5 * min(shares)
+
+
+def test_a_sender_that_goes_is_forgotten() -> None:
+    """A sender that is held and vanishes leaves nothing behind, and the next goes on."""
+    chat = FakeChat()
+    ann, eve, bob = chat.join("ann"), chat.join("eve"), chat.join("bob")
+    bob.transport.is_reading = False
+    for sender in (ann, eve):
+        sender.send(line(1000) * 300)
+    chat.loop.turn()
+
+    ann.transport.vanish(None)
+    bob.transport.read_on()
+    chat.loop.pass_time(1)
+
+    assert sum(message["from"] == "eve" for message in bob.take()) == 300
+    assert chat.hub.flow.is_calm
+    assert not chat.hub.flow._for_readers
