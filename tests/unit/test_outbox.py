@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
+from chatroom.doors.deadlines import Deadlines
+from chatroom.doors.kernel import TcpInfo
 from chatroom.doors.pacing import MAX_WAITING, PACE
-from fakes import FakeChat, FakeClient
+from fakes import FakeChat, FakeClient, FakeLoop
 
 
 def bare(chat: FakeChat, name: str) -> FakeClient:
@@ -182,3 +186,202 @@ def test_backlogs_are_shared() -> None:
     held = {id(data) for outbox in outboxes for data in outbox._held or ()}
     assert all(outbox._held for outbox in outboxes)
     assert len(held) <= 20
+
+
+def test_hello_and_who_in_one_segment() -> None:
+    """The list of users overtakes what others said, never the `welcome`."""
+    chat = FakeChat()
+    client = chat.connect()
+
+    client.send(b'{"code": "hello", "name": "ann"}{"code": "who"}')
+    chat.loop.pass_time(1)
+
+    assert [json.loads(segment)["code"] for segment in client.transport.segments] == ["welcome", "users"]
+
+
+def joined_bare(chat: FakeChat, name: str) -> FakeClient:
+    """One who has just been welcomed, and has not asked for anything yet."""
+    client = chat.connect()
+    client.ask_bare(code="hello", name=name)
+    chat.loop.turn()
+    client.take()
+    return client
+
+
+def test_first_answer_comes_first() -> None:
+    """A naive client that sleeps between `welcome` and `who` reads its list of users next."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), joined_bare(chat, "bob")
+
+    for number in range(100):
+        ann.ask(code="outgoing_broadcast", content=str(number))
+    chat.loop.pass_time(0.5)
+    assert bob.take() == []
+    bob.ask_bare(code="who")
+    chat.loop.pass_time(1)
+
+    contents = [message.get("content", "users") for message in bob.take()]
+    assert contents == ["users", *map(str, range(100))]
+
+
+def test_first_request_is_awaited_for_a_second() -> None:
+    """Who asks for nothing is given what others said a second after it was welcome."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), joined_bare(chat, "bob")
+
+    ann.ask(code="outgoing_broadcast", content="hello")
+    chat.loop.pass_time(0.9)
+    assert bob.take() == []
+    chat.loop.pass_time(0.2)
+
+    assert [message["content"] for message in bob.take()] == ["hello"]
+
+
+def test_first_request_may_be_one_without_an_answer() -> None:
+    """A message of its own is a request: what others said follows at once."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), joined_bare(chat, "bob")
+
+    ann.ask(code="outgoing_broadcast", content="hello")
+    bob.ask_bare(code="outgoing_broadcast", content="hello")
+    chat.loop.pass_time(PACE)
+
+    assert [message["content"] for message in bob.take()] == ["hello"]
+
+
+def test_long_messages_in_utf_8() -> None:
+    """A bare peer gets a message of more than 1,024 bytes unescaped; a shorter one in ASCII."""
+    chat = FakeChat()
+    ann, eve, bob = chat.join("ann"), chat.join("eve"), bare(chat, "bob")
+
+    for letters in (100, 170):
+        ann.ask(code="outgoing_broadcast", content="ж" * letters)
+    ann.ask(code="outgoing", to="bob", content="ж" * 170)
+    chat.loop.pass_time(1)
+
+    assert [segment.isascii() for segment in bob.transport.segments] == [True, False, False]
+    assert all(len(segment) <= 1024 for segment in bob.transport.segments)
+    assert [len(message["content"]) for message in bob.take()] == [100, 170, 170]
+    assert all(segment.isascii() for segment in eve.transport.segments)
+
+
+def test_stalled_bare_readers_share_what_waits() -> None:
+    """Naive readers that stall hold the room's own frames, and their transports are handed no more."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+    stalled = [bare(chat, f"naive{number}") for number in range(50)]
+    for client in stalled:
+        client.transport.is_reading = False
+
+    for _ in range(10):
+        ann.send(b'{"code":"outgoing_broadcast","content":"%b"}\n' % (b"x" * 500) * 100)
+        chat.loop.pass_time(0.1)
+
+    outboxes = [client.connection._outbox for client in stalled]
+    assert all(client.transport.get_write_buffer_size() < 2 * 64 * 1024 for client in stalled)
+    shared = {id(piece) for outbox in outboxes for piece in outbox._pacer._pushed}  # type: ignore[union-attr]
+    assert len(shared) < 30
+    kept = sum(client.transport.get_write_buffer_size() for client in stalled)
+    assert kept < chat.door.backlog.size < kept + 700_000
+
+
+# Ends
+
+
+def test_end_waits_for_what_is_not_acknowledged() -> None:
+    """A connection is not cut while its last bytes are on their way, nor before one more second."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+    kernel = ann.connection._kernel
+    left = [50_000]
+    kernel.unacknowledged = lambda: left[0]  # type: ignore[method-assign]
+
+    ann.ask(code="quit")
+    for _ in range(20):
+        chat.loop.pass_time(1)
+        left[0] -= 2_500
+        assert ann.transport.eof_written
+        assert not ann.transport.is_gone
+    chat.loop.pass_time(3)
+
+    assert ann.transport.is_gone
+
+
+def test_end_without_progress() -> None:
+    """Whoever takes nothing of what is left for 30 s is let go."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+    ann.connection._kernel.unacknowledged = lambda: 1000  # type: ignore[method-assign]
+
+    ann.ask(code="quit")
+    chat.loop.pass_time(29)
+    assert not ann.transport.is_gone
+    chat.loop.pass_time(3)
+
+    assert ann.transport.is_gone
+
+
+def test_trouble_at_the_end_reaches_nobody_else() -> None:
+    """If one connection cannot be closed in good order, the others of the same turn are."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+
+    def broken() -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    ann.transport.write_eof = broken  # type: ignore[method-assign]
+    ann.ask(code="quit")
+    bob.ask(code="quit")
+    chat.loop.turn()
+
+    assert ann.transport.is_gone
+    assert bob.transport.eof_written
+
+
+def test_trouble_in_a_sink_reaches_nobody_else() -> None:
+    """Whatever one connection raises as it is written to, the next gets its bytes."""
+    chat = FakeChat()
+    ann, bob, eve = chat.join("ann"), chat.join("bob"), chat.join("eve")
+
+    def broken(data: bytes) -> None:
+        raise ValueError("a bug")
+
+    bob.connection._outbox.push = broken
+    ann.ask(code="outgoing_broadcast", content="x")
+    chat.loop.turn()
+
+    assert bob.transport.is_gone
+    assert len(eve.take()) == 1
+
+
+def test_trouble_in_a_deadline_reaches_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """One deadline that raises is logged, and the next is handled."""
+    loop, handled = FakeLoop(), []
+
+    def missed(key: str) -> None:
+        handled.append(key)
+        if key == "first":
+            raise ValueError("a bug")
+
+    deadlines = Deadlines[str](loop, missed)
+    deadlines.set("first", 1)
+    deadlines.set("second", 1)
+    loop.pass_time(2)
+
+    assert handled == ["first", "second"]
+    assert "a bug" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("info", "seconds"),
+    [
+        (TcpInfo(1, 0, 0, 0.2, since_sent=100, since_acknowledged=100), 0),  # nothing under way
+        (TcpInfo(1, 1, 0, 0.4, since_sent=0.1, since_acknowledged=60), 0.3),  # sent just now, after a minute
+        (TcpInfo(1, 6, 0, 12.8, since_sent=1, since_acknowledged=13.5), 13.5),
+        (TcpInfo(1, 0, 1, 0.2, since_sent=60, since_acknowledged=16), 1),  # one probe since 15 s of silence
+        (TcpInfo(1, 0, 3, 0.2, since_sent=60, since_acknowledged=27), 12),
+    ],
+)
+def test_how_long_a_peer_has_not_answered(info: TcpInfo, seconds: float) -> None:
+    """What the kernel tells is read as: for so long data and probes have gone unanswered."""
+    assert info.unanswered(15) == pytest.approx(seconds, abs=0.01)
