@@ -99,7 +99,7 @@ def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
         check_content(hub, request.content)
     receiver = hub.spelled.get(request.to) or hub.find(request.to)
     if receiver is None:
-        raise Refusal(ErrorCode.UNKNOWN_USER, "nobody has that name")
+        raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
     hub.push(receiver, complete(session.incoming, request.content))
     if request.ref is not UNSET:
         acknowledge(hub, session, request)
