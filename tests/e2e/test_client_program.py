@@ -161,7 +161,7 @@ def test_talk(server: ServerProcess) -> None:
         terminal.type("nonsense\r")
         terminal.wait_for("type NAME|text")
         terminal.type("eve|x\r")
-        terminal.wait_for("nobody has that name")
+        terminal.wait_for('nobody is called "eve"')
         terminal.type("quit\r")
 
         assert terminal.status() == 0
@@ -322,9 +322,9 @@ def test_pipe(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("bob", "", '"bob" was refused: somebody has that name (try bob2)'),
+        ("bob", "", '"bob" was refused: "bob" is here already (try bob2)'),
         ("a|b", "", "may not contain"),
-        ("ann", "nobody|x\n", "nobody has that name"),
+        ("ann", "nobody|x\n", 'nobody is called "nobody"'),
         ("ann", "nonsense\n", "type NAME|text"),
     ],
 )
@@ -392,19 +392,24 @@ def test_pipe_interrupted() -> None:
         assert process.stderr.read() == ""
 
 
-def test_name_that_is_no_text(server: ServerProcess) -> None:
-    """Bytes that are no UTF-8, as a name or typed, are sent as signs of what could not be read."""
-    ended = subprocess.run(
-        [sys.executable, "client.py", server.host, str(server.port), b"a\xff"],
-        input=b"a\xef\xbf\xbd|\xfe\n",
-        capture_output=True,
-        timeout=20,
-        cwd=PROJECT,
-        check=False,
-    )
+def test_bytes_that_are_no_text(server: ServerProcess) -> None:
+    """Bytes that are no UTF-8 are sent as signs of what could not be read; no name has such a sign in it."""
 
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert "a\ufffd to you: \ufffd" in ended.stdout.decode()
+    def program(name: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "client.py", server.host, str(server.port), name],
+            input=b"ann|\xfe\n",
+            capture_output=True,
+            timeout=20,
+            cwd=PROJECT,
+            check=False,
+        )
+
+    sent, refused = program(b"ann"), program(b"a\xff")
+
+    assert (sent.returncode, sent.stderr) == (0, b"")
+    assert "ann to you: \ufffd" in sent.stdout.decode()
+    assert (refused.returncode, b"U+FFFD" in refused.stderr) == (1, True)
 
 
 def test_pipe_without_a_server(server: ServerProcess) -> None:

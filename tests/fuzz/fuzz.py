@@ -38,15 +38,17 @@ def stream(data: bytes) -> None:
 
 
 def legal_name(data: bytes) -> None:
-    """Any text is a legal name or a `BadName`; a legal one stays legal, and is the same as itself."""
+    """Any text is a legal name or a `BadName`; a legal one stays legal, and is found however it is folded."""
     text = data.decode("utf-8", "surrogateescape")
+    names.quoted(text)
     try:
+        address = names.address(text)
         name = names.checked(text)
     except names.BadName:
         return
     assert names.checked(name) == name
-    assert names.keys(name)[0]
-    assert set(names.keys(name)) & set(names.keys(name.upper())) or name.upper() != name
+    assert names.keys(name)[0] == address == names.keys(name.casefold())[0]
+    assert len(set(names.keys(name))) == len(names.keys(name))
 
 
 def server(data: bytes) -> None:

@@ -7,6 +7,8 @@ import pytest
 from chatroom.hub.session import MAX_REFS
 from fakes import FakeChat, FakeClient
 
+MARKS = "\u0301\u0323" * 100
+
 
 def error_of(client: FakeClient) -> str:
     [reply] = client.take()
@@ -112,6 +114,122 @@ def test_suggestions_in_a_crowd() -> None:
         chat.loop.turn()
 
         assert newcomer.take() == [{"code": "welcome"}]
+
+
+def test_who_claims_a_name_is_told_why_not() -> None:
+    """A name that somebody has, or that looks like one, is refused with the name it is taken for."""
+    chat = FakeChat()
+    for name in ("Al", "bob"):
+        chat.join(name)
+    newcomer = chat.connect()
+
+    for name in ("AI", "BOB", "Вob"):
+        newcomer.ask(code="hello", name=name)
+    chat.loop.turn()
+
+    assert [(reply["error"], reply["message"], reply["suggestion"]) for reply in newcomer.take()] == [
+        ("name_taken", '"AI" looks like "Al", who is here', "AI2"),
+        ("name_taken", '"bob" is here already', "BOB2"),
+        ("name_taken", '"Вob" looks like "bob", who is here', "Вob2"),
+    ]
+
+
+def test_looks_do_not_address() -> None:
+    """What is for a name that looks like another's does not reach that one; case and width do not matter."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+    chat.join("Al")
+
+    for to in ("BOB", "ｂｏｂ", "b0b", "Вob", "bobb", "AI", "x" * 40, "\x1b[2J", "", "*", MARKS):
+        ann.ask(code="outgoing", to=to, content=to[:2])
+    chat.loop.turn()
+
+    assert [message["content"] for message in bob.take()] == ["BO", "ｂｏ"]
+    assert [(reply["error"], reply["message"]) for reply in ann.take()] == [
+        ("unknown_user", '"b0b" looks like "bob", who is here'),
+        ("unknown_user", '"Вob" looks like "bob", who is here'),
+        ("unknown_user", 'nobody is called "bobb"'),
+        ("unknown_user", '"AI" looks like "Al", who is here'),
+        ("unknown_user", f'nobody is called "{"x" * 32}…"'),
+        ("unknown_user", 'nobody is called "\ufffd[2J"'),
+        ("unknown_user", 'nobody is called ""'),
+        ("unknown_user", 'nobody is called "*"'),
+        ("unknown_user", f'nobody is called "{MARKS[:32]}…"'),
+    ]
+
+
+def test_a_name_is_not_held_by_the_dead() -> None:
+    """A name may be that of two others: it is free once both are dead; one who lives is not disturbed."""
+    chat = FakeChat()
+    lan = chat.join("lan")  # which "Ian" looks like
+    ian = chat.join("ian")  # which it folds to
+    newcomer = chat.connect()
+
+    lan.transport.is_gone = True
+    newcomer.ask(code="hello", name="Ian")
+    chat.loop.turn()
+    assert [reply["message"] for reply in newcomer.take()] == ['"ian" is here already']
+    assert chat.hub.users() == ["ian"]
+
+    ian.transport.is_gone = True
+    newcomer.ask(code="hello", name="Ian")
+    chat.loop.turn()
+    assert newcomer.take() == [{"code": "welcome"}]
+    assert chat.hub.users() == ["Ian"]
+    assert set(chat.hub._named.values()) == {chat.hub.spelled["Ian"]}
+
+
+def test_no_suggestion_is_worth_a_long_search() -> None:
+    """Where every number is spelled otherwise by somebody, none is suggested."""
+    chat = FakeChat()
+    for name in ("ann", *(f"ANN{number}" for number in range(2, 40))):
+        chat.join(name)
+    newcomer = chat.connect()
+
+    newcomer.ask(code="hello", name="ann")
+    chat.loop.turn()
+    [refusal] = newcomer.take()
+
+    assert "suggestion" not in refusal
+
+
+def test_a_name_that_cannot_be_cut_has_no_suggestion() -> None:
+    """A dot of katakana is legal where there is katakana too; none is suggested that would be refused."""
+    chat = FakeChat()
+    name = "・" * 31 + "カ"
+    chat.join(name)
+    newcomer = chat.connect()
+
+    newcomer.ask(code="hello", name=name)
+    chat.loop.turn()
+    [refusal] = newcomer.take()
+
+    assert (refusal["error"], "suggestion" in refusal) == ("name_taken", False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ب" * 30 + "\u200cب",
+        "👩" * 30 + "\u200d💻",
+        "a" * 30 + "·a",
+        "a" * 29 + "1\ufe0f\u20e3",
+        "a" * 30 + " b",
+    ],
+)
+def test_a_suggestion_is_legal(name: str) -> None:
+    """A name that is cut for the number behind it is not cut within what belongs together."""
+    chat = FakeChat()
+    chat.join(name)
+    newcomer = chat.connect()
+
+    newcomer.ask(code="hello", name=name)
+    chat.loop.turn()
+    [refusal] = newcomer.take()
+    newcomer.ask(code="hello", name=refusal["suggestion"])
+    chat.loop.turn()
+
+    assert newcomer.take() == [{"code": "welcome"}]
 
 
 @pytest.mark.parametrize("end", ["quit", "eof", "reset", "vanish"])

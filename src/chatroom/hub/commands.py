@@ -98,9 +98,9 @@ def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
         return
     if len(request.content) > hub.surely_fits:
         check_content(hub, request.content)
-    receiver = hub.spelled.get(request.to) or hub.find(request.to)
+    receiver = hub.spelled.get(request.to) or hub.find(session, request.to)
     if receiver is None:
-        raise Refusal(ErrorCode.UNKNOWN_USER, "nobody has that name")
+        raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
     frame = complete(session.incoming, request.content)
     flow = hub.flow
     flow.left -= len(frame)

@@ -5,6 +5,8 @@ session's sink. What a turn of the event loop produced goes out at its end, in o
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 
 from msgspec import UNSET, UnsetType
 
@@ -40,13 +42,20 @@ _COME_BACK = frozenset({"draining", "idle"})
 
 ANSWERS = 64 * 1024
 """Bytes of answers that a session is given before it waits for them to leave."""
+FOLDING = 1024
+EFFORT: dict[str, int] = {
+    ErrorCode.UNKNOWN_USER: 2048,
+    ErrorCode.BAD_NAME: 4096,
+    ErrorCode.NAME_TAKEN: 16 * 1024,
+}
+"""What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.4."""
 
 
 class Hub:
     """All who are connected, and what they say to one another.
 
     It keeps these promises:
-    1. a name belongs to one session at a time (compared by `names.keys`);
+    1. a name, and what looks like it, belongs to one session at a time (compared by `names.keys`);
     2. what one session sends, another gets in that order, direct and broadcast alike;
     3. nobody is sent anything but answers, and the brief's messages of others.
     """
@@ -62,7 +71,7 @@ class Hub:
         self.flow = Flow(timing)
         self.spelled: dict[str, Session] = {}
         """Who is welcome, by name as given, in the order in which they came."""
-        self._named: dict[str, Session] = {}  # the same by each key
+        self._named: dict[str, Session] = {}  # the same by each key, of which the first is the address
         self._turn: list[Session] = []  # those with frames of their own
         self._leaving: list[Session] = []
         self._flush_is_due = False
@@ -176,8 +185,8 @@ class Hub:
             holder = self._named.get(key)
             if holder is not None and holder.sink.is_dead():
                 self.disconnect(holder, "dead")
-            if key in self._named:
-                raise Refusal(ErrorCode.NAME_TAKEN, "somebody has that name", suggestion=self._free_name(name))
+        if why := self._likeness(name, keys):
+            raise Refusal(ErrorCode.NAME_TAKEN, why, suggestion=self._free_name(name))
         session.name, session.keys = name, keys
         session.stand(ANYTHING)
         session.incoming = opening(Incoming, name)
@@ -188,9 +197,21 @@ class Hub:
         self.lobby.join(session)
         self._observer.joined(name, session.sink.peer)
 
-    def find(self, name: str) -> Session | None:
-        """Return who has this name."""
-        return self.spelled.get(name) or self._named.get(names.keys(name)[0])
+    def find(self, session: Session, name: str) -> Session | None:
+        """Return whom this session means: the name as spelled, or else as folded; but looks do not count."""
+        self._charge(session, FOLDING)
+        try:
+            return self.spelled.get(name) or self._named.get(names.address(name))
+        except names.BadName:
+            return None
+
+    def why_unknown(self, name: str) -> str:
+        """Return why nobody is found by this name."""
+        why = ""
+        if len(name) <= names.MAX_NAME:
+            with suppress(names.BadName):
+                why = self._likeness(name, names.keys(name))
+        return why or f"nobody is called {names.quoted(name)}"
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
@@ -238,10 +259,14 @@ class Hub:
         if refusal.is_final:
             self.leave(session, str(refusal.error.error))
 
-    def _give(self, session: Session, answer: bytes) -> None:
-        """Send an answer. Who asks for much waits until it has left; what others say does not count."""
+    def _give(self, session: Session, answer: bytes, effort: int = 0) -> None:
+        """Send an answer; what others say to the session does not count."""
         self.push(session, answer)
-        session.answered += len(answer)
+        self._charge(session, len(answer) + effort)
+
+    def _charge(self, session: Session, size: int) -> None:
+        """Count bytes of answers, or as much other work: beyond `ANSWERS`, what is asked for waits."""
+        session.answered += size
         if session.answered >= ANSWERS and not session.is_leaving:
             session.handlers = LATER
 
@@ -252,7 +277,7 @@ class Hub:
         self._observer.refused(session.name, session.sink.peer, error)
         error.ref = ref
         frame = encode(error)
-        self.push(session, frame)
+        self._give(session, frame, EFFORT.get(error.error, 0))
         if session.name is not None:
             return
         if is_hello:
@@ -262,16 +287,29 @@ class Hub:
         if session.hellos >= self.limits.max_hellos or session.error_bytes > self.limits.stranger_out:
             self.leave(session, "too_many_errors")
 
-    def _free_name(self, name: str) -> str:
-        """Return a name like this one that nobody has: with a number behind it."""
-        number = 2
-        while True:
-            suffix = str(number)
-            free = name[: names.MAX_NAME - len(suffix)] + suffix
-            if not any(key in self._named for key in names.keys(free)):
-                return free
-            # Among a crowd of the same name, do not try every number.
-            number = number + 1 if number < 9 or number > len(self.spelled) else len(self.spelled) + 1
+    def _likeness(self, name: str, keys: tuple[str, ...]) -> str:
+        """Return whom this name would be taken for, in a sentence; nothing if for nobody."""
+        for key in keys:
+            if (holder := self._named.get(key)) is not None:
+                other = names.quoted(holder.name or "")
+                if key == keys[0]:
+                    return f"{other} is here already"
+                return f"{names.quoted(name)} looks like {other}, who is here"
+        return ""
+
+    def _free_name(self, name: str) -> str | UnsetType:
+        """Return a name like this one that nobody has, with a number behind it, if one is soon found.
+
+        To find that somebody has a name exactly so costs nothing; of the others three are tried.
+        """
+        here = len(self.spelled)  # among a crowd of the same name, small numbers are gone
+        numbers = (str(number) for number in (*range(2, 10), *range(here + 1, here + 9)))
+        candidates = (names.numbered(name, number) for number in numbers)
+        with suppress(names.BadName):  # cut in a place that makes it none
+            for free in islice((one for one in candidates if one not in self.spelled), 3):
+                if self._named.keys().isdisjoint(names.keys(free)):
+                    return names.checked(free)
+        return UNSET
 
     def _expect_flush(self) -> None:
         self._flush_is_due = True
