@@ -158,6 +158,9 @@ class FakeObserver:
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         self.lines.append(f"refused {error.error}")
 
+    def turned_away(self, peer: str, reason: str) -> None:
+        self.lines.append(f"turned away {peer} {reason}")
+
 
 class FakeChat:
     """A hub and its TCP door on a fake loop."""

@@ -14,7 +14,7 @@ DELAY = 0.1
 """Seconds that lines may be held back, to be written together: a line costs a tenth of a `logging` record."""
 
 # Lines that may be written at once, and then each second; the rest is counted, and the count written.
-_ALLOWANCE = {"joined": (1000, 100), "left": (1000, 100), "refused": (200, 10)}
+_ALLOWANCE = {"joined": (1000, 100), "left": (1000, 100), "refused": (200, 10), "turned away": (200, 10)}
 
 
 class LogObserver:
@@ -46,6 +46,10 @@ class LogObserver:
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         """A request was answered with an error."""
         self._event("refused", f"{error.error} to {name or 'a stranger'} from {peer}")
+
+    def turned_away(self, peer: str, reason: str) -> None:
+        """A connection was ended before anybody was welcome on it."""
+        self._event("turned away", f"{peer} ({reason})")
 
     def note(self, text: str) -> None:
         """Something else that the operator should know."""

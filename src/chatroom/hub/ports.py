@@ -59,3 +59,6 @@ class Observer(Protocol):
 
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         """A request was answered with an error. The error's text may quote the request: never log it."""
+
+    def turned_away(self, peer: str, reason: str) -> None:
+        """A connection was ended before anybody was welcome on it. The reason is ours, never the peer's text."""
