@@ -61,4 +61,4 @@ class Observer(Protocol):
         """A request was answered with an error. The error's text may quote the request: never log it."""
 
     def turned_away(self, peer: str, reason: str) -> None:
-        """A connection was ended before anybody was welcome on it. The reason is ours, never the peer's text."""
+        """A connection was ended before anybody was welcome on it; the reason is ours, never its text."""
