@@ -1,5 +1,6 @@
 """What the operator sees: one line for each join, leave and refused message; never what people wrote."""
 
+import contextlib
 import logging
 import os
 import select
@@ -19,6 +20,7 @@ DELAY = 0.1
 _ALLOWANCE = {"joined": (1000, 100), "left": (1000, 100), "refused": (200, 10), "turned away": (200, 10)}
 
 
+_NEWLINE = 0x0A
 _AT_ONCE = 4096
 """Bytes that a pipe takes without waiting if it takes any (`PIPE_BUF` on Linux)."""
 
@@ -35,20 +37,22 @@ class LineWriter:
         stream = {1: sys.stdout, 2: sys.stderr}[descriptor]
         self._encoding = getattr(stream, "encoding", None) or "ascii"
         self._descriptor = descriptor
+        self._is_cut = False
+        with contextlib.suppress(OSError, AttributeError):  # a terminal, which cannot tell how much it takes
+            self._descriptor = os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
         self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
         if self._poll:
-            self._poll.register(descriptor, select.POLLOUT)
+            self._poll.register(self._descriptor, select.POLLOUT)
 
     def write(self, text: str) -> None:
         """Write whole lines, as far as they can be written at once."""
-        data = text.encode(self._encoding, "backslashreplace")
-        try:
-            for start in range(0, len(data), _AT_ONCE):
-                if self._poll and not self._poll.poll(0):
-                    return
-                os.write(self._descriptor, data[start : start + _AT_ONCE])
-        except OSError:
-            return  # there is nobody left to tell
+        data = (b"\n" if self._is_cut else b"") + text.encode(self._encoding, "backslashreplace")
+        written = 0
+        with contextlib.suppress(OSError):  # there is nobody left to tell
+            while written < len(data) and (self._poll is None or self._poll.poll(0)):
+                written += os.write(self._descriptor, data[written : written + _AT_ONCE])
+        if written:
+            self._is_cut = data[written - 1] != _NEWLINE
 
 
 class LogObserver:

@@ -84,9 +84,24 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
     writer.write("heard\n")
 
     assert len(taken) < 1_000_000
-    assert os.read(read, 100) == b"heard\n"
+    assert os.read(read, 100).endswith(b"\nheard\n" if not taken.endswith(b"\n") else b"heard\n")
     os.close(read)
     os.close(write)
+
+
+def test_a_terminal_that_is_stopped_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a terminal does not take now is dropped, too."""
+    far, near = os.openpty()
+    terminal = os.ttyname(near)
+    monkeypatch.setattr("os.ttyname", lambda _: terminal)
+    writer = LineWriter()
+
+    for _ in range(100):
+        writer.write("x" * 9_999 + "\n")
+
+    assert os.read(far, 100) == b"x" * 100
+    for descriptor in (far, near, writer._descriptor):
+        os.close(descriptor)
 
 
 def test_a_traceback_cannot_pose_as_a_line(capfd: pytest.CaptureFixture[str]) -> None:
