@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,12 @@ class ServerProcess:
     def log(self) -> str:
         """Return all that was logged so far."""
         return self.log_file.read_text()
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until this has been logged."""
+        while text not in self.log():
+            assert self.process.poll() is None, self.log()
+            time.sleep(0.01)
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """End the process; return its exit status."""

@@ -33,10 +33,12 @@ def main() -> None:
 @click.option("--host", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file with settings.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit; may be repeated.")
+@click.option("--no-plain", is_flag=True, help="Do not listen without TLS.")
+@click.option("--tls-host", help="Address to listen on for TLS, if it is not the other port's.")
 @click.option("--tls-port", type=click.IntRange(0, 65535), help="Port for TLS, beside the other one.")
 @click.option("--tls-cert", help="PEM file: the certificate and its chain. SIGHUP reads it anew.")
 @click.option("--tls-key", help="PEM file: the private key.")
-def serve(config: Path | None, limits: tuple[str, ...], **flags: str | int | None) -> None:
+def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | int | None) -> None:
     """Run a server on PORT (7777 if not given, 0 for any free one).
 
     Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
@@ -44,12 +46,17 @@ def serve(config: Path | None, limits: tuple[str, ...], **flags: str | int | Non
     """
     from chatroom import config as settings
     from chatroom import observe, server
+    from chatroom.announce import announcement
 
+    observe.occupy_standard_descriptors()
     observe.log_to_stderr()
+    given = {**flags, "plain": False if no_plain else None}
+    output = observe.LineWriter(1)
     try:
-        server.run(settings.load(config, settings.from_environment(), flags, limits), _announce)
+        whole = settings.load(config, settings.from_environment(), given, limits)
+        server.run(whole, lambda ports: output.write(announcement(ports)))
     except (settings.ConfigError, server.CannotListenError) as error:
-        print(error, file=sys.stderr)
+        observe.LineWriter(2).write(f"{error}\n")
         sys.exit(1)
 
 
@@ -69,17 +76,3 @@ def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, 
 
     context = ssl.create_default_context(cafile=ca) if tls or ca else None
     sys.exit(chat(server_ip, server_port, my_nickname, context))
-
-
-def _announce(addresses: list[str]) -> None:
-    """Say where the server is, and how to join."""
-    host, _, port = addresses[0].rpartition(":")
-    is_local = host in {"127.0.0.1", "[::1]"}
-    reach = host.strip("[]") if is_local else "ADDRESS_OF_THIS_MACHINE"
-    program = "chatroom join" if sys.argv[0].endswith("chatroom") else "python3 client.py"
-    print(
-        f"chatroom listens on {', '.join(addresses)}; join with: {program} {reach} {port} YOUR_NAME",
-        flush=True,
-    )
-    if is_local:
-        print("Only this machine can reach it. To let others in, start it with --host 0.0.0.0", flush=True)

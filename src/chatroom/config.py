@@ -8,16 +8,20 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from chatroom.protocol.limits import Limits
 
 DEFAULT_PORT = 7777
 PREFIX = "CHATROOM_"
+
+PortNumber = Annotated[int, Meta(ge=0, le=65_535)]
+"""0 takes any free one."""
 
 
 class ConfigError(Exception):
@@ -29,9 +33,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     """The address to listen on; `0.0.0.0` or `::` lets others in."""
-    port: int = DEFAULT_PORT
-    """0 takes any free one."""
-    tls_port: int | None = None
+    port: PortNumber = DEFAULT_PORT
+    plain: bool = True
+    """Whether that port is open; without it, TLS is all there is."""
+    tls_host: str | None = None
+    """The address to listen on for TLS, if it is not `host`."""
+    tls_port: PortNumber | None = None
     """The port for TLS, beside the other one."""
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -89,25 +96,33 @@ def _convert(given: dict[str, Any], kind: type[Any], prefix: str) -> Any:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         text = str(error)
+        if unknown := re.search(r"unknown field `(\w+)`", text):
+            near = get_close_matches(unknown[1], kind.__struct_fields__, 1)
+            hint = f", perhaps {prefix}{near[0]}" if near else ""
+            raise ConfigError(f"{prefix}{unknown[1]}: there is no such setting{hint}") from None
         found = re.search(r"`\$\.(\w+)", text)
         if found is None:
-            raise ConfigError(f"{prefix or 'settings: '}{text}".replace(".Object", ": Object")) from None
+            raise ConfigError(f"{prefix or 'settings: '}{text}") from None
         key = found[1]
         raise ConfigError(f"{prefix}{key}: {_allowed(kind, key)}, not {given[key]!r}") from None
 
 
 def _allowed(kind: type[Any], key: str) -> str:
     """Say what a setting may be."""
-    [wanted] = [one.type for one in msgspec.inspect.type_info(kind).fields if one.name == key]  # type: ignore[attr-defined]
+    wanted = {one.name: one.type for one in msgspec.inspect.type_info(kind).fields}.get(key)  # type: ignore[attr-defined]
+    if isinstance(wanted, msgspec.inspect.UnionType):
+        [wanted] = [one for one in wanted.types if not isinstance(one, msgspec.inspect.NoneType)]
     match wanted:
-        case msgspec.inspect.IntType(ge=low, le=high) if low is not None:
+        case msgspec.inspect.IntType(ge=low, le=high):
             return f"a whole number from {low} to {high} is allowed"
-        case msgspec.inspect.FloatType(gt=low, le=high) if low is not None:
+        case msgspec.inspect.FloatType(gt=low, le=high):
             return f"a number over {low:g}, up to {high:g}, is allowed"
-        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
-            return "a number is allowed"
+        case msgspec.inspect.BoolType():
+            return "true or false is allowed"
+        case msgspec.inspect.StrType():
+            return "a text is allowed"
         case _:
-            return "a text, or a list of texts, is allowed"
+            return "a list of texts is allowed"
 
 
 def _check(settings: Settings) -> None:
@@ -117,12 +132,10 @@ def _check(settings: Settings) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise ConfigError(f"limits.exempt: {error}") from None
-    for name in ("port", "tls_port"):
-        port = getattr(settings, name)
-        if port is not None and not 0 <= port <= 65_535:
-            raise ConfigError(f"{name}: a whole number from 0 to 65535 is allowed, not {port}")
     if settings.tls_port is not None and not (settings.tls_cert and settings.tls_key):
         raise ConfigError("tls_port needs tls_cert and tls_key")
+    if settings.tls_port is None and not (settings.plain and settings.tls_host is None):
+        raise ConfigError(f"{'tls_host' if settings.plain else 'plain=false'} needs tls_port")
 
 
 def from_environment() -> dict[str, str]:

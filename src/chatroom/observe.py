@@ -1,9 +1,12 @@
 """What the operator sees: one line for each join, leave and refused message; never what people wrote."""
 
+import contextlib
 import logging
+import os
+import select
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
 
 from chatroom.hub.ports import Timing
 from chatroom.protocol.messages import Error
@@ -17,17 +20,53 @@ DELAY = 0.1
 _ALLOWANCE = {"joined": (1000, 100), "left": (1000, 100), "refused": (200, 10), "turned away": (200, 10)}
 
 
-class LogObserver:
-    """Writes the hub's events to a stream.
+_NEWLINE = 0x0A
+_AT_ONCE = 4096
+"""Bytes that a pipe takes without waiting if it takes any (`PIPE_BUF` on Linux)."""
 
-    Names that are welcome have no control characters in them. What was refused might have: of an error only
-    its word is logged, not its text, which may quote the request. A flood of events is summed up, so that it
-    cannot fill a disk.
+
+class LineWriter:
+    """Writes text to a file descriptor, past Python's buffers. What cannot be written now is dropped.
+
+    `write()` never raises and never waits: neither for a full disk, nor for a pipe or terminal that nobody
+    reads. As nothing is kept, nothing is left to fail when the process ends, and its exit status stays its own.
     """
 
-    def __init__(self, timing: Timing, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, descriptor: int = 2) -> None:
+        """`descriptor`: 1 or 2. What its encoding lacks is written as an escape."""
+        stream = {1: sys.stdout, 2: sys.stderr}[descriptor]
+        self._encoding = getattr(stream, "encoding", None) or "ascii"
+        self._descriptor = descriptor
+        self._is_cut = False
+        with contextlib.suppress(OSError, AttributeError):  # a terminal, which cannot tell how much it takes
+            self._descriptor = os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
+        if self._poll:
+            self._poll.register(self._descriptor, select.POLLOUT)
+
+    def write(self, text: str) -> None:
+        """Write whole lines, as far as they can be written at once."""
+        data = (b"\n" if self._is_cut else b"") + text.encode(self._encoding, "backslashreplace")
+        written = 0
+        with contextlib.suppress(OSError):  # there is nobody left to tell
+            while written < len(data) and (self._poll is None or self._poll.poll(0)):
+                written += os.write(self._descriptor, data[written : written + _AT_ONCE])
+        if written:
+            self._is_cut = data[written - 1] != _NEWLINE
+
+
+class LogObserver:
+    """Writes the hub's events, each as one line.
+
+    Names are quoted as Python quotes a string, so that none can pose as another line or hide characters. Of
+    an error only its code is logged, not its text, which may quote the request. A flood of events is summed
+    up, so that it cannot fill a disk.
+    """
+
+    def __init__(self, timing: Timing, write: Callable[[str], None] | None = None) -> None:
+        """`write` takes whole lines; without it, they go to the standard error."""
         self._timing = timing
-        self._stream = stream
+        self._write = write or LineWriter().write
         self._lines: list[str] = []
         self._left = {kind: float(burst) for kind, (burst, _) in _ALLOWANCE.items()}
         self._unwritten = dict.fromkeys(_ALLOWANCE, 0)
@@ -37,15 +76,15 @@ class LogObserver:
 
     def joined(self, name: str, peer: str) -> None:
         """Somebody is welcome."""
-        self._event("joined", f"{name} from {peer}")
+        self._event("joined", f"{name!r} from {peer}")
 
     def left(self, name: str, peer: str, reason: str) -> None:
         """Somebody has gone."""
-        self._event("left", f"{name} from {peer} ({reason})")
+        self._event("left", f"{name!r} from {peer} ({reason})")
 
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         """A request was answered with an error."""
-        self._event("refused", f"{error.error} to {name or 'a stranger'} from {peer}")
+        self._event("refused", f"{error.error} to {'a stranger' if name is None else repr(name)} from {peer}")
 
     def turned_away(self, peer: str, reason: str) -> None:
         """A connection was ended before anybody was welcome on it."""
@@ -53,7 +92,7 @@ class LogObserver:
 
     def note(self, text: str) -> None:
         """Something else that the operator should know."""
-        self._lines.append(f"{self._stamp()} {text}\n")
+        self._lines.append(f"{self._stamp()} {_visible(text)}\n")
         if not self._flush_is_due:
             self._flush_is_due = True
             self._timing.call_later(DELAY, self.flush)
@@ -68,9 +107,8 @@ class LogObserver:
                 self._lines.append(f"{self._stamp()} {kind}: {self._unwritten[kind]} more\n")
                 self._unwritten[kind] = 0
         self._refilled = now
-        self._stream.write("".join(self._lines))
-        self._stream.flush()
-        self._lines.clear()
+        lines, self._lines = self._lines, []
+        self._write("".join(lines))
         if any(self._unwritten.values()):
             self._flush_is_due = True
             self._timing.call_later(1.0, self.flush)
@@ -93,9 +131,39 @@ class LogObserver:
         return self._stamped[1]
 
 
+class _LineHandler(logging.Handler):
+    """Writes records past Python's buffers. Lines after the first, of a traceback, are indented."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = LineWriter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        lines = map(_visible, self.format(record).splitlines())
+        self._writer.write("\n    ".join(lines) + "\n")
+
+
 def log_to_stderr() -> None:
     """Send the log of what should not happen, bugs above all, to the standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LineHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.propagate = False
+    logging.getLogger().addHandler(handler)  # asyncio's own records too
+
+
+def occupy_standard_descriptors() -> None:
+    """Have descriptors 0 to 2 lead somewhere, if only to nothing.
+
+    Where the process was started without them, its first connections would get these numbers, and whoever is
+    behind them the log.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+
+
+def _visible(text: str) -> str:
+    """Return one line without control characters or what else is not seen, which are written as escapes."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from chatroom.announce import Port
 from chatroom.config import Settings
 from chatroom.doors.door import Door
 from chatroom.doors.kernel import keep_alive
@@ -38,40 +38,46 @@ ACCEPTED = 8
 
 
 class CannotListenError(Exception):
-    """The address is taken, or not ours; the text says so in one line."""
+    """An address is taken or not ours, a certificate or the open-file limit is of no use; one line says it."""
 
 
-def run(settings: Settings, announce: Callable[[list[str]], None]) -> None:
+def run(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    `announce` is called with the addresses, as `HOST:PORT`, once connections are accepted.
+    `announce` is called with the ports, the plain one first, once connections are accepted.
     Raises `CannotListenError`.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
         runner.run(_serve(settings, announce))
 
 
-async def _serve(settings: Settings, announce: Callable[[list[str]], None]) -> None:
+async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     loop = asyncio.get_running_loop()
     limits = settings.limits
     observer = LogObserver(loop)
     hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer)
     files = _descriptors()
-    room = limits.max_connections or files - RESERVED
+    room = _room(files, limits.max_connections, observer.note)
     _prepare(min(files, room + RESERVED, PREPARED))
     door = Door(hub, limits, loop, observer, max_connections=room)
     context = _tls(settings)
-    groups = [await _listen(door, limits, settings.host, settings.port)]
+    groups, ports = [], []
+    if settings.plain:
+        groups.append(await _listen(door, limits, settings.host, settings.port))
+        ports.append(Port(_addresses(groups[-1])))
+    tls_door = None
     if settings.tls_port is not None and context is not None:
-        groups.append(await _listen(TlsDoor(door, context), limits, settings.host, settings.tls_port))
+        tls_door = TlsDoor(door, context)
+        host = settings.host if settings.tls_host is None else settings.tls_host
+        groups.append(await _listen(tls_door, limits, host, settings.tls_port))
+        ports.append(Port(_addresses(groups[-1]), context, str(settings.tls_cert)))
     servers = [server for group in groups for server in group]
     for server in servers:
         await server.start_serving()
     stop = _Stop(loop)
-    if context is not None:
-        with contextlib.suppress(NotImplementedError, AttributeError):
-            loop.add_signal_handler(signal.SIGHUP, _renew, context, settings, observer.note)
-    announce([_address(each) for first, *_ in groups for each in first.sockets])
+    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no SIGHUP
+        loop.add_signal_handler(signal.SIGHUP, _renew, tls_door, settings, observer.note)
+    announce(ports)
     try:
         await stop.asked.wait()
     finally:
@@ -137,14 +143,36 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _renew(context: ssl.SSLContext, settings: Settings, note: Callable[[str], None]) -> None:
-    """Take the certificate from its file anew, for the connections to come."""
+def _renew(door: TlsDoor | None, settings: Settings, note: Callable[[str], None]) -> None:
+    """Use the certificate in the file for connections to come; one that does not fit changes nothing."""
+    if door is None:
+        note("SIGHUP: there is no certificate to renew")
+        return
     try:
-        context.load_cert_chain(str(settings.tls_cert), settings.tls_key)
-    except OSError as error:
+        door.context = _tls(settings) or door.context
+    except CannotListenError as error:
         note(f"the certificate was not renewed: {error}")
     else:
         note("the certificate was renewed")
+
+
+def _room(files: int, wanted: int, note: Callable[[str], None]) -> int:
+    """Return how many connections there may be, with so many files; `wanted`: how many there should be, or 0.
+
+    Raises `CannotListenError` if there is no room for any.
+    """
+    room = files - RESERVED
+    if room < 1:
+        raise CannotListenError(
+            f"the open-file limit of {files} leaves no room for connections, as {RESERVED} files are for other "
+            f"uses: raise it (ulimit -n {max(1024, 2 * RESERVED)}) and start again"
+        )
+    if wanted > room:
+        note(
+            f"the open-file limit of {files} leaves room for {room} connections, max_connections is {wanted}: "
+            f"raise it to {wanted + RESERVED} (ulimit -n)"
+        )
+    return min(wanted or room, room)
 
 
 def _descriptors() -> int:
@@ -174,6 +202,6 @@ def _prepare(descriptors: int) -> None:
         os.close(fcntl(some, F_DUPFD_CLOEXEC, descriptors - 1))
 
 
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _addresses(servers: list[asyncio.Server]) -> list[tuple[str, int]]:
+    """Return where these listen, all of them on the sockets of the first."""
+    return [each.getsockname()[:2] for each in servers[0].sockets]

@@ -5,12 +5,18 @@ import re
 import resource
 import signal
 import socket
+import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
+from chatroom import Client
+from chatroom.bench.process import free_port
 from chatroom.server import ACCEPTED
-from conftest import ServerProcess, run
+from conftest import PROJECT, WITHOUT_UVLOOP, ServerProcess, run
 from e2e.brief import BriefClient, LineClient
 
 pytestmark = pytest.mark.slow
@@ -18,8 +24,178 @@ pytestmark = pytest.mark.slow
 
 def test_greeting(server: ServerProcess) -> None:
     """The first line says where it listens and how to join."""
-    assert f"127.0.0.1:{server.port}" in server.greeting
-    assert f"127.0.0.1 {server.port} YOUR_NAME" in server.greeting
+    assert f"listens on 127.0.0.1:{server.port};" in server.greeting
+    assert f"127.0.0.1 {server.port} YOUR_NAME\n" in server.greeting
+
+
+def joined(greeting: str) -> str:
+    """Run the command that a line of the announcement names, as it is printed; return what it says."""
+    command = greeting.partition("join with: ")[2].strip().replace("YOUR_NAME", "ann")
+    ended = subprocess.run(
+        command, shell=True, cwd=PROJECT, input="who\n", capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, (command, ended.stderr)
+    return ended.stdout
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_the_join_command_works_as_printed(tmp_path: Path, host: str) -> None:
+    """Wherever the server listens, its command names an address that can be reached."""
+    if ":" in host and not has_ipv6():
+        pytest.skip("there is no IPv6")
+    server = ServerProcess(
+        "--host", host, log=tmp_path / "log", address=re.escape(host).replace("::", r"\[::") + r"\]?"
+    )
+    try:
+        assert joined(server.greeting).splitlines()[-1] == "ann"
+    finally:
+        assert server.stop() == 0
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, ...]:
+    """A certificate for localhost, signed by an authority that this machine does not know, as options."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    return "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")
+
+
+def test_tls_only(tmp_path: Path, certificate: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the plain port there is TLS alone, and the command names a host that the certificate is for."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))  # now this machine knows the authority
+    options = ["--no-plain", "--host", "0.0.0.0", "--tls-port", "0", *certificate]
+    server = ServerProcess(*options, log=tmp_path / "log", address="0.0.0.0")
+    try:
+        assert "chatroom listens with TLS on 0.0.0.0:" in server.greeting
+        assert server.greeting.endswith(f"localhost {server.port} YOUR_NAME --tls\n")
+        assert joined(server.greeting).splitlines()[-1] == "ann"
+    finally:
+        assert server.stop() == 0
+
+
+def test_tls_for_all_and_plain_for_us(tmp_path: Path, certificate: tuple[str, ...]) -> None:
+    """TLS may face the world while the plain port stays on loopback; each line says which is which."""
+    server = ServerProcess("--tls-host", "0.0.0.0", "--tls-port", "0", *certificate, log=tmp_path / "log")
+    try:
+        assert server.process.stdout
+        second = server.process.stdout.readline()
+        assert "listens on 127.0.0.1:" in server.greeting
+        assert "listens with TLS on 0.0.0.0:" in second
+        assert second.endswith(" --ca FILE_OF_THE_CERTIFICATE_AUTHORITY\n")
+        named = second.replace("FILE_OF_THE_CERTIFICATE_AUTHORITY", str(tmp_path / "ca.pem"))
+        assert joined(named).splitlines()[-1] == "ann"
+    finally:
+        assert server.stop() == 0
+
+
+def test_renewal_that_does_not_fit(tmp_path: Path, certificate: tuple[str, ...]) -> None:
+    """A certificate and a key that do not belong together change nothing; the log says so."""
+    server = ServerProcess("--no-plain", "--tls-port", "0", *certificate, log=tmp_path / "log")
+    trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    try:
+        key = tmp_path / "key.pem"
+        good = key.read_bytes()
+        trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(str(key))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("was not renewed")
+        Client.connect("127.0.0.1", server.port, "ann", tls=trusting).close()
+        key.write_bytes(good)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("was renewed")
+        Client.connect("127.0.0.1", server.port, "bob", tls=trusting).close()
+    finally:
+        assert server.stop() == 0
+
+
+def test_sighup_without_tls(server: ServerProcess) -> None:
+    """SIGHUP ends nothing, though there is no certificate to read anew."""
+    with LineClient(server.port, "ann") as ann:
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("no certificate")
+        ann.ask(code="who")
+        assert ann.read()["users"] == ["ann"]
+
+
+def test_no_room_for_connections() -> None:
+    """An open-file limit that leaves no room is one line that says what to do, and status 1."""
+    ended = subprocess.run(
+        ["sh", "-c", f"ulimit -n 200; {sys.executable} -m chatroom serve 0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert "open-file limit of 200" in ended.stderr
+    assert "ulimit -n 1024" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_less_room_than_wanted(tmp_path: Path) -> None:
+    """If the open-file limit leaves room for less than `max_connections`, the log says so."""
+    server = ServerProcess("--limit", "max_connections=1000", log=tmp_path / "log", files=300)
+    server.wait_for_log("leaves room for 100 connections, max_connections is 1000")
+    assert server.stop() == 0
+
+
+LOGS = {
+    "a full disk": "exec {serve} >/dev/full 2>&1",
+    "no descriptors": "exec {serve} 0<&- 1>&- 2>&-",
+    "a closed pipe": "exec {serve} >{pipe} 2>&1",
+    "a pipe that nobody reads": "exec {serve} >{pipe} 2>&1",
+}
+
+
+@pytest.mark.parametrize("where", LOGS)
+def test_a_log_that_cannot_be_written(tmp_path: Path, loop: str, where: str) -> None:
+    """It holds nobody up, reaches no peer, keeps nothing, and leaves the exit status alone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    port = free_port()
+    command = LOGS[where].format(serve=f"{sys.executable} -m chatroom serve {port}", pipe=pipe)
+    environment = os.environ | ({"PYTHONPATH": str(WITHOUT_UVLOOP)} if loop == "asyncio" else {})
+    with subprocess.Popen(["sh", "-c", command], env=environment, cwd=PROJECT) as process:
+        try:
+            while not is_open(port):
+                assert process.poll() is None
+            if where == "a closed pipe":
+                os.close(reader)
+            with LineClient(port, "ann") as ann, LineClient(port, "bob") as bob:
+                for _ in range(20):  # each is 200 lines of the log at most, and 70 bytes a line
+                    ann.send(b'{"code":"outgoing","to":"nobody","content":"x"}\n' * 500)
+                    for _ in range(500):
+                        assert ann.read()["error"] == "unknown_user"
+                for number in range(1000):
+                    LineClient(port, f"guest{number}").socket.close()
+                bob.ask(code="who")
+                assert {"ann", "bob"} <= set(bob.read()["users"])
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 0
+        finally:
+            process.kill()
+    if where != "a closed pipe":
+        os.close(reader)
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("command", [("server.py",), ("-m", "chatroom", "serve")])
@@ -89,12 +265,12 @@ def test_log(server: ServerProcess) -> None:
     assert (
         events
         == [
-            ["joined:", "ann"],
+            ["joined:", "'ann'"],
             ["refused:", "unknown_user"],
             ["refused:", "bad_name"],
             ["refused:", "bad_json"],
             ["refused:", "unknown_code"],
-            ["left:", "ann"],
+            ["left:", "'ann'"],
             ["stopping:", "0"],
         ]
         or events[-1][0] == "stopping:"

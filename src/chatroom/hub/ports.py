@@ -71,7 +71,7 @@ class Observer(Protocol):
         """A request was answered with an error. The error's text may quote the request: never log it."""
 
     def turned_away(self, peer: str, reason: str) -> None:
-        """Somebody who was never welcome has been let go."""
+        """A connection was ended before anybody was welcome on it; the reason is ours, never its text."""
 
     def note(self, text: str) -> None:
         """Something else that the operator should know."""

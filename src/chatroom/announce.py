@@ -1,0 +1,107 @@
+"""What a server says when it has started: where it listens, and the command that joins it."""
+
+import contextlib
+import ipaddress
+import shlex
+import shutil
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+
+class Port(Struct, frozen=True):
+    """Where a server listens."""
+
+    addresses: Sequence[tuple[str, int]]
+    context: ssl.SSLContext | None = None
+    """What TLS is done with, if it is done there."""
+    certificate: str = ""
+    """The PEM file of its certificate."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in self.addresses)
+
+
+def announcement(ports: Sequence[Port]) -> str:
+    """Return what to print: a line for each port, and how to let others in if none can come."""
+    program = _program()
+    lines = []
+    for port in ports:
+        where = ", ".join(
+            f"[{host}]:{number}" if ":" in host else f"{host}:{number}" for host, number in port.addresses
+        )
+        host, number = port.addresses[0]
+        host, options = _reached_by(host), ""
+        if port.context:
+            host, options = _trusted(port.context, port.certificate, host)
+        kind = " with TLS" if port.context else ""
+        lines.append(
+            f"chatroom listens{kind} on {where}; join with: {program} {host} {number} YOUR_NAME{options}\n"
+        )
+    if all(port.is_local for port in ports):
+        lines.append("Only this machine can reach it. To let others in, start it with --host 0.0.0.0\n")
+    return "".join(lines)
+
+
+def _reached_by(host: str) -> str:
+    """Return the address by which others reach a server that listens on `host`: this machine's, for 0.0.0.0.
+
+    It is the one that a packet to elsewhere would carry. None is sent, and no name is looked up: the addresses
+    asked for are those of documentation (RFC 5737, RFC 3849).
+    """
+    if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        return host
+    family, elsewhere, here = (
+        (socket.AF_INET6, "2001:db8::1", "::1") if ":" in host else (socket.AF_INET, "192.0.2.1", "127.0.0.1")
+    )
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((elsewhere, 9))
+        return str(probe.getsockname()[0])
+    return here  # without a network
+
+
+def _trusted(context: ssl.SSLContext, certificate: str, host: str) -> tuple[str, str]:
+    """Return the host that the certificate is for, and the options with which a client trusts it."""
+    itself = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    itself.check_hostname = False
+    itself.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    with contextlib.suppress(OSError):  # of which ssl.SSLError is one
+        itself.load_verify_locations(certificate)
+        names = [str(value) for _, value in _handshake(context, itself, None).get("subjectAltName", ())]
+        if host not in names:
+            host = next((name for name in names if "*" not in name), host)
+    for options, file in (" --tls", None), (f" --ca {shlex.quote(certificate)}", certificate):
+        with contextlib.suppress(OSError):
+            _handshake(context, ssl.create_default_context(cafile=file), host)
+            return host, options
+    return host, " --ca FILE_OF_THE_CERTIFICATE_AUTHORITY"
+
+
+def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str | None) -> dict[str, Any]:
+    """Have two contexts shake hands in memory; return the server's certificate. Raises `ssl.SSLError`."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    far = client.wrap_bio(down, up, server_hostname=host)
+    near = server.wrap_bio(up, down, server_side=True)
+    for _ in range(2):
+        for side in far, near:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return far.getpeercert() or {}
+
+
+def _program() -> str:
+    """Return the client that belongs to the server that was started, as one calls it from here."""
+    started = Path(sys.argv[0])
+    python = "python3" if shutil.which("python3") == sys.executable else shlex.quote(sys.executable)
+    if started.name == "server.py":
+        return f"{python} {shlex.quote(str(started.with_name('client.py')))}"
+    if started.name == "__main__.py":
+        return f"{python} -m chatroom join"
+    return f"{'chatroom' if shutil.which('chatroom') == str(started) else shlex.quote(str(started))} join"
