@@ -422,7 +422,7 @@ def test_tls_client_program(start: Start, certificates: tuple[trustme.CA, Path])
 
     trusted, untrusted = join("--ca", str(folder / "ca.pem")), join("--tls")
 
-    assert (trusted.returncode, trusted.stdout.splitlines()[-1]) == (0, "ann")
+    assert (trusted.returncode, trusted.stdout.splitlines()[-1]) == (0, "  ann")
     assert untrusted.returncode == 1
     assert "trusted" in untrusted.stderr
     assert len(untrusted.stderr.splitlines()) == 1

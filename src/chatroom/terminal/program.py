@@ -3,8 +3,10 @@
 import asyncio
 import io
 import os
+import signal
 import ssl
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from chatroom.client.aio import AsyncClient
@@ -12,16 +14,23 @@ from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
 from chatroom.protocol.messages import Error, ErrorCode
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
+from chatroom.terminal.reasons import reason
 from chatroom.terminal.screen import Screen
-from chatroom.terminal.text import line, visible
+from chatroom.terminal.text import line, users, visible
+
+ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+"""Signals that end the program in good order."""
 
 
-def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None) -> int:
-    """Chat until the end of input; return the exit status: 0 if all went well."""
+def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None, *, bell: bool = False) -> int:
+    """Chat until the end of input; return the exit status: 0 if all went well.
+
+    On a terminal, a direct message rings the bell if `bell` is set.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else it was closed, and nothing is printed
             stream.reconfigure(errors="backslashreplace")
-    screen = _screen()
+    screen = _screen(bell=bell)
     try:
         return asyncio.run(_run(screen, host, port, name, tls))
     except KeyboardInterrupt:
@@ -30,7 +39,7 @@ def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None) -> 
         return _cannot_print(error)
 
 
-def _screen() -> Screen:
+def _screen(*, bell: bool) -> Screen:
     if (
         _is_terminal(sys.stdin)
         and _is_terminal(sys.stdout)
@@ -38,7 +47,7 @@ def _screen() -> Screen:
     ):
         from chatroom.terminal.full import TerminalScreen
 
-        return TerminalScreen()
+        return TerminalScreen(bell=bell)
     return PlainScreen()
 
 
@@ -47,21 +56,46 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 async def _run(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
-    print(f"connecting to server at {host}, {port}", flush=True)
+    """Chat until the end of input, or until a signal ends it in good order."""
+    chatting = asyncio.create_task(_chat(screen, host, port, name, tls))
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        received.append(number)
+        chatting.cancel()
+
+    for number in ENDINGS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
-        client = await AsyncClient.open(host, port, tls=tls)
+        return await chatting
+    except asyncio.CancelledError:
+        if not received:
+            raise  # Ctrl-C
+        return 128 + received[0]
+
+
+async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
+    screen.show([("", f"connecting to server at {host}, {port}")])
+    try:
+        client = await AsyncClient.open(host.removeprefix("[").removesuffix("]"), port, tls=tls)
     except (OSError, UnicodeError) as error:
-        return _fail(f"cannot connect to {host}, {port}: {_reason(error)}")
+        return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None)}")
+    is_welcome = False
     try:
         async with client:
             if not await _introduce(client, screen, name):
                 return 1
-            print("current users:", *map(visible, await client.users()), "", sep="\n", flush=True)
-            with screen.conversation(client):
+            is_welcome = True
+            for text in ("current users:", *map(visible, await client.users()), ""):
+                screen.show([("", text)])
+            async with screen.conversation(client.users, lambda _: None):
                 await _converse(client, screen)
+            await _leave(client, screen)
             return screen.status
     except (ConnectionLost, TimeoutError, InboxFull) as error:
-        return _fail(f"the connection to the server was lost: {_reason(error)}")
+        hint = "" if is_welcome or tls else "; if this is its TLS port, add --tls"
+        return _fail(f"the connection to the server was lost: {reason(error)}{hint}")
 
 
 async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> bool:
@@ -88,20 +122,26 @@ def _offer(refusal: Refused) -> str:
 
 async def _converse(client: AsyncClient, screen: Screen) -> None:
     """Send what is typed and show what comes, until one of both ends."""
-    hearing = asyncio.create_task(_hear(client, screen))
-    speaking = asyncio.create_task(_speak(client, screen))
+    tasks = [
+        asyncio.create_task(part)
+        for part in (_hear(client, screen), _speak(client, screen), screen.has_left.wait())
+    ]
     try:
-        await asyncio.wait([hearing, speaking], return_when=asyncio.FIRST_COMPLETED)
-        if not hearing.done():
-            await client.close()  # what is still on its way is heard meanwhile
-            await asyncio.wait([hearing])
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        hearing.cancel()
-        speaking.cancel()
-        outcomes = await asyncio.gather(hearing, speaking, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
+
+
+async def _leave(client: AsyncClient, screen: Screen) -> None:
+    """Say quit, and show what is still on its way."""
+    hearing = asyncio.create_task(_hear(client, screen))
+    await client.close()
+    await hearing
 
 
 async def _hear(client: AsyncClient, screen: Screen) -> None:
@@ -114,36 +154,36 @@ async def _hear(client: AsyncClient, screen: Screen) -> None:
 
 
 async def _speak(client: AsyncClient, screen: Screen) -> None:
-    """Send what is typed."""
-    while (text := await screen.read_line()) is not None:
-        match typed.understand(text):
-            case typed.Say(None, content):
-                await client.broadcast(content, confirm=False)
-            case typed.Say(str(to), content):
-                await client.send(to, content, confirm=False)
-            case typed.Who():
-                for name in await client.users():
-                    screen.show([("sender", visible(name))])
-            case typed.Quit():
-                break
-            case typed.Unclear() if text.strip():
-                screen.complain(typed.HINT)
+    """Do what is typed."""
+    while (lines := await screen.read_line()) is not None:
+        for text in lines.split("\n"):
+            meaning = typed.understand(text)
+            if isinstance(meaning, typed.Quit):
+                return
+            if isinstance(meaning, typed.Unclear):
+                if meaning.hint and "\n" not in lines:  # else it was said before they were sent
+                    screen.complain(meaning.hint)
+            else:
+                await _do(client, screen, meaning)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "that is no name of a host"
-    if isinstance(error, TimeoutError) and error.errno is None:
-        return "it did not answer in time"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS that can be trusted: {getattr(error, 'verify_message', None) or error.reason}"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+async def _do(client: AsyncClient, screen: Screen, meaning: typed.Say | typed.Who | typed.Help) -> None:
+    match meaning:
+        case typed.Say(None, content):
+            await client.broadcast(content, confirm=False)
+        case typed.Say(str(to), content):
+            await client.send(to, content, confirm=False)
+        case typed.Who():
+            for row in users(await client.users()):
+                screen.show(row)
+        case typed.Help():
+            for text in typed.HELP.split("\n"):
+                screen.show([("", text)])
 
 
 def _fail(text: str) -> int:
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal is gone
+        print(text, file=sys.stderr, flush=True)
     return 1
 
 
