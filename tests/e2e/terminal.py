@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import pexpect
@@ -27,25 +27,33 @@ class Terminal:
         server: Server,
         name: str,
         *options: str,
-        shell: bool = False,
+        shell: str | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
-        """With `shell`, it is a command of an interactive shell."""
+        """With `shell`, it is a command of this one, which is interactive."""
         self.screen = pyte.HistoryScreen(60, 20, history=5000)
         self.raw = ""
         self._stream = pyte.Stream(self.screen)
-        command = [sys.executable, "client.py", server.host, str(server.port), name, *options]
+        client = [sys.executable, "client.py", server.host, str(server.port), name, *options]
+        command = shlex.split(shell) if shell else client
         self.process = pexpect.spawn(
-            *(("bash", ["--norc", "--noprofile", "-i"]) if shell else (command[0], command[1:])),
+            command[0],
+            command[1:],
             cwd=PROJECT,
             dimensions=(20, 60),
             encoding="utf-8",
             timeout=10,
-            env={**os.environ, "TERM": "xterm-256color", "PS1": "$ ", **(environment or {})},
+            env={
+                **os.environ,
+                "TERM": "xterm-256color",
+                "PS1": "$ ",
+                "HOME": "/nonexistent",
+                **(environment or {}),
+            },
         )
         self.process.delaybeforesend = None
         if shell:
-            self.type(f"{shlex.join(command)}\r")
+            self.type(f"{shlex.join(client)}\r")
 
     def __enter__(self) -> Self:
         return self
@@ -69,14 +77,14 @@ class Terminal:
             self.read()
         return self.lines()
 
-    def read(self) -> None:
-        """Read on, as soon as there is something."""
+    def read(self) -> str:
+        """Read on, as soon as there is something; return it."""
         try:
-            data = self.process.read_nonblocking(4096, timeout=10)
+            data = str(self.process.read_nonblocking(4096, timeout=10))
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
             raise AssertionError("\n".join(["waited in vain; the screen:", *self.lines()])) from error
-        self.raw += data
-        self._stream.feed(data)
+        self._feed(data)
+        return data
 
     def wait_for(self, text: str) -> list[str]:
         return self.wait(lambda lines: any(text in line for line in lines))
@@ -90,10 +98,30 @@ class Terminal:
             self.read()
         self.type(f"\x1b[200~{text}\x1b[201~")
 
-    def resize(self, columns: int) -> None:
-        """Change the width; like xterm, cut off what is wider."""
+    def resize(self, columns: int, *, breaks: bool) -> None:
+        """Change the width: rows that are too wide are broken, as most terminals do, or cut off."""
+        rows = [line.rstrip() for line in self.screen.display]
+        y, x = self.screen.cursor.y, self.screen.cursor.x
         self.screen.resize(columns=columns)
+        if breaks:
+            parts = [[row[at : at + columns] for at in range(0, max(len(row), 1), columns)] for row in rows]
+            above = [part for row in parts[:y] for part in row]
+            screen = [*above, *(part for row in parts[y:] for part in row)]
+            y = len(above) + x // columns
+            first = max(0, y + 1 - self.screen.lines)
+            text = "\r\n".join(screen[first : first + self.screen.lines])
+            self._stream.feed(f"\x1b[H\x1b[2J{text}\x1b[{y - first + 1};{x % columns + 1}H")
         self.process.setwinsize(20, columns)
+
+    def pause(self, seconds: float) -> None:
+        """Read on until nothing has come for so long."""
+        with suppress(pexpect.TIMEOUT):
+            while True:
+                self._feed(self.process.read_nonblocking(4096, timeout=seconds))
+
+    def _feed(self, data: str) -> None:
+        self.raw += data
+        self._stream.feed(data)
 
     def status(self) -> int:
         """Wait for the end of the program; return its exit status."""
@@ -107,7 +135,7 @@ def joined(
     server: Server,
     name: str = "ann",
     *options: str,
-    shell: bool = False,
+    shell: str | None = None,
     environment: dict[str, str] | None = None,
 ) -> Terminal:
     terminal = Terminal(server, name, *options, shell=shell, environment=environment)

@@ -132,7 +132,7 @@ def test_typing_ahead() -> None:
         brief.send(incoming("an interruption"))
         terminal.wait_for("an interruption")
         brief.send(users)
-        shown = terminal.wait(lambda lines: lines[-1] == PROMPT + "*|typed ahead")
+        shown = terminal.wait(lambda lines: "  ann" in lines and lines[-1] == PROMPT + "*|typed ahead")
 
         assert shown[-5:-3] == [PROMPT + "who", f"{shown[-4][:5]} bob to you: an interruption"]
         assert sum("typed" in line for line in shown) == 1
