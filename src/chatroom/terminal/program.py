@@ -9,7 +9,7 @@ from typing import TextIO
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
-from chatroom.protocol.messages import Error, ErrorCode
+from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
 from chatroom.terminal.screen import Screen
@@ -109,7 +109,7 @@ async def _hear(client: AsyncClient, screen: Screen) -> None:
     async for message in client:
         if isinstance(message, Error):
             screen.complain("".join(text for _, text in line(message)))
-        else:
+        elif isinstance(message, Incoming | IncomingBroadcast):
             screen.show(line(message))
 
 

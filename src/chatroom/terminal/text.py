@@ -7,8 +7,7 @@ nobody can move another's cursor, set a title, write to a clipboard, hide text o
 import re
 import time
 
-from chatroom.client.inbox import Message
-from chatroom.protocol.messages import Error, Incoming
+from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
 
 # Control characters (C0, DEL, C1), soft hyphen, bidi marks and overrides, zero width (but for the joiners,
 # which scripts and emoji need), separators of lines and paragraphs, byte order mark, interlinear
@@ -26,7 +25,7 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_sign, text)
 
 
-def line(message: Message) -> list[tuple[str, str]]:
+def line(message: Incoming | IncomingBroadcast | Error) -> list[tuple[str, str]]:
     """Return a message as pieces of text, each with the kind of thing it is.
 
     The kinds: `time`, `sender`, `direct`, `broadcast`, `text`, `error`.
