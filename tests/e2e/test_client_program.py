@@ -182,20 +182,6 @@ def test_taken_name_on_a_terminal(server: ServerProcess) -> None:
         assert ann.read()["users"] == ["ann", "ANN2"]
 
 
-def test_lost_server_on_a_terminal() -> None:
-    """When the server goes, its last words are shown, one line says so, and the program ends with 1."""
-    with BriefServer() as brief, joined(brief) as terminal:
-        terminal.type("bob|half")
-        terminal.wait_for("half")
-        brief.send(incoming("last words"))
-        brief.hang_up()
-        shown = terminal.wait_for("the connection to the server was lost")
-
-        assert [line for line in shown if line.endswith(" bob to you: last words")]
-        assert terminal.status() == 1
-        assert "Traceback" not in terminal.raw
-
-
 def test_pipe(server: ServerProcess) -> None:
     """In a pipe: plain lines, all answers, status 0."""
     with LineClient(server.port, "bob") as bob:

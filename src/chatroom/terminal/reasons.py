@@ -1,16 +1,17 @@
-"""Why there is no connection, in words for people."""
+"""Why something did not work, in words for people."""
 
-import os
-import re
-import socket
 import ssl
 
+from chatroom.client.errors import Refused
+from chatroom.terminal.text import visible
+
 _NOT_TLS = "no TLS is spoken there; leave out --tls and --ca, or name the TLS port"
-_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 def reason(error: Exception, *, tls: bool = False) -> str:
     """Say what went wrong; `tls` if TLS was wanted."""
+    if isinstance(error, Refused):
+        return visible(error.message)
     if isinstance(error, UnicodeError):
         return "that is no name of a host"
     if isinstance(error, ssl.SSLError):
@@ -19,12 +20,7 @@ def reason(error: Exception, *, tls: bool = False) -> str:
         return "it did not answer in time" + (f": perhaps {_NOT_TLS}" if tls else "")
     if tls and isinstance(error, ConnectionResetError | ConnectionAbortedError):
         return f"it ended the connection during the TLS handshake: perhaps {_NOT_TLS}"
-    if isinstance(error, socket.gaierror):
-        return str(error.strerror)
-    # asyncio puts "Connect call failed" in the place of the system's own text, and joins the errors of a host's
-    # several addresses.
-    numbers = [error.errno] if isinstance(error, OSError) and error.errno else _ERRNO.findall(str(error))
-    return "; ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers)) or str(error)
+    return visible((isinstance(error, OSError) and error.strerror) or str(error))
 
 
 def _reason_of_tls(error: ssl.SSLError) -> str:

@@ -8,8 +8,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from chatroom.client.inbox import Message
-from chatroom.protocol.messages import Error, Incoming
+from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
 
 Pieces = list[tuple[str, str]]
 """A line of text in pieces, each with the kind of thing it is; an empty kind for plain text."""
@@ -37,7 +36,7 @@ def users(names: Iterable[str]) -> list[Pieces]:
     return [[("", "current users:")], *([("sender", f"  {visible(name)}")] for name in names)]
 
 
-def line(message: Message) -> Pieces:
+def line(message: Incoming | IncomingBroadcast | Error) -> Pieces:
     """Return a message as pieces of text, each with the kind of thing it is.
 
     The kinds: `time`, `sender`, `direct`, `broadcast`, `text`, `error`. A sender called `bob to you: pay me`
