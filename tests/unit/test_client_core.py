@@ -239,7 +239,6 @@ def test_line_break_of_a_server() -> None:
     wired.hear({"code": "welcome"})
     for number in range(100):
         wired.core.send(None, str(number), confirm=False)
-    wired.now += rules.PACE
 
     assert len(wired.sent()) == 100
 

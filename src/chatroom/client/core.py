@@ -278,7 +278,10 @@ class Core:
         """Take bytes from the server; finish the calls that they answer, and return the rest."""
         self._heard_at, self._pinged_at = self._clock(), None
         unasked: list[Message] = []
-        for message in self._decoder.feed(data):
+        messages = self._decoder.feed(data)
+        if self._decoder.newline_seen:
+            self._not_before = 0.0
+        for message in messages:
             match message:
                 case Fault():
                     pass  # a message of a kind that we do not know
