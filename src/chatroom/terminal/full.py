@@ -164,10 +164,13 @@ class TerminalScreen:
             app.renderer.erase()
         else:
             app.renderer.reset()
-            self._output.cursor_goto(1, 1)
+            # From the second row on: tmux keeps what is erased from the first one on, and shows it again later.
+            self._output.cursor_goto(2, 1)
             self._output.erase_down()
+            self._output.cursor_goto(1, 1)
+            self._output.erase_end_of_line()
             fitting: list[Pieces] = []
-            rows = size.rows - 1
+            rows = size.rows - app.layout.container.preferred_height(size.columns, size.rows).preferred
             for line in reversed(self._drawn):
                 rows -= -(-sum(get_cwidth(text) for _, text in line) // size.columns) or 1
                 if rows < 0:
