@@ -9,7 +9,8 @@ ann said hello, everybody
 """
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
+from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, OutcomeUnknown, Refused
+from chatroom.client.inbox import Disconnected, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
 
@@ -17,11 +18,15 @@ __all__ = [
     "AsyncClient",
     "Client",
     "ConnectionLost",
+    "Disconnected",
     "Error",
     "InboxFull",
     "Incoming",
     "IncomingBroadcast",
     "NameTaken",
+    "OutcomeUnknown",
+    "Reconnected",
     "Refused",
     "Sent",
+    "Unconfirmed",
 ]

@@ -68,11 +68,17 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
 @click.option(
     "--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of whom to trust; implies --tls."
 )
-def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool) -> None:
+@click.option("--bell", is_flag=True, help="Ring the terminal's bell when somebody writes to you alone.")
+def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool, bell: bool) -> None:
     """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT."""
     import ssl
 
     from chatroom.terminal.program import chat
 
-    context = ssl.create_default_context(cafile=ca) if tls or ca else None
-    sys.exit(chat(server_ip, server_port, my_nickname, context))
+    try:
+        context = ssl.create_default_context(cafile=ca) if tls or ca else None
+    except ssl.SSLError:
+        raise click.BadParameter(f"{ca} has no certificate in PEM format", param_hint="--ca") from None
+    except OSError as error:
+        raise click.BadParameter(f"{ca}: {error.strerror}", param_hint="--ca") from None
+    sys.exit(chat(server_ip, server_port, my_nickname, context, bell=bell))

@@ -27,16 +27,17 @@ def incoming(content: str, sender: str = "bob") -> dict[str, str]:
 
 
 class BriefServer:
-    """Serves one connection after the other, refuses fields that the brief does not name, delimits as told.
+    """Serves one connection after the other, hangs up on fields that the brief does not name, delimits as told.
 
     `instead`: what to answer to the first requests of a code, one after the other, in place of the brief's
-    answer; None ends the connection. `requests` holds all that came.
+    answer; None ends the connection. `requests` holds all that came, `strange` what it did not understand.
     """
 
     host = "127.0.0.1"
 
     def __init__(self, *, delimiter: str = "", instead: dict[str, list[bytes | None]] | None = None) -> None:
         self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.strange: list[dict[str, Any]] = []
         self._delimiter = delimiter
         self._instead = instead or {}
         self._listening = socket.create_server((self.host, 0))
@@ -86,8 +87,10 @@ class BriefServer:
             while text:
                 request, end = decoder.raw_decode(text)
                 text = text[end:].lstrip()
+                if set(request) != FIELDS[request["code"]]:
+                    self.strange.append(request)
+                    return
                 self.requests.put(request)
-                assert set(request) == FIELDS[request["code"]], request
                 if not self._answer(request):
                     return
 

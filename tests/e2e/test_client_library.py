@@ -16,6 +16,7 @@ import chatroom.client.aio
 import chatroom.client.inbox
 import chatroom.client.sync
 from chatroom import AsyncClient, Client, ConnectionLost, Error, InboxFull, NameTaken, Refused
+from chatroom.client import link
 from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer, incoming, raw
@@ -103,9 +104,7 @@ def test_closing_takes_what_is_under_way(server: ServerProcess) -> None:
     client.close()
     client.close()
 
-    assert [message.content for message in client if not isinstance(message, Error)] == [
-        str(number) for number in range(100)
-    ]
+    assert list(client) == [chatroom.Incoming("ann", str(number)) for number in range(100)]
 
 
 async def test_async_client(server: ServerProcess) -> None:
@@ -154,7 +153,7 @@ async def test_async_inbox_is_bounded(server: ServerProcess, monkeypatch: pytest
             await bob.send("ann", f"{number} {'x' * 2000}")
         with pytest.raises(InboxFull):
             await ann.users()
-        assert len(ann._inbox) < count
+        assert len(ann._link.inbox) < count
         received = [(await anext(ann)).content.split()[0] for _ in range(count)]  # type: ignore[union-attr]
         assert await ann.users() == ["ann", "bob"]
 
@@ -180,7 +179,7 @@ async def test_async_close_while_iterating() -> None:
 
 async def test_reconnect_loses_nothing_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came before the connection was lost is still there after it was renewed, and in order."""
-    monkeypatch.setattr(chatroom.client.aio, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(link, "FIRST_DELAY", 0.001)
     with BriefServer() as brief:
         client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
         brief.wait_for("hello")
@@ -190,19 +189,25 @@ async def test_reconnect_loses_nothing_that_came(monkeypatch: pytest.MonkeyPatch
 
         assert await client.users() == ["bob", "ann"]
         brief.send(incoming("after"))
-        assert [(await anext(client)).content for _ in range(2)] == ["before", "after"]  # type: ignore[union-attr]
+        assert [await anext(client) for _ in range(4)] == [
+            chatroom.Incoming("bob", "before"),
+            chatroom.Disconnected("the server closed the connection"),
+            chatroom.Reconnected("ann"),
+            chatroom.Incoming("bob", "after"),
+        ]
         await client.close()
 
 
 async def test_reconnect_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not want us back says why, to the calls that wait for it and to the iteration."""
-    monkeypatch.setattr(chatroom.client.aio, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(link, "FIRST_DELAY", 0.001)
     welcome = raw({"code": "welcome"})
     with BriefServer(instead={"hello": [welcome, b""]}) as brief:
         client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
         brief.wait_for("hello")
         brief.hang_up()
         await asyncio.to_thread(brief.wait_for, "hello")
+        assert isinstance(await anext(client), chatroom.Disconnected)
         waiting: list[asyncio.Task[object]] = [
             asyncio.create_task(client.users()),
             asyncio.create_task(_next(client)),
@@ -228,14 +233,13 @@ async def test_closing_while_reconnecting() -> None:
     async def hear() -> list[object]:
         return [message async for message in client]
 
-    await client._wire.has_ended.wait()
+    assert isinstance(await anext(client), chatroom.Disconnected)
     hearing = asyncio.create_task(hear())
     asking = asyncio.create_task(client.users())
     await asyncio.sleep(0)  # both begin to wait
     await client.close()
 
-    assert client._revival
-    assert client._revival.done()
+    assert client._link._revival is None
     assert await hearing == []
     with pytest.raises(ConnectionLost):
         await asking
@@ -247,11 +251,12 @@ async def test_async_timeout() -> None:
         client = await AsyncClient.connect(brief.host, brief.port, "ann", timeout=0.05)
         with pytest.raises(TimeoutError, match="in time"):
             await client.users()
-        client._timeout = 5
+        client._link._timeout = 5
         asking = asyncio.create_task(client.users())
-        for _ in range(2):
-            await asyncio.to_thread(brief.wait_for, "who")
-        brief.send({"code": "users", "users": ["late"]}, {"code": "users", "users": ["in time"]})
+        await asyncio.to_thread(brief.wait_for, "who")
+        brief.send({"code": "users", "users": ["late"]})
+        await asyncio.to_thread(brief.wait_for, "who")
+        brief.send({"code": "users", "users": ["in time"]})
 
         assert await asking == ["in time"]
         await client.close()

@@ -1,172 +1,492 @@
-"""The client's core: requests to bytes, bytes to answers and messages."""
+"""The client's core: requests to bytes, bytes to answers and messages, on a clock of its own."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from chatroom.client.core import Core
-from chatroom.client.errors import ConnectionLost, NameTaken, Refused
+from chatroom.client import core as rules
+from chatroom.client.core import Call, Core
+from chatroom.client.errors import ConnectionLost, NameTaken, OutcomeUnknown, Refused
+from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+
+WELCOME = {"code": "welcome", "features": ["notices", "ping"]}
 
 
 def lines(*messages: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
 
 
+def refusal(code: str, **fields: Any) -> dict[str, Any]:
+    return {"code": "error", "error": code, "message": "?"} | fields
+
+
+class Wired:
+    """A core, its clock, and what it has sent. Unless it is naive, its server has sent a line break."""
+
+    def __init__(self, *, naive: bool = False, features: bool = False, known: bool = False) -> None:
+        """`known`: its server has said that it knows more than the brief."""
+        self.now = 1000.0
+        self.core = Core(lambda: self.now, wants_features=features)
+        if not naive:
+            self.core.receive(b"\n")
+        if known:
+            self.core.hello("ann")
+            self.sent()
+            self.hear(WELCOME)
+
+    def sent(self) -> list[dict[str, Any]]:
+        """Return what may be sent now."""
+        return list(iter(self._next, {}))
+
+    def _next(self) -> Any:
+        data = self.core.next()
+        assert data is None or data.count(b"\n") == 1
+        return json.loads(data or b"{}")
+
+    def hear(self, *messages: dict[str, Any]) -> list[Message]:
+        return self.core.receive(lines(*messages))
+
+    def wake(self) -> list[Message]:
+        """Let time pass until the core wants to be woken; return what that brings."""
+        at = self.core.wake_at()
+        assert at is not None
+        assert at > self.now
+        self.now = at
+        return self.core.tick()
+
+
 def test_requests_are_the_brief_s() -> None:
     """To a server of the brief nothing is sent that it might not know; only confirmed messages carry a ref."""
-    core = Core()
+    wired = Wired()
+    core = wired.core
+    core.hello("ann")
+    sent = wired.sent()
+    wired.hear({"code": "welcome"})
+    core.who()
+    sent += wired.sent()
+    for to in ("bob", None):
+        core.send(to, "x", confirm=False)
+    core.send("bob", "x")
+    core.quit()
+    sent += wired.sent()
+    wired.hear(
+        {"code": "sent", "id": 1, "time": 1.5, "ref": sent[-1].pop("ref")}, {"code": "users", "users": []}
+    )
+    sent += wired.sent()
 
-    sent = core.hello("ann")[0] + core.who()[0] + core.send_unconfirmed("bob", "x")
-    sent += core.send_unconfirmed(None, "x") + core.quit() + core.send("bob", "x")[0]
-
-    assert [json.loads(line) for line in sent.splitlines()] == [
+    assert sent == [
         {"code": "hello", "name": "ann"},
         {"code": "who"},
         {"code": "outgoing", "to": "bob", "content": "x"},
         {"code": "outgoing_broadcast", "content": "x"},
+        {"code": "outgoing", "to": "bob", "content": "x"},
         {"code": "quit"},
-        {"code": "outgoing", "to": "bob", "content": "x", "ref": "1"},
     ]
+
+
+def test_more_than_the_brief() -> None:
+    """Whoever wants more asks for it in `hello`; once it is granted, every request carries a ref."""
+    wired = Wired(features=True)
+    hello = wired.core.hello("ann")
+    sent = wired.sent()
+    wired.hear(WELCOME | {"ref": "1"})
+    wired.core.who()
+    wired.core.send(None, "x", confirm=False)
+    sent += wired.sent()
+
+    assert hello.result() is None
+    assert sent == [
+        {"code": "hello", "name": "ann", "features": ["notices", "ping"], "ref": "1"},
+        {"code": "who", "ref": "2"},
+        {"code": "outgoing_broadcast", "content": "x", "ref": "3"},
+    ]
+
+
+def test_features_that_are_not_known() -> None:
+    """A server that passes over what it does not know is spoken to as in the brief."""
+    wired = Wired(features=True)
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear({"code": "welcome"})
+    wired.core.who()
+    wired.core.send(None, "x", confirm=False)
+
+    assert hello.is_done
+    assert wired.sent() == [{"code": "who"}, {"code": "outgoing_broadcast", "content": "x"}]
+    assert wired.core.wake_at() is None
 
 
 def test_answers_find_their_calls() -> None:
     """Messages between a request and its answer are not swallowed, and answers are not mixed up."""
-    core = Core()
-    _, hello = core.hello("ann")
-    _, who = core.who()
-    _, first = core.send("bob", "1")
-    _, second = core.send(None, "2")
-    _, again = core.who()
+    wired = Wired(known=True)
+    who, first, second, again = (
+        wired.core.who(),
+        wired.core.send("bob", "1"),
+        wired.core.send(None, "2"),
+        wired.core.who(),
+    )
+    refs = [request["ref"] for request in wired.sent()]
+    assert len(set(refs)) == 4
 
-    unasked = core.receive(
-        lines(
-            {"code": "welcome"},
-            {"code": "incoming", "from": "bob", "content": "x"},
-            {"code": "sent", "id": 7, "time": 1.5, "ref": "2"},
-            {"code": "users", "users": ["ann"]},
-            {"code": "incoming_broadcast", "from": "bob", "content": "y"},
-            {"code": "error", "error": "unknown_user", "message": "?", "temporary": False, "ref": "1"},
-            {"code": "users", "users": ["ann", "bob"]},
-            {"code": "error", "error": "unknown_user", "message": "?", "temporary": False},
-        )
+    unasked = wired.hear(
+        {"code": "incoming", "from": "bob", "content": "x"},
+        {"code": "sent", "id": 7, "time": 1.5, "ref": second.ref},
+        {"code": "users", "users": ["second"], "ref": again.ref},
+        {"code": "incoming_broadcast", "from": "bob", "content": "y"},
+        refusal("unknown_user", ref=first.ref),
+        {"code": "users", "users": ["first"], "ref": who.ref},
+        refusal("unknown_user"),
     )
 
-    assert hello.is_done
-    assert who.result() == ["ann"]
-    assert again.result() == ["ann", "bob"]
+    assert who.result() == ["first"]
+    assert again.result() == ["second"]
     assert second.result().id == 7
     with pytest.raises(Refused, match="unknown_user"):
         first.result()
     assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, Error]
 
 
+def test_answers_without_a_ref() -> None:
+    """Without refs one question is asked at a time; a refused one does not shift the answers of the others."""
+    wired = Wired()
+    calls = [wired.core.who() for _ in range(3)]
+    assert wired.sent() == [{"code": "who"}]
+    wired.hear(refusal("hello_first"))
+    assert wired.sent() == [{"code": "who"}]
+
+    unasked = wired.hear(refusal("unknown_user"), {"code": "users", "users": ["2"]})
+    assert wired.sent() == [{"code": "who"}]
+    wired.hear({"code": "users", "users": ["3"]})
+
+    with pytest.raises(Refused, match="hello_first"):
+        calls[0].result()
+    assert [call.result() for call in calls[1:]] == [["2"], ["3"]]
+    assert len(unasked) == 1  # of a message: it was no answer to who
+
+
+def test_error_of_another() -> None:
+    """An error without a ref is no answer to a `hello` with one; if none comes, it says why."""
+    wired = Wired(features=True)
+    hello = wired.core.hello("ann")
+    wired.sent()
+    assert wired.hear(refusal("server_full", message="the proxy is busy")) == []
+    assert not hello.is_done
+
+    wired.core.lose("gone")
+
+    with pytest.raises(ConnectionLost, match=r"gone \(the proxy is busy\)"):
+        hello.result()
+
+
 def test_refused_name() -> None:
     """A taken name is an exception with the suggestion; another name may be tried."""
-    core = Core()
-    _, hello = core.hello("ann")
-    core.receive(
-        lines({"code": "error", "error": "name_taken", "message": "?", "temporary": True, "suggestion": "ann2"})
-    )
+    wired = Wired()
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear(refusal("name_taken", temporary=True, suggestion="ann2"))
 
     with pytest.raises(NameTaken) as caught:
         hello.result()
 
     assert (caught.value.code, caught.value.suggestion, caught.value.temporary) == ("name_taken", "ann2", True)
-    _, hello = core.hello("ann2")
-    core.receive(lines({"code": "welcome"}))
+    hello = wired.core.hello("ann2", is_return=True)
+    wired.sent()
+    assert wired.hear({"code": "welcome"}) == [Reconnected("ann2")]
     assert hello.result() is None
 
 
 def test_any_framing_and_unknown_codes() -> None:
     """A server that sends no line breaks is understood; messages of unknown kinds are passed over."""
-    core = Core()
-    _, who = core.who()
+    wired = Wired(naive=True)
+    who = wired.core.who()
+    wired.sent()
     data = (
         b'{"code":"news","x":[1]}{"code":"incoming","from":"a","content":"{"}{"code":"users","users":[],"x":1}'
     )
 
-    unasked = [message for byte in data for message in core.receive(bytes([byte]))]
+    unasked = [message for byte in data for message in wired.core.receive(bytes([byte]))]
 
     assert [message.content for message in unasked if isinstance(message, Incoming)] == ["{"]
     assert len(unasked) == 1
     assert who.result() == []
 
 
+def test_naive_server() -> None:
+    """Until it has sent a line break a server gets one message at a time, 5 ms apart, and `quit` last."""
+    wired = Wired(naive=True)
+    wired.core.hello("ann")
+    wired.core.quit()
+    for number in range(3):
+        wired.core.send(None, str(number), confirm=False)
+    begun = wired.now
+    sent = [(wired.now - begun, request["code"]) for request in wired.sent()]
+    while wired.core.wake_at() is not None:
+        wired.wake()
+        sent += [(wired.now - begun, request["code"]) for request in wired.sent()]
+
+    assert [code for _, code in sent] == ["hello", *["outgoing_broadcast"] * 3, "quit"]
+    assert [when for when, _ in sent] == pytest.approx([0, 0.005, 0.010, 0.015, 0.020])
+
+
+def test_line_break_of_a_server() -> None:
+    """With the first line break a server gets full speed for good."""
+    wired = Wired(naive=True)
+    wired.core.hello("ann")
+    assert len(wired.sent()) == 1
+    wired.hear({"code": "welcome"})
+    for number in range(100):
+        wired.core.send(None, str(number), confirm=False)
+
+    assert len(wired.sent()) == 100
+
+
+def test_window() -> None:
+    """Eight messages are under way, or 16 KiB; what has been confirmed makes room."""
+    wired = Wired(known=True)
+    calls = [wired.core.send(None, str(number), confirm=number % 2 > 0) for number in range(20)]
+    assert [request["content"] for request in wired.sent()] == [str(number) for number in range(8)]
+
+    wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": calls[3].ref}, refusal("x", ref=calls[0].ref))
+
+    assert [request["content"] for request in wired.sent()] == ["8", "9"]
+    assert calls[3].result().id == 1
+
+
+def test_window_of_large_messages() -> None:
+    """One that is larger than the window goes alone; a question is not held up by it."""
+    wired = Wired(known=True)
+    sizes = [7000, 7000, 7000, 20_000, 1]
+    calls = [wired.core.send(None, "x" * size) for size in sizes]
+    sent = []
+    for call in calls:
+        sent.append([len(request["content"]) for request in wired.sent()])
+        wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": call.ref})
+    wired.core.send(None, "x" * 20_000)
+    wired.core.send(None, "x")
+    wired.core.who()
+
+    assert sent == [[7000, 7000], [7000], [], [20_000], [1]]
+    assert [request["code"] for request in wired.sent()] == ["who", "outgoing_broadcast"]
+
+
+def test_slow_down() -> None:
+    """What is refused with `slow_down` is sent again when the server says so, in order, before what is new."""
+    wired = Wired(known=True)
+    calls = [wired.core.send(None, str(number), confirm=number > 0) for number in range(3)]
+    wired.sent()
+    slow = [refusal("slow_down", temporary=True, retry_after=2.5, ref=call.ref) for call in calls]
+
+    assert wired.hear(*slow) == []
+    wired.core.send(None, "3")
+    wired.core.who()
+    assert wired.sent() == []
+    begun = wired.now
+    wired.wake()
+    again = wired.sent()
+
+    assert wired.now - begun == pytest.approx(2.5)
+    assert [request.get("content") for request in again] == [None, "0", "1", "2", "3"]
+    assert again[1]["ref"] == calls[0].ref
+    assert not any(call.is_done for call in calls)
+
+
+def test_slow_down_for_ever() -> None:
+    """After a minute of it, the refusal is told; at once if the server asks for more than that."""
+    wired = Wired(known=True)
+    asked, left, hopeless = (
+        wired.core.who(),
+        wired.core.send(None, "x", confirm=False),
+        wired.core.send(None, "y"),
+    )
+    wired.sent()
+    wired.hear(refusal("slow_down", retry_after=61.0, ref=hopeless.ref))
+    begun, unasked = wired.now, []
+    while not (asked.is_done and left.is_done):
+        unasked += wired.hear(*(refusal("slow_down", ref=call.ref) for call in (asked, left)))
+        wired.now = max(wired.now, wired.core._resting_until)
+        wired.sent()
+
+    assert wired.now - begun == pytest.approx(60)
+    for call in (asked, hopeless):
+        with pytest.raises(Refused, match="slow_down"):
+            call.result()
+    assert [message.error for message in unasked if isinstance(message, Error)] == ["slow_down"]
+
+
+def test_no_confirmation() -> None:
+    """A message that nobody waits for and the server does not answer is reported, and its place is free."""
+    wired = Wired(known=True)
+    for number in range(9):
+        wired.core.send("bob" if number else None, str(number), confirm=False)
+    assert len(wired.sent()) == 8
+    begun = wired.now
+    reported: list[Message] = []
+    while not reported:
+        reported = wired.wake()
+        wired.core.receive(b" ")  # it is there
+
+    assert wired.now - begun == rules.ANSWERED_WITHIN
+    assert reported == [Unconfirmed("bob" if number else None, str(number)) for number in range(8)]
+    assert [request["content"] for request in wired.sent() if "content" in request] == ["8"]
+
+
 def test_forgotten_calls() -> None:
     """The answer to a request that nobody waits for any longer is not taken for another's."""
-    core = Core()
-    for call in (core.hello("old")[1], core.who()[1], core.send("bob", "1")[1], core.send("bob", "2")[1]):
-        core.forget(call)
-    _, hello = core.hello("new")
-    _, who = core.who()
+    wired = Wired()
+    core = wired.core
 
-    unasked = core.receive(
-        lines(
-            {"code": "error", "error": "unknown_user", "message": "late", "ref": "1"},
-            {"code": "error", "error": "name_taken", "message": "old"},
-            {"code": "users", "users": ["old"]},
-            {"code": "sent", "id": 7, "time": 1.5, "ref": "2"},
-            {"code": "welcome"},
-            {"code": "users", "users": ["new"]},
-        )
+    def forgotten(call: Call[Any]) -> Call[Any]:
+        wired.sent()
+        core.forget(call)
+        return call
+
+    forgotten(core.hello("old"))
+    first, second = forgotten(core.send("bob", "1")), forgotten(core.send("bob", "2"))
+    hello = core.hello("new")
+    assert wired.sent() == []
+    wired.hear(refusal("name_taken", message="old"))
+    wired.sent()
+    unasked = wired.hear(
+        refusal("unknown_user", message="late", ref=first.ref),
+        {"code": "sent", "id": 7, "time": 1.5, "ref": second.ref},
+        {"code": "welcome"},
     )
+    forgotten(core.who())
+    unsent = core.who()
+    core.forget(unsent)
+    who = core.who()
+    wired.hear({"code": "users", "users": ["old"]})
+    assert wired.sent() == [{"code": "who", "ref": who.ref} if who.ref else {"code": "who"}]
+    wired.hear({"code": "users", "users": ["new"]})
 
     assert hello.is_done
     assert hello.result() is None
     assert who.result() == ["new"]
     assert [message.message for message in unasked if isinstance(message, Error)] == ["late"]
-    assert not core._sending
+
+
+def test_question_that_is_never_answered() -> None:
+    """It does not keep the others from being asked for ever."""
+    wired = Wired()
+    wired.core.forget(wired.core.who())
+    lost = wired.core.who()
+    assert wired.sent() == [{"code": "who"}]
+    wired.core.forget(lost)
+    wired.core.who()
+    assert wired.sent() == []
+
+    wired.now += rules.ANSWERED_WITHIN
+
+    assert wired.sent() == [{"code": "who"}]
 
 
 def test_long_lists() -> None:
     """The names of a large room are more than a request may have, and come through."""
-    core = Core()
-    _, who = core.who()
+    wired = Wired()
+    who = wired.core.who()
+    wired.sent()
     names = [f"somebody with a long name {number}" for number in range(10_000)]
 
-    core.receive(lines({"code": "users", "users": names}))
+    wired.hear({"code": "users", "users": names})
 
     assert who.result() == names
 
 
 def test_text_that_is_none() -> None:
     """A lone surrogate cannot be sent; the request is as if it had never been made."""
-    core = Core()
-    for request in (lambda: core.hello("\ud800"), lambda: core.send("bob", "\ud800")):
+    wired = Wired()
+    for request in (lambda: wired.core.hello("\ud800"), lambda: wired.core.send("bob", "\ud800")):
         with pytest.raises(UnicodeEncodeError):
             request()
 
-    _, hello = core.hello("ann")
-    core.receive(lines({"code": "welcome"}))
-    assert hello.is_done
-    assert not core._sending
+    assert wired.sent() == []
+
+
+def test_silence() -> None:
+    """After 15 s of silence the server is pinged; if that is not answered in 10 s, the connection is lost."""
+    wired = Wired(known=True)
+    begun = wired.now
+    wired.wake()
+    assert wired.now - begun == 15
+    assert wired.sent() == [{"code": "ping"}]
+    wired.hear({"code": "pong"})
+    wired.wake()
+    assert wired.sent() == [{"code": "ping"}]
+    assert not wired.core.is_silent
+    wired.wake()
+
+    assert wired.core.is_silent
+    assert wired.now - begun == 15 + 25
+
+
+def test_silence_that_is_our_own() -> None:
+    """While we do not read, a server is not held to be silent; when we read again, its time begins anew."""
+    wired = Wired(known=True)
+    wired.core.is_deaf = True
+    assert wired.core.wake_at() is None
+    wired.now += 100
+    assert wired.core.tick() == []
+    assert wired.sent() == []
+    assert not wired.core.is_silent
+
+    wired.core.hear_again()
+
+    assert wired.core.wake_at() == wired.now + 15
+
+
+def test_ping_of_the_server() -> None:
+    """The server's ping is answered, at once and once."""
+    wired = Wired(known=True)
+    for number in range(20):
+        wired.core.send(None, str(number))
+    wired.sent()
+
+    assert wired.hear({"code": "ping"}, {"code": "ping"}) == []
+    assert wired.sent() == [{"code": "pong"}]
 
 
 def test_lost_connection() -> None:
     """All that waits for an answer fails when the connection ends, and so does what is asked later."""
-    core = Core()
-    calls = [core.hello("ann")[1], core.who()[1], core.send("bob", "x")[1]]
+    wired = Wired(known=True)
+    core = wired.core
+    asked, sent, unconfirmed = core.who(), core.send("bob", "x"), core.send(None, "y", confirm=False)
+    wired.sent()
+    waiting = [core.send("bob", "z") for _ in range(8)]
+    wired.sent()
 
-    core.lose("gone")
+    assert core.lose("gone") == [Unconfirmed(None, "y")]
 
-    for call in calls:
-        with pytest.raises(ConnectionLost, match="gone"):
+    for call in (asked, sent, unconfirmed, *waiting):
+        with pytest.raises(ConnectionLost, match="gone") as caught:
             call.result()  # type: ignore[attr-defined]
-    for request in (core.who, core.quit, lambda: core.send(None, "x")):
+        may_have_arrived = call in (sent, unconfirmed, *waiting[:6])
+        assert isinstance(caught.value, OutcomeUnknown) is may_have_arrived
+    requests: list[Callable[[], Any]] = [core.who, lambda: core.send(None, "x")]
+    for request in requests:
         with pytest.raises(ConnectionLost, match="gone"):
             request()
 
 
+def test_last_word() -> None:
+    """Whether to come back is kept."""
+    wired = Wired(known=True)
+    assert wired.hear({"code": "closing", "reason": "flood", "reconnect": False}) == []
+
+    assert wired.core.closing
+    assert (wired.core.closing.reason, wired.core.closing.reconnect) == ("flood", False)
+
+
 def test_retry_after() -> None:
     """A refusal for the time being says for how long."""
-    core = Core()
-    _, call = core.send("bob", "x")
-    refusal = {"code": "error", "error": "slow_down", "message": "?", "temporary": True, "ref": "1"}
-    core.receive(lines(refusal | {"retry_after": 1.5}))
+    wired = Wired(features=True)
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear(refusal("slow_down", temporary=True, retry_after=1.5, ref=hello.ref))
 
     with pytest.raises(Refused) as caught:
-        call.result()
+        hello.result()
 
     assert (caught.value.temporary, caught.value.retry_after) == (True, 1.5)

@@ -1,10 +1,15 @@
 """What is typed, and what is shown."""
 
+import errno
+import socket
+
 import pytest
 
+from chatroom.client.errors import ConnectionLost, Refused
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
-from chatroom.terminal.text import line, visible
-from chatroom.terminal.typed import Quit, Say, Unclear, Who, understand
+from chatroom.terminal.reasons import reason
+from chatroom.terminal.text import line, users, visible
+from chatroom.terminal.typed import HINT, Help, Quit, Say, Unclear, Who, about, can_be_typed, understand
 
 
 @pytest.mark.parametrize(
@@ -55,13 +60,103 @@ def test_lines() -> None:
         ("who", Who()),
         (" quit ", Quit()),
         ("who|x", Say("who", "x")),
-        ("hello", Unclear()),
-        ("|x", Unclear()),
-        ("bob|", Unclear()),
-        ("", Unclear()),
+        ("hello", Unclear(HINT)),
+        ("|x", Unclear(HINT)),
+        ("bob|", Unclear(HINT)),
+        ("", Unclear("")),
+        (" \t", Unclear("")),
+        ("＊｜大家好", Say(None, "大家好")),
+        ("bob｜hi|ho", Say("bob", "hi|ho")),
+        ("bob|hi｜ho", Say("bob", "hi｜ho")),
+        ("王小明│你好", Say("王小明", "你好")),
+        ("who？", Unclear(HINT)),
+        ("/who", Who()),
+        ("/quit", Quit()),
+        ("/quit bye, all", Quit()),
+        ("/help", Help()),
+        ("/msg bob a | b", Say("bob", "a | b")),
+        ('/msg "Nguyễn Thị Hoa" xin chào', Say("Nguyễn Thị Hoa", "xin chào")),
+        ("  /msg\tbob  hi", Say("bob", "hi")),
+        ("/msg * hi", Say(None, "hi")),
+        ('/msg "a｜b" hi', Say("a｜b", "hi")),
+        ("/me|waves", Say("/me", "waves")),
+        ("*|/shrug", Say(None, "/shrug")),
         ("b\udcffb|\ud800 \ud83d\ude00", Say("b\ufffdb", "\ufffd \N{GRINNING FACE}")),
     ],
 )
 def test_understand(typed: str, meaning: object) -> None:
     """`user|text`, `*|text`, `who` and `quit` are understood; anything else is not."""
     assert understand(typed) == meaning
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("/shrug at bob", "/shrug is no command: /help names them; *|/shrug at bob says it to all"),
+        ("/msg", "type /msg NAME text"),
+        ("/msg bob", "type /msg NAME text"),
+        ('/msg "bob hi', "type /msg NAME text"),
+        ("/who is there", "/who is no command"),
+    ],
+)
+def test_hints(typed: str, hint: str) -> None:
+    """What begins like a command and is none is not sent; the hint says what to type instead."""
+    meaning = understand(typed)
+
+    assert isinstance(meaning, Unclear)
+    assert meaning.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["*|a", "bob|b", "c"], "3 lines, 1 is no command: Enter sends the rest, Ctrl-C drops all"),
+        (["*|a", "", "b", "c"], "3 lines, 2 are no commands: Enter sends the rest, Ctrl-C drops all"),
+        (["*|a", "/quit"], "2 lines: Enter sends all, Ctrl-C drops all"),
+        (["a", "b"], "2 lines, none is a command: Ctrl-C drops all"),
+    ],
+)
+def test_several_lines(lines: list[str], said: str) -> None:
+    """What several lines are is said before they are sent; blank ones do not count."""
+    assert about(lines) == said
+
+
+def test_names_that_look_like_lines() -> None:
+    """Neither in the list of users nor in front of a message can a name pass for somebody's words."""
+
+    def text(pieces: list[tuple[str, str]]) -> str:
+        return "".join(text for _, text in pieces)
+
+    forged = "12:00 bob to you: pay me"
+
+    assert [text(row) for row in users(["ann", forged])] == ["current users:", "  ann", f"  {forged}"]
+    assert text(line(Incoming(forged, "hi")))[5:] == f' "{forged}" to you: hi'
+    assert text(line(Incoming('bob" to you： x', "hi")))[5:] == ' "bob\' to you： x" to you: hi'
+    assert text(line(Incoming("Nguyễn Thị Hoa", "hi")))[5:] == " Nguyễn Thị Hoa to you: hi"
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [("ann", True), ("Thị Hoa", True), ("a｜b", False), ("＊", False), ("/msg a b", False), ("a\x1b", False)],
+)
+def test_names_that_can_be_typed(name: str, *, can: bool) -> None:
+    """Completion offers only what is understood as the name that it offers."""
+    assert can_be_typed(name) is can
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+        (Refused(Error(error="x", message="not\x1b you")), "not␛ you"),
+        (ConnectionLost("closed (\x1b[2J)"), "closed (␛[2J)"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (TimeoutError(), "it did not answer in time"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "Connection timed out"),
+        (UnicodeError("label too long"), "that is no name of a host"),
+        (ConnectionLost("the server ended the connection: flood"), "the server ended the connection: flood"),
+    ],
+)
+def test_reasons(error: Exception, said: str) -> None:
+    """Why there is no connection is said in the system's words, without addresses and brackets."""
+    assert reason(error) == said

@@ -1,26 +1,32 @@
-"""What every client does, without I/O: requests to bytes, bytes to answers and messages.
+"""What every client does on one connection, without I/O: requests to bytes, bytes to answers and messages.
 
-`hello` and `who` are exactly the brief's, so that any server of the brief understands them. A message that
-is to be confirmed carries a `ref`, by which its answer is found.
+A server may be ours, or anybody's who has read the brief. Unless the client asks for more, `hello` and `who`
+are exactly the brief's, and only a message that is to be confirmed carries a `ref`. Once the server has shown
+that it knows more, every request carries a `ref`, by which its answer is found.
 """
 
 import itertools
-from collections import deque
+from bisect import insort
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from chatroom.client.errors import ConnectionLost, refused
-from chatroom.client.inbox import Message
+from chatroom.client.errors import ConnectionLost, OutcomeUnknown, refused
+from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.messages import (
+    Closing,
     Error,
+    ErrorCode,
     Fault,
     Hello,
     Incoming,
     IncomingBroadcast,
     Outgoing,
     OutgoingBroadcast,
+    Ping,
+    PingEvent,
+    Pong,
     Quit,
     Request,
     Sent,
@@ -33,26 +39,72 @@ from chatroom.protocol.stream import REPLIES, StreamDecoder
 
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes of one object from the server: the list of users of a large room is long."""
+FEATURES = ["notices", "ping"]
+"""What a client asks for that wants more than the brief."""
+WINDOW, WINDOW_BYTES = 8, 16 * 1024
+"""Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
+slowly from a client that waits for confirmations, and refuses nothing."""
+PACE = 0.005
+"""Seconds between two messages to a server that has sent no line break. Like many a client of the brief, such a
+server may take what one `recv()` returns for one message (`doors/pacing.py` has the measurements)."""
+PATIENCE = 60.0
+"""Seconds for which a message that is refused with `slow_down` is sent again."""
+REST = 1.0
+"""Seconds to wait after a `slow_down` that does not say how many."""
+ANSWERED_WITHIN = 30.0
+"""Seconds after which an answer that nobody waits for any longer is not expected any more either."""
+PING_AFTER, PONG_WITHIN = 15.0, 10.0
+"""Seconds of silence until the server is pinged, and then until the connection is given up."""
+
+# Errors that only a message can be answered with: one without a `ref` is no answer to `who`.
+_OF_MESSAGES = {ErrorCode.UNKNOWN_USER, ErrorCode.TOO_BIG}
+_PING, _PONG, _QUIT = encode(Ping()), encode(Pong()), encode(Quit())
 
 Result = TypeVar("Result")
 
 
 class Call(Generic[Result]):
-    """A request that waits for its answer."""
+    """A request, on its way to its answer."""
 
-    def __init__(self, ref: str | None = None) -> None:
-        self.ref = ref
+    def __init__(self, number: int, request: Request, *, is_confirmed: bool = True) -> None:
+        """Raises `UnicodeEncodeError` for a lone surrogate."""
+        self.number = number
+        self.request = request
+        self.data = encode(request)
+        self.is_confirmed = is_confirmed
+        """Whether somebody waits for its answer, and not only until it has left."""
+        self.made_at = 0.0
+        self.left_at: float | None = None
+        """When it was sent; None while it waits to be."""
+        self.first_left_at: float | None = None
         self.is_done = False
-        self.on_done: Callable[[], None] = lambda: None
-        """Called once, when the answer is there."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when it has left, and when it is done."""
         self._result: Result
         self._error: Exception | None = None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has been sent."""
+        return self.left_at is not None
+
+    @property
+    def ref(self) -> str | None:
+        """What its answer will carry."""
+        return None if self.request.ref is UNSET else self.request.ref
 
     def result(self) -> Result:
         """Return the answer; raise `Refused` or `ConnectionLost` if there is none."""
         if self._error is not None:
             raise self._error
         return self._result
+
+    def leave(self, now: float) -> None:
+        """It is being sent."""
+        self.left_at = now
+        if self.first_left_at is None:
+            self.first_left_at = now
+        self.on_change()
 
     def succeed(self, result: Result) -> None:
         """This is the answer."""
@@ -65,104 +117,304 @@ class Call(Generic[Result]):
         self._finish()
 
     def _finish(self) -> None:
-        if not self.is_done:
-            self.is_done = True
-            self.on_done()
+        self.is_done = True
+        self.on_change()
 
 
 class Core:
     """One connection's client side.
 
-    Each request returns the bytes to send; those that are answered, the call to wait for too. What `receive()`
-    returns came unasked; it never swallows a message that comes between a request and its answer.
+    Requests wait until `next()` returns them, one at a time, as soon as they may be sent. What `receive()`
+    returns came unasked; it never swallows a message that comes between a request and its answer. `tick()` is
+    to be called at `wake_at()`.
 
     A request raises `ConnectionLost` once the connection has been lost, and `UnicodeEncodeError` if its text is
     not Unicode (a lone surrogate); then it is as if it had never been made.
     """
 
-    def __init__(self) -> None:
-        self._decoder = StreamDecoder(REPLIES, MAX_REPLY)
-        self._refs = itertools.count(1)
-        # The answers to these carry no ref: they come in the order of the requests.
-        self._hello: deque[Call[None]] = deque()
-        self._who: deque[Call[list[str]]] = deque()
-        self._sending: dict[str, Call[Sent]] = {}
+    def __init__(self, clock: Callable[[], float], *, wants_features: bool = False) -> None:
+        """`clock`: seconds, of any origin, that never go back."""
+        self.wants_features = wants_features
+        """Whether `hello` asks for more than the brief has."""
         self.lost: str | None = None
         """Why the connection has ended, if it has."""
+        self.closing: Closing | None = None
+        """The server's last word, if it said one."""
+        self.is_deaf = False
+        """Whether nothing is read at present, so that silence says nothing about the server."""
+        self.moved_at = clock()
+        """When a request left, or was answered, for the last time."""
+        self._clock = clock
+        self._decoder = StreamDecoder(REPLIES, MAX_REPLY)
+        self._numbers = itertools.count(1)
+        self._asking: list[Call[Any]] = []  # hello and who that wait to be sent
+        self._saying: list[Call[Sent]] = []  # messages that wait to be sent, in the order of their numbers
+        self._asked: dict[str | None, Call[Any]] = {}  # hello and who to be answered; None: without a ref
+        self._said: dict[str, Call[Sent]] = {}  # messages to be confirmed
+        self._said_bytes = 0
+        self._at_welcome: list[Message] = []
+        self._complaint = ""  # an error that came instead of a welcome
+        self._knows_refs = False
+        self._knows_ping = False
+        self._owes_ping = self._owes_pong = self._owes_quit = False
+        self._not_before = 0.0  # when the next message may be sent
+        self._resting_until = 0.0  # when the next request may be sent, after a slow_down
+        self._heard_at = clock()
+        self._pinged_at: float | None = None
 
-    def hello(self, name: str) -> tuple[bytes, Call[None]]:
-        """Ask for a name."""
-        request, call = self._encode(Hello(name=name)), Call[None]()
-        self._hello.append(call)
-        return request, call
+    # Requests
 
-    def who(self) -> tuple[bytes, Call[list[str]]]:
+    def hello(self, name: str, *, is_return: bool = False) -> Call[None]:
+        """Ask for a name; if it `is_return`, the welcome is reported."""
+        hello = Hello(name=name)
+        if self.wants_features:
+            hello.features = FEATURES
+        call: Call[None] = self._new(hello, has_ref=self.wants_features)
+        self._at_welcome = [Reconnected(name)] if is_return else []
+        self._asking.append(call)
+        return call
+
+    def who(self) -> Call[list[str]]:
         """Ask who is here."""
-        request, call = self._encode(Who()), Call[list[str]]()
-        self._who.append(call)
-        return request, call
+        call: Call[list[str]] = self._new(Who(), has_ref=self._knows_refs)
+        self._asking.append(call)
+        return call
 
-    def send(self, to: str | None, content: str) -> tuple[bytes, Call[Sent]]:
-        """Send a message to one, or to all (None), that is to be confirmed."""
-        ref = str(next(self._refs))
-        request, call = self._encode(_message(to, content, ref)), Call[Sent](ref)
-        self._sending[ref] = call
-        return request, call
+    def send(self, to: str | None, content: str, *, confirm: bool = True) -> Call[Sent]:
+        """Send a message to one, or to all (None)."""
+        message = OutgoingBroadcast(content=content) if to is None else Outgoing(to=to, content=content)
+        call: Call[Sent] = self._new(message, has_ref=confirm or self._knows_refs, is_confirmed=confirm)
+        self._saying.append(call)
+        return call
 
-    def send_unconfirmed(self, to: str | None, content: str) -> bytes:
-        """Send a message to one, or to all (None), exactly as the brief has it."""
-        return self._encode(_message(to, content))
-
-    def quit(self) -> bytes:
-        """Say that we are leaving."""
-        return self._encode(Quit())
+    def quit(self) -> None:
+        """Say that we are leaving, behind all else."""
+        self._owes_quit = True
 
     def forget(self, call: Call[Any]) -> None:
-        """Nobody waits for this answer any longer; should it come, it is not taken for another's."""
+        """Nobody waits for this any longer: it is not sent, or its answer is not taken for another's."""
+        if call in self._asking:
+            self._asking.remove(call)
+        elif call in self._saying:
+            self._saying.remove(call)
+        elif call.ref is not None:
+            self._asked.pop(call.ref, None)
+            self._unsay(call.ref)
+
+    def since(self, call: Call[Any]) -> float:
+        """Return the time from which the patience with a call counts: no progress has been made since then."""
+        return max(call.made_at, self.moved_at) if call.left_at is None else call.left_at
+
+    def _new(self, request: Request, *, has_ref: bool, is_confirmed: bool = True) -> Call[Any]:
+        if self.lost is not None:
+            raise ConnectionLost(self.lost)
+        number = next(self._numbers)
+        if has_ref:
+            request.ref = str(number)
+        call: Call[Any] = Call(number, request, is_confirmed=is_confirmed)
+        call.made_at = self._clock()
+        return call
+
+    # Bytes to the server
+
+    def next(self) -> bytes | None:
+        """Return the next message, if one may be sent now."""
+        now = self._clock()
+        if self.lost is not None or now < self._not_before:
+            return None
+        data = self._sign_of_life() or self._question(now) or self._message(now) or self._farewell(now)
+        if data is not None and not self._decoder.newline_seen:
+            self._not_before = now + PACE
+        return data
+
+    def _sign_of_life(self) -> bytes | None:
+        if self._owes_pong:
+            self._owes_pong = False
+            return _PONG
+        if self._owes_ping:
+            self._owes_ping = False
+            return _PING
+        return None
+
+    def _question(self, now: float) -> bytes | None:
+        if not self._asking or now < self._resting_until:
+            return None
+        # Answers without a ref are told apart by there being one such question at a time.
+        before = self._asked.get(self._asking[0].ref)
+        if before is not None and now < (before.left_at or now) + ANSWERED_WITHIN:
+            return None
+        call = self._asking.pop(0)
+        self._asked[call.ref] = call
+        return self._leave(call, now)
+
+    def _message(self, now: float) -> bytes | None:
+        if not self._saying or now < self._resting_until:
+            return None
+        call = self._saying[0]
+        size = len(call.data)
         if call.ref is not None:
-            self._sending.pop(call.ref, None)
+            if self._said and (len(self._said) >= WINDOW or self._said_bytes + size > WINDOW_BYTES):
+                return None
+            self._said[call.ref] = call
+            self._said_bytes += size
+        del self._saying[0]
+        return self._leave(call, now)
+
+    def _farewell(self, now: float) -> bytes | None:
+        if not self._owes_quit or self._asking or self._saying or self._said:
+            return None
+        self._owes_quit = False
+        self.moved_at = now
+        return _QUIT
+
+    def _leave(self, call: Call[Any], now: float) -> bytes:
+        self.moved_at = now
+        call.leave(now)
+        return call.data
+
+    # Bytes from the server
 
     def receive(self, data: bytes) -> list[Message]:
         """Take bytes from the server; finish the calls that they answer, and return the rest."""
+        self._heard_at, self._pinged_at = self._clock(), None
         unasked: list[Message] = []
-        for message in self._decoder.feed(data):
+        messages = self._decoder.feed(data)
+        if self._decoder.newline_seen:
+            self._not_before = 0.0
+        for message in messages:
             match message:
                 case Fault():
                     pass  # a message of a kind that we do not know
                 case Incoming() | IncomingBroadcast():
                     unasked.append(message)
-                case Welcome() if self._hello:
-                    self._hello.popleft().succeed(None)
-                case Users() if self._who:
-                    self._who.popleft().succeed(message.users)
-                case Sent() if message.ref is not UNSET and message.ref in self._sending:
-                    self._sending.pop(message.ref).succeed(message)
-                case Error() if message.ref is not UNSET and message.ref in self._sending:
-                    self._sending.pop(message.ref).fail(refused(message))
-                case Error() if message.ref is UNSET and self._hello:
-                    self._hello.popleft().fail(refused(message))
+                case Welcome():
+                    unasked += self._welcome(message)
+                case Users():
+                    self._answer(self._question_of(message.ref, Who), message.users)
+                case Sent():
+                    self._knows_refs = True
+                    self._answer(self._unsay(message.ref), message)
                 case Error():
-                    unasked.append(message)
+                    unasked += self._refuse(message)
+                case PingEvent():
+                    self._owes_pong = True
+                case Closing():
+                    self.closing = message
         return unasked
 
-    def lose(self, reason: str) -> None:
-        """Fail all that waits: the connection has ended."""
-        self.lost = reason
-        calls: list[Call[Any]] = [*self._hello, *self._who, *self._sending.values()]
-        for call in calls:
-            call.fail(ConnectionLost(reason))
-        self._hello.clear()
-        self._who.clear()
-        self._sending.clear()
+    def _welcome(self, welcome: Welcome) -> list[Message]:
+        if welcome.features is not UNSET:
+            self._knows_refs = self._knows_ping = True
+        call = self._question_of(welcome.ref, Hello)
+        self._answer(call, None)
+        return self._at_welcome if call is not None else []
 
-    def _encode(self, request: Request) -> bytes:
-        if self.lost:
-            raise ConnectionLost(self.lost)
-        return encode(request)
+    def _refuse(self, error: Error) -> list[Message]:
+        """Take an error for the answer to its request; return it if nobody waits for that."""
+        call: Call[Any] | None = None
+        if error.ref is not UNSET:
+            call = self._asked.pop(error.ref, None) or self._unsay(error.ref)
+        elif error.error not in _OF_MESSAGES:
+            call = self._asked.pop(None, None)
+        if call is None:
+            return self._not_asked_for(error)
+        now = self.moved_at = self._clock()
+        rest = REST if error.retry_after is UNSET else max(error.retry_after, PACE)
+        is_repeated = error.error == ErrorCode.SLOW_DOWN and not isinstance(call.request, Hello)
+        if is_repeated and now + rest - (call.first_left_at or now) <= PATIENCE:
+            self.moved_at = self._resting_until = max(self._resting_until, now + rest)
+            call.left_at = None
+            if isinstance(call.request, Who):
+                self._asking.insert(0, call)
+            else:
+                insort(self._saying, call, key=lambda waiting: waiting.number)
+            return []
+        call.fail(refused(error))
+        return [] if call.is_confirmed else [error]
+
+    def _not_asked_for(self, error: Error) -> list[Message]:
+        if error.ref is UNSET:
+            for ref, call in self._asked.items():
+                if ref is not None and isinstance(call.request, Hello):
+                    self._complaint = error.message  # of something that stands before the server, say
+                    return []
+        return [error]
+
+    def _question_of(self, ref: str | UnsetType, kind: type[Request]) -> Call[Any] | None:
+        """Return the question that is answered: the one with the ref, or, without one, of the kind."""
+        for asked, call in self._asked.items():
+            if isinstance(call.request, kind) and ref in (UNSET, asked):
+                return self._asked.pop(asked)
+        return None
+
+    def _answer(self, call: Call[Any] | None, result: object) -> None:
+        if call is not None:
+            self.moved_at = self._clock()
+            call.succeed(result)
+
+    def _unsay(self, ref: str | UnsetType) -> Call[Sent] | None:
+        call = self._said.pop(cast("str", ref), None)
+        if call is not None:
+            self._said_bytes -= len(call.data)
+        return call
+
+    # Time
+
+    def tick(self) -> list[Message]:
+        """Do what time demands; return what it brings."""
+        now = self._clock()
+        if self._knows_ping and not self.is_deaf and self._pinged_at is None and now >= self._silent_at():
+            self._owes_ping, self._pinged_at = True, now
+        late = [
+            call
+            for call in self._said.values()
+            if not call.is_confirmed and now >= (call.left_at or now) + ANSWERED_WITHIN
+        ]
+        for call in late:
+            self.forget(call)
+        return [_unconfirmed(call) for call in late]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the server has not answered a ping in time: the connection is lost."""
+        return not self.is_deaf and self._pinged_at is not None and self._clock() >= self._silent_at()
+
+    def hear_again(self) -> None:
+        """Reading goes on after a while in which nothing was read."""
+        self.is_deaf = False
+        self._heard_at, self._pinged_at = self._clock(), None
+
+    def wake_at(self) -> float | None:
+        """Return when something is to be done next, if nothing else happens: a time to come."""
+        times = [
+            call.left_at + ANSWERED_WITHIN
+            for call in self._said.values()
+            if not call.is_confirmed and call.left_at is not None
+        ]
+        if self._asking or self._saying or self._owes_quit or self._owes_pong:
+            times += [self._not_before, self._resting_until]
+        if self._knows_ping and not self.is_deaf:
+            times.append(self._silent_at())
+        now = self._clock()
+        return min((time for time in times if time > now), default=None)
+
+    def lose(self, reason: str) -> list[Message]:
+        """Fail all that waits: the connection has ended. Return the messages whose fate is unknown."""
+        self.lost = f"{reason} ({self._complaint})" if self._complaint else reason
+        said = list(self._said.values())
+        for call in [*self._asking, *self._saying, *self._asked.values()]:
+            call.fail(ConnectionLost(self.lost))
+        for call in said:
+            call.fail(OutcomeUnknown(self.lost))
+        for calls in (self._asking, self._saying, self._asked, self._said):
+            calls.clear()
+        return [_unconfirmed(call) for call in said if not call.is_confirmed]
+
+    def _silent_at(self) -> float:
+        """Return when silence will have lasted too long: for a ping, or for hope."""
+        return self._heard_at + PING_AFTER if self._pinged_at is None else self._pinged_at + PONG_WITHIN
 
 
-def _message(to: str | None, content: str, ref: str | None = None) -> Outgoing | OutgoingBroadcast:
-    request = OutgoingBroadcast(content=content) if to is None else Outgoing(to=to, content=content)
-    if ref is not None:
-        request.ref = ref
-    return request
+def _unconfirmed(call: Call[Sent]) -> Unconfirmed:
+    message = cast("Outgoing | OutgoingBroadcast", call.request)
+    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content)

@@ -14,6 +14,7 @@ class Refused(Exception):
 
     def __init__(self, error: Error) -> None:
         super().__init__(f"{error.error}: {error.message}")
+        self.error = error
         self.code = error.error
         self.message = error.message
         self.temporary = error.temporary
@@ -30,6 +31,13 @@ class NameTaken(Refused):
 
 class ConnectionLost(ConnectionError):
     """The server cannot be reached any longer."""
+
+
+class OutcomeUnknown(ConnectionLost):
+    """The connection was lost before the server confirmed a message: it may have been taken, or not.
+
+    It is not sent again.
+    """
 
 
 class InboxFull(Exception):

@@ -3,25 +3,55 @@
 from collections import deque
 from collections.abc import Iterable
 
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from msgspec import Struct
 
-Message = Incoming | IncomingBroadcast | Error
-"""What comes unasked: messages of others, and errors that belong to no confirmed request."""
+from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
 
 MAX_MESSAGES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
 """Of their contents, all together."""
 
 
+class Unconfirmed(Struct, frozen=True):
+    """A message sent with `confirm=False`, to one or to all (None), whose confirmation did not come.
+
+    The connection was lost, or 30 seconds passed: it may have been taken, or not. It is not sent again.
+    """
+
+    to: str | None
+    content: str
+
+
+class Disconnected(Struct, frozen=True):
+    """The connection was lost, for this reason; from now on the client tries to reconnect."""
+
+    reason: str
+
+
+class Reconnected(Struct, frozen=True):
+    """The client is connected again, and welcome under this name."""
+
+    name: str
+
+
+Message = Incoming | IncomingBroadcast | Error | Unconfirmed | Disconnected | Reconnected
+"""What comes unasked: messages of others, errors that belong to no confirmed request, news of the connection.
+
+`Disconnected` and `Reconnected` come only to a client with `reconnect=True`.
+"""
+
+
 class Inbox:
     """Messages in the order in which they came.
 
-    It refuses nothing, but says when it `is_full`: then nothing more is read from the server until somebody has
-    taken some. So it holds at most what one read brings above its limits.
+    It refuses nothing, but says when it `is_full`: then nothing more is read from the server until it
+    `has_room` again. So it holds at most what one read brings above its limits. One thread may put while
+    another one takes.
     """
 
     def __init__(self) -> None:
-        self._messages: deque[Message] = deque()
+        # Each with the number of characters that came before it, so that taking one changes nothing else.
+        self._messages: deque[tuple[Message, int]] = deque()
         self._characters = 0
 
     def __len__(self) -> int:
@@ -30,20 +60,43 @@ class Inbox:
     @property
     def is_full(self) -> bool:
         """Whether nothing more should be read."""
-        return len(self._messages) >= MAX_MESSAGES or self._characters >= MAX_CHARACTERS
+        return self._is_filled(1.0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether reading should go on: it is not half full."""
+        return not self._is_filled(0.5)
 
     def put(self, messages: Iterable[Message]) -> None:
         """Keep these, behind the others."""
         for message in messages:
-            self._messages.append(message)
-            self._characters += _size(message)
+            before = self._characters
+            self._characters += _size(message)  # first: it must never be less than what another thread sees
+            self._messages.append((message, before))
 
     def take(self) -> Message:
-        """Return the first."""
-        message = self._messages.popleft()
-        self._characters -= _size(message)
-        return message
+        """Return the first; if an exception comes between, out of a signal handler, it stays the first."""
+        first = self._messages[0]
+        try:
+            del self._messages[0]
+            return first[0]
+        except BaseException:
+            if not self._messages or self._messages[0] is not first:
+                self._messages.appendleft(first)
+            raise
+
+    def _is_filled(self, part: float) -> bool:
+        try:
+            characters = self._characters - self._messages[0][1]
+        except IndexError:
+            return False
+        return len(self._messages) >= part * MAX_MESSAGES or characters >= part * MAX_CHARACTERS
 
 
 def _size(message: Message) -> int:
-    return len(message.message if isinstance(message, Error) else message.content)
+    match message:
+        case Incoming() | IncomingBroadcast() | Unconfirmed():
+            return len(message.content)
+        case Error():
+            return len(message.message)
+    return 0

@@ -1,19 +1,28 @@
-"""The blocking client: one socket, no threads."""
+"""The blocking client: what `AsyncClient` does, done in a thread that all blocking clients share.
 
-import socket
+So there is one way to talk to a server, and it goes on while the program is busy: what comes is taken in, a
+ping answered, a lost connection noticed. It is also what makes Ctrl-C harmless: Python raises KeyboardInterrupt
+in the main thread alone, which only waits here.
+"""
+
+import asyncio
+import signal
 import ssl
+import threading
 import time
+import weakref
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
-from typing import Literal, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from chatroom.client.core import Call, Core
-from chatroom.client.errors import ConnectionLost, InboxFull
-from chatroom.client.inbox import Inbox, Message
+from chatroom.client.core import Core
+from chatroom.client.errors import InboxFull
+from chatroom.client.inbox import Message
+from chatroom.client.link import Link
 from chatroom.protocol.messages import Sent
 
 Result = TypeVar("Result")
-
-RECEIVE_SIZE = 64 * 1024
 
 
 class Client:
@@ -28,66 +37,94 @@ class Client:
     'note to self'
 
     Iterating gives each message that comes, and waits for the next; so does `receive()`, with a time limit.
-    What comes in while a method waits for its answer is kept for that. At most 10,000 messages, or 16 million
-    characters, are kept: then what waits for an answer raises `InboxFull` until some have been taken.
+    What comes in meanwhile is kept for that: at most 10,000 messages, or 16 million characters. Beyond that
+    nothing is read from the server, which lets go of whoever does not read, and what waits for an answer raises
+    `InboxFull`, until half of them have been taken.
 
-    It reads from the server only while one of its methods waits, and a server lets go of whoever does not
-    read: a program that is busy for long should use `AsyncClient`. Use one client from one thread at a time. A
-    `KeyboardInterrupt` may come at any time: afterwards the client can be used on, unless it was sending.
+    Use one client from one thread at a time; a process that was forked makes its own. A `KeyboardInterrupt` may
+    come at any time: afterwards the client can be used on, and no message is lost. A connection on which
+    nothing comes back any longer is given up within 30 seconds; the next method that is called says so.
     """
 
-    def __init__(self, connection: socket.socket, timeout: float = 10.0) -> None:
-        """Over a connected socket; rather call `connect()`."""
-        self._socket = connection
-        self._timeout = timeout
-        self._core = Core()
-        self._inbox = Inbox()
-        self._is_closed = False
+    def __init__(self, link: Link) -> None:
+        """Rather call `connect()` or `open()`."""
+        self._link = link
+        self._inbox = link.inbox
+        self._bell = _Bell()
+        link.on_news = self._bell.ring
+        # Should nobody close it: the thread would keep the connection.
+        weakref.finalize(self, _loop().call_soon_threadsafe, link.abort).atexit = False
 
     @classmethod
-    def open(cls, host: str, port: int, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None) -> Self:
+    def open(
+        cls,
+        host: str,
+        port: int,
+        *,
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        reconnect: bool = False,
+    ) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
         `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
-        it; the server's certificate must be for `host`. Raises `OSError`.
+        it; the server's certificate must be for `host`. `reconnect`: as for `connect`, once `hello` has
+        succeeded.
+        Raises `OSError`, `TimeoutError` among them; `UnicodeError` for what is no name of a host.
         """
-        connection = socket.create_connection((host, port), timeout)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            try:
-                connection = tls.wrap_socket(connection, server_hostname=host)
-            except BaseException:
-                connection.close()
-                raise
-        return cls(connection, timeout)
+        link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect, takes_while_asking=False)
+        client = cls(link)
+        client._do(link.open)
+        return client
 
     @classmethod
     def connect(
-        cls, host: str, port: int, name: str, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None
+        cls,
+        host: str,
+        port: int,
+        name: str,
+        *,
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        reconnect: bool = False,
     ) -> Self:
         """Connect and say hello.
 
         `name`: 1 to 32 characters. `timeout`: seconds for this and for each answer later. `tls`: as for `open`.
+        With `reconnect`, a lost connection is made anew, with the same name, for as long as it takes, and calls
+        wait for it. The iteration says so: `Disconnected`, an `Error` if somebody has the name meanwhile, and
+        `Reconnected`. It raises if the server does not want us back: `NameTaken` if somebody has had the name
+        for 30 seconds, `Refused`, `ConnectionLost`.
         Raises `OSError` if there is no connection, `NameTaken` (with a free `suggestion`) or another `Refused`.
         """
-        client = cls.open(host, port, timeout=timeout, tls=tls)
+        client = cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         try:
             client.hello(name)
         except BaseException:
-            client._socket.close()
+            _loop().call_soon_threadsafe(client._link.abort)
             raise
         return client
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection at present."""
+        return self._link.is_connected
+
     def hello(self, name: str) -> None:
-        """Ask for a name; after a `NameTaken` another may be tried. Raises `Refused`, `ConnectionLost`."""
-        self._ask(*self._core.hello(name))
+        """Ask for a name; after a `NameTaken` another may be tried.
+
+        With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
+        connects anew, with this name. Raises `Refused`, `OSError` (`ConnectionLost`, `TimeoutError`),
+        `UnicodeEncodeError` for a lone surrogate.
+        """
+        self._do(lambda: self._link.hello(name))
 
     def users(self) -> list[str]:
         """Return the names of all who are connected, one's own too.
 
-        Raises `ConnectionLost`, `TimeoutError`, `InboxFull`.
+        Raises `Refused` (before `hello`), `ConnectionLost`, `TimeoutError`, `InboxFull`.
         """
-        return self._ask(*self._core.who())
+        return self._do(lambda: self._link.ask(Core.who))
 
     @overload
     def send(self, to: str, text: str, *, confirm: Literal[True] = True) -> Sent: ...
@@ -96,12 +133,14 @@ class Client:
     def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
-        With `confirm=False` do not wait, and return None; a refusal then comes as an `Error` in the iteration.
-        A server that knows only the brief never confirms. How long `text` may be is the server's affair.
-        Raises `Refused` (`unknown_user`, `too_big`, …), `ConnectionLost`; `TimeoutError` or `InboxFull` if it
-        cannot be known whether it was taken; `UnicodeEncodeError` for a lone surrogate.
+        With `confirm=False` wait only until it has left, and return None; a refusal then comes as an `Error` in
+        the iteration. A server that knows only the brief never confirms. How long `text` may be is the server's
+        affair. A message that is refused with `slow_down` is sent again when the server says so, for a minute.
+        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
+        cannot be known whether it was taken (with `confirm=False`: it was not sent); `ConnectionLost`: it was
+        not sent; `UnicodeEncodeError` for a lone surrogate.
         """
-        return self._say(to, text, confirm=confirm)
+        return self._do(lambda: self._link.say(to, text, confirm=confirm))
 
     @overload
     def broadcast(self, text: str, *, confirm: Literal[True] = True) -> Sent: ...
@@ -109,7 +148,7 @@ class Client:
     def broadcast(self, text: str, *, confirm: bool) -> Sent | None: ...
     def broadcast(self, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to everybody else; all else as for `send()`."""
-        return self._say(None, text, confirm=confirm)
+        return self._do(lambda: self._link.say(None, text, confirm=confirm))
 
     def receive(self, timeout: float | None = None) -> Message:
         """Return the next message; wait for it at most this many seconds (0: not at all, None: for ever).
@@ -117,36 +156,31 @@ class Client:
         Raises `TimeoutError`, and `ConnectionLost` once all that came before has been returned.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        self._read_on()
         while not self._inbox:
-            self._read(deadline)
+            # Its end is told behind its last message, which may have come just now.
+            if (end := self._link.end) is not None and not self._inbox:
+                raise end.with_traceback(None)
+            if not self._bell.wait(deadline):
+                raise TimeoutError("nothing came from the server in time")
         return self._inbox.take()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Message:
-        if self._is_closed and not self._inbox:
+        if self._link.is_closed and not self._inbox:
             raise StopIteration
         return self.receive()
 
     def close(self) -> None:
         """Say quit, and take what was still on its way; it can be iterated over. May be called again.
 
-        Waits for the server to close the connection, `timeout` seconds at most.
+        Waits until all that was sent is confirmed, where the server does that, and until the server has closed
+        the connection; `timeout` seconds at most without progress.
         """
-        if self._is_closed:
-            return
-        deadline = time.monotonic() + self._timeout
-        try:
-            self._write(self._core.quit())
-            while not self._inbox.is_full:
-                self._read(deadline)
-        except OSError:  # the end of the connection, or of our patience
-            pass
-        finally:
-            self._is_closed = True
-            self._socket.close()
-            self._core.lose("this client has been closed")
+        with suppress(InboxFull):  # the rest is not taken
+            self._do(self._link.close)
 
     def __enter__(self) -> Self:
         return self
@@ -156,50 +190,98 @@ class Client:
     ) -> None:
         self.close()
 
-    def _say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
-        if confirm:
-            return self._ask(*self._core.send(to, text))
-        self._write(self._core.send_unconfirmed(to, text))
-        return None
-
-    def _ask(self, request: bytes, call: Call[Result]) -> Result:
-        deadline = time.monotonic() + self._timeout
+    def _do(self, function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Have the thread do something, and wait for what comes of it."""
+        self._read_on()
+        loop, errand = _loop(), _Errand(function, self._bell)
         try:
-            self._write(request)
-            while not call.is_done:
-                if self._inbox.is_full:
-                    raise InboxFull(len(self._inbox))
-                self._read(deadline)
-            return call.result()
-        finally:
-            self._core.forget(call)
-
-    def _write(self, data: bytes) -> None:
-        try:
-            self._socket.settimeout(self._timeout)
-            self._socket.sendall(data)
-        # Half a request may have gone out: nothing can be sent behind it.
-        except OSError as error:
-            raise self._lost(error.strerror or str(error)) from error
+            loop.call_soon_threadsafe(errand.begin)
+            while errand.outcome is None:
+                self._bell.wait(None)
         except BaseException:
-            self._lost("interrupted while sending")
+            loop.call_soon_threadsafe(errand.cancel)
             raise
+        return errand.outcome.result()
 
-    def _read(self, deadline: float | None) -> None:
-        """Read once, until the deadline."""
-        if self._core.lost:
-            raise ConnectionLost(self._core.lost)
-        try:
-            self._socket.settimeout(None if deadline is None else max(0, deadline - time.monotonic()))
-            data = self._socket.recv(RECEIVE_SIZE)
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
-            raise TimeoutError("nothing came from the server in time") from None
-        except OSError as error:
-            raise self._lost(error.strerror or str(error)) from error
-        if not data:
-            raise self._lost("the server closed the connection")
-        self._inbox.put(self._core.receive(data))
+    def _read_on(self) -> None:
+        if self._link.is_paused and self._inbox.has_room:
+            _loop().call_soon_threadsafe(self._link.read_on)
 
-    def _lost(self, reason: str) -> ConnectionLost:
-        self._core.lose(reason)
-        return ConnectionLost(reason)
+
+class _Bell:
+    """What one thread waits for and another rings.
+
+    An exception out of a signal handler leaves a `threading.Condition` locked if it comes at the wrong
+    moment. A bare lock has no such moment.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        with suppress(RuntimeError):  # it has been rung already
+            self._lock.release()
+
+    def wait(self, deadline: float | None) -> bool:
+        """Wait until it rings; return False if the deadline has passed before."""
+        if deadline is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
+
+
+class _Errand(Generic[Result]):
+    """Something that the thread does for another one, which waits for the bell."""
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, Result]], bell: _Bell) -> None:
+        self.outcome: asyncio.Task[Result] | None = None
+        """Once it is done."""
+        self._function = function
+        self._bell = bell
+        self._task: asyncio.Task[Result] | None = None
+
+    def begin(self) -> None:
+        """Called in the thread."""
+        self._task = asyncio.get_running_loop().create_task(self._function())
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """Called in the thread: nobody waits any longer."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[Result]) -> None:
+        if not task.cancelled():
+            task.exception()  # whoever was interrupted will not ask for it
+        self.outcome = task
+        self._bell.ring()
+
+
+class _Thread(threading.Thread):
+    """An event loop that runs for as long as the program does."""
+
+    def __init__(self) -> None:
+        super().__init__(name="chatroom clients", daemon=True)
+        self.loop = asyncio.new_event_loop()
+
+    def run(self) -> None:
+        """Leave signals to the main thread, so that they interrupt what it waits for; serve the clients."""
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self.loop.run_forever()
+
+
+_threads: list[_Thread] = []
+_starting = threading.Lock()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of all blocking clients; in a process that was forked, a new one."""
+    if not (_threads and _threads[-1].is_alive()):
+        with _starting:
+            if not (_threads and _threads[-1].is_alive()):
+                thread = _Thread()
+                thread.start()
+                _threads.append(thread)
+    return _threads[-1].loop

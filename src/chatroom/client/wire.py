@@ -1,71 +1,107 @@
-"""A connection of the asyncio client."""
+"""A connection of a client, in an event loop."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
 from chatroom.client.core import Core
-from chatroom.client.errors import ConnectionLost
 from chatroom.client.inbox import Inbox
 
 
 class Wire(asyncio.Protocol):
-    """Bytes for the core, messages for the inbox; nothing is read while the inbox is full."""
+    """Bytes for the core and from it, messages for the inbox; nothing is read while the inbox is full."""
 
-    def __init__(self, inbox: Inbox, has_news: asyncio.Event) -> None:
-        """`has_news` is set when something came into the inbox, and when the connection ended."""
-        self.core = Core()
+    def __init__(self, core: Core, inbox: Inbox) -> None:
+        self.core = core
         self.transport: asyncio.Transport
+        self.on_news: Callable[[], None] = lambda: None
+        """Called when something came into the inbox, and when the connection has ended."""
         self.on_lost: Callable[[], None] = lambda: None
-        self.has_ended = asyncio.Event()
+        """Called once, when the connection has ended."""
+        self.is_paused = False
+        """Whether nothing is read, since the inbox is full."""
         self._inbox = inbox
-        self._has_news = has_news
-        self._may_write = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._may_write = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
         self.transport = cast("asyncio.Transport", transport)
-        self._may_write.set()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         self._inbox.put(self.core.receive(data))
-        self._has_news.set()
-        if self._inbox.is_full:
+        if self._inbox.is_full and not self.transport.is_closing():
+            self.is_paused = self.core.is_deaf = True
             self.transport.pause_reading()
+        self.pump()
+        self.on_news()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
-        if not self.core.lost:
-            self._lose(getattr(exc, "strerror", None) or str(exc or "the server closed the connection"))
-            self.on_lost()
+        self._lose(getattr(exc, "strerror", None) or str(exc or "the server closed the connection"))
 
     def pause_writing(self) -> None:
         """Called by the event loop."""
-        self._may_write.clear()
+        self._may_write = False
 
     def resume_writing(self) -> None:
         """Called by the event loop."""
-        self._may_write.set()
+        self._may_write = True
+        self.pump()
 
-    async def write(self, data: bytes) -> None:
-        """Send; wait while too much is under way. Raises `ConnectionLost`."""
-        self.transport.write(data)
-        await self._may_write.wait()
-        if self.core.lost:
-            raise ConnectionLost(self.core.lost)
+    def pump(self) -> None:
+        """Send what may be sent now, and see to it that the rest is sent when it may be."""
+        if self.core.lost is not None or self.transport.is_closing():
+            return
+        if self.core.is_silent:
+            self.end("the server does not answer any longer")
+            return
+        if late := self.core.tick():
+            self._inbox.put(late)
+            self.on_news()
+        while self._may_write and (data := self.core.next()) is not None:
+            try:
+                self.transport.write(data)
+            except RuntimeError:  # uvloop: the connection has just broken; we will be told
+                return
+        self._set_timer(self.core.wake_at())
 
     def read_on(self) -> None:
-        """Read on, if the inbox was full and is no longer."""
-        if not (self._inbox.is_full or self.transport.is_closing() or self.transport.is_reading()):
+        """Read on, if the inbox was full and has room again."""
+        if self.is_paused and self._inbox.has_room and not self.transport.is_closing():
+            self.is_paused = False
+            self.core.hear_again()
             self.transport.resume_reading()
+            self.pump()
 
     def end(self, reason: str) -> None:
-        """End the connection now."""
-        self.transport.abort()
-        self._lose(reason)
+        """End the connection now, if it has not ended yet."""
+        if self.core.lost is None:
+            self._lose(reason)
+            self.transport.abort()
+
+    def _set_timer(self, at: float | None) -> None:
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return  # an earlier one that is not needed any longer does no harm
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(at, self._wake), at
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.pump()
 
     def _lose(self, reason: str) -> None:
-        self.core.lose(reason)
-        for event in (self._may_write, self.has_ended, self._has_news):
-            event.set()
+        if self.core.lost is not None:
+            return
+        if self.core.closing is not None:
+            reason = f"the server ended the connection: {self.core.closing.reason}"
+        self._inbox.put(self.core.lose(reason))
+        self.is_paused = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self.on_lost()
+        self.on_news()

@@ -2,21 +2,34 @@
 
 import asyncio
 import contextlib
+import os
+import re
+import signal
 import sys
-from collections.abc import AsyncGenerator, Iterator
+import textwrap
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition, has_completions, has_focus
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.output import Output
+from prompt_toolkit.output.defaults import create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import get_cwidth
 
-from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import InboxFull
 from chatroom.terminal.screen import PROMPT
-from chatroom.terminal.text import visible
+from chatroom.terminal.text import Pieces
+from chatroom.terminal.typed import BAR, COMMANDS, HINT, about, can_be_typed, is_command, is_no_command
 
 if sys.platform != "win32":
     import termios
@@ -33,6 +46,10 @@ STYLE = Style.from_dict(
 
 REFRESH = 0.02
 """Seconds that a line may be held back, so that many are drawn together."""
+ESCAPE = 0.1
+"""Seconds after which an Escape is a key of its own, and not the beginning of what another key sends."""
+KEPT_LINES = 500
+"""What was shown last, to be shown again after a resize: more than the rows of a screen."""
 
 
 class TerminalScreen:
@@ -40,38 +57,71 @@ class TerminalScreen:
 
     Lines are drawn by ourselves, since prompt_toolkit's own way switches the terminal's echo on while it
     prints: a key pressed in that moment lands in the middle of somebody's message, and in a busy room there are
-    many such moments. Colours are prompt_toolkit's affair, which respects `NO_COLOR`.
+    many such moments. Colours are prompt_toolkit's affair, which respects `NO_COLOR`. The terminal is never
+    asked where its cursor is: on a slow link the answer comes late, and is taken for keys.
+
+    Several lines that are pasted stay in the editor, one below the other, until Enter sends them. With `bell`,
+    a direct message rings the terminal's.
     """
 
-    def __init__(self) -> None:
+    is_interactive = True
+
+    def __init__(self, *, bell: bool) -> None:
         self.status = 0  # a person has seen what went wrong
-        self._prompt: PromptSession[str] = PromptSession(PROMPT, complete_while_typing=False)
-        self._undrawn: list[tuple[str, str]] = []
+        self._rings = bell
+        self._output = _output()
+        self._prompt: PromptSession[str] = PromptSession(
+            self._message,
+            prompt_continuation=self._continuation,
+            complete_while_typing=False,
+            key_bindings=_keys(self._accept, self._suspend),
+            output=self._output,
+        )
+        app = self._prompt.app
+        app.ttimeoutlen = app.timeoutlen = ESCAPE
+        app._on_resize = self._resized  # type: ignore[method-assign]  # noqa: SLF001 - it has no other hook
+        self._refusal: Callable[[str], str | None] = lambda _: None
+        self.has_left = asyncio.Event()
+        self._editing: asyncio.Task[None] | None = None
+        self._lines: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
+        self._undrawn: list[Pieces] = []
+        self._drawn: deque[Pieces] = deque(maxlen=KEPT_LINES)
         self._drawing: asyncio.TimerHandle | None = None
 
     async def read_name(self, question: str, offer: str) -> str | None:
-        """Ask for another name; Enter takes the one offered."""
+        """Ask for another name; Enter takes the one offered. What was being typed comes back afterwards."""
+        draft = await self._stop_editing()
         self.complain(question)
-        return await _read(PromptSession("your name: "), offer)
+        asking: PromptSession[str] = PromptSession("your name: ", output=self._output, enable_suspend=True)
+        name = await _read(asking, offer)
+        if draft is not None:
+            self._editing = asyncio.create_task(self._edit(draft))
+        return name
 
-    @contextlib.contextmanager
-    def conversation(self, client: AsyncClient) -> Iterator[None]:
-        """Complete from the client's users; whatever is printed goes above the prompt."""
-        self._prompt.completer = NameCompleter(client)
-        with patch_stdout(), _no_echo():
+    @contextlib.asynccontextmanager
+    async def conversation(
+        self, names: Callable[[], Awaitable[list[str]]], refusal: Callable[[str], str | None]
+    ) -> AsyncGenerator[None]:
+        """Complete from these names; whatever is shown goes above the prompt."""
+        self._prompt.completer = NameCompleter(names)
+        self._refusal = refusal
+        with self._raw():
+            self._editing = asyncio.create_task(self._edit())
             try:
                 yield
             finally:
+                await self._stop_editing()
                 self._draw()
 
-    async def read_line(self) -> str | None:
-        """Return the next line typed; None for Ctrl-C and Ctrl-D."""
-        return await _read(self._prompt)
+    async def read_line(self) -> str:
+        """Return the next line typed, or several that were pasted."""
+        return await self._lines.get()
 
-    def show(self, pieces: list[tuple[str, str]]) -> None:
+    def show(self, pieces: Pieces) -> None:
         """Show the line above what is being typed."""
-        self._undrawn += [(f"class:{kind}", text) for kind, text in pieces]
-        self._undrawn.append(("", "\n"))
+        if self._rings and any(kind == "direct" for kind, _ in pieces):
+            self._output.bell()
+        self._undrawn.append([(kind and f"class:{kind}", text) for kind, text in pieces])
         if not self._prompt.app.is_running:
             self._draw()
         elif self._drawing is None:
@@ -91,35 +141,150 @@ class TerminalScreen:
         app = self._prompt.app
         if app.is_running:
             app.renderer.erase()
-        print_formatted_text(app.output, FormattedText(self._undrawn), STYLE)
+        self._print(self._undrawn)
+        self._drawn.extend(self._undrawn)
         self._undrawn = []
         if app.is_running and not app.is_done:
-            app.renderer.request_absolute_cursor_position()
             app.invalidate()
+
+    def _print(self, lines: list[Pieces]) -> None:
+        text = [piece for line in lines for piece in (*line, ("", "\n"))]
+        print_formatted_text(self._output, FormattedText(text), STYLE)
+
+    def _resized(self) -> None:
+        """Draw the prompt anew.
+
+        If a row of it was wider than the terminal is now, some terminals have broken it in two, others have cut
+        it off, and none tells. Then where the prompt begins is not known, and the whole screen is drawn anew.
+        """
+        app, size = self._prompt.app, self._output.get_size()
+        before = app.renderer.last_rendered_screen
+        cells = [cell for row in before.data_buffer.values() for cell in row.items()] if before else []
+        if all(column < size.columns for column, cell in cells if cell.char != " "):
+            app.renderer.erase()
+        else:
+            app.renderer.reset()
+            # From the second row on: tmux keeps what is erased from the first one on, and shows it again later.
+            self._output.cursor_goto(2, 1)
+            self._output.erase_down()
+            self._output.cursor_goto(1, 1)
+            self._output.erase_end_of_line()
+            fitting: list[Pieces] = []
+            rows = size.rows - app.layout.container.preferred_height(size.columns, size.rows).preferred
+            for line in reversed(self._drawn):
+                rows -= -(-sum(get_cwidth(text) for _, text in line) // size.columns) or 1
+                if rows < 0:
+                    break
+                fitting.insert(0, line)
+            self._print(fitting)
+        self._redraw()
+
+    def _redraw(self) -> None:
+        self._prompt.app._redraw()  # noqa: SLF001 - at once, unlike `invalidate`
+
+    def _message(self) -> FormattedText:
+        """Return the prompt, below what is said about several lines."""
+        lines = self._prompt.default_buffer.text.split("\n")
+        if len(lines) == 1:
+            return FormattedText([("", PROMPT)])
+        said = (
+            ""
+            if self._prompt.app.is_done
+            else textwrap.fill(about(lines), self._output.get_size().columns) + "\n"
+        )
+        return FormattedText([("", said), ("", _label(lines[0]))])
+
+    def _continuation(self, width: int, number: int, wraps: int) -> str:  # noqa: ARG002 - as it is called
+        """Return what stands before a line after the first; nothing before the rest of a long one."""
+        lines = self._prompt.default_buffer.text.split("\n")
+        return "" if wraps or number >= len(lines) else _label(lines[number], ">")
+
+    def _accept(self) -> None:
+        """Take what stands in the editor, unless nothing of it could be sent now."""
+        buffer = self._prompt.default_buffer
+        refused = self._refusal(buffer.text)
+        if "\n" in buffer.text:
+            buffer.text = buffer.text.strip("\n")
+            refused = refused or (None if any(map(is_command, buffer.text.split("\n"))) else HINT)
+        if refused is None:
+            buffer.validate_and_handle()
+        else:
+            self.complain(refused)
+
+    async def _edit(self, draft: str = "") -> None:
+        """Take lines from the editor, whatever becomes of those before, until somebody leaves."""
+        try:
+            while (line := await _read(self._prompt, draft)) is not None:
+                self._drawn.extend([("", text)] for text in f"{PROMPT}{line}".split("\n"))
+                self._lines.put_nowait(line)
+                draft = ""
+            self.has_left.set()
+        except OSError:  # the terminal is gone
+            self.has_left.set()
+            raise
+
+    async def _stop_editing(self) -> str | None:
+        """Return what was being typed, if anything could be."""
+        task, self._editing = self._editing, None
+        if task is None:
+            return None
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+        return self._prompt.default_buffer.text
+
+    @contextlib.contextmanager
+    def _raw(self) -> Iterator[None]:
+        """Within this context, whatever is typed is a key, between two prompts too; nothing of it is echoed.
+
+        When the process was suspended and is continued, the prompt is drawn anew.
+        """
+        if sys.platform == "win32":
+            yield
+            return
+        terminal, loop = sys.stdin.fileno(), asyncio.get_running_loop()
+        self._before = termios.tcgetattr(terminal)
+        with self._prompt.app.input.raw_mode():
+            self._within = termios.tcgetattr(terminal)
+            loop.add_signal_handler(signal.SIGCONT, self._resume)
+            try:
+                yield
+            finally:
+                loop.remove_signal_handler(signal.SIGCONT)
+
+    def _suspend(self) -> None:
+        self._prompt.app.renderer.erase()
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._before)
+        os.kill(0, signal.SIGTSTP)  # the whole job: it returns when that is continued
+        self._resume()
+
+    def _resume(self) -> None:
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._within)
+        if self._prompt.app.is_running:
+            self._prompt.app.renderer.erase()
+            self._redraw()
 
 
 class NameCompleter(Completer):
     """Names of those who are here now, and the commands."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, names: Callable[[], Awaitable[list[str]]]) -> None:
+        self._names = names
 
     async def get_completions_async(
         self,
         document: Document,
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
-        """Offer what begins with what stands before the cursor; ask the server who is here."""
+        """Offer what begins with what stands before the cursor; ask who is here."""
         begun = document.text_before_cursor
-        if "|" in begun:
-            return
-        try:
-            names = await self._client.users()
-        except (OSError, InboxFull):
+        if BAR.search(begun):
             return
         # A server may let people have names that cannot be typed here.
-        usable = [name for name in names if name == visible(name) and "|" not in name]
-        for offer in [*(f"{name}|" for name in usable), "*|", "who", "quit"]:
+        names = [f"{name}|" for name in await self._names() if can_be_typed(name)]
+        commands = COMMANDS if begun.startswith("/") else ["who", "quit"]
+        for offer in [*names, "*|", *commands]:
             if offer.casefold().startswith(begun.lstrip().casefold()):
                 yield Completion(offer, start_position=-len(begun))
 
@@ -128,25 +293,64 @@ class NameCompleter(Completer):
         return []
 
 
+def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBindings:
+    """Return what some keys do, in the place of what prompt_toolkit lets them do."""
+    keys = KeyBindings()
+    editing = has_focus(DEFAULT_BUFFER)
+    has_text = Condition(lambda: bool(get_app().current_buffer.text))
+
+    @keys.add("enter", filter=editing)
+    def _enter(event: KeyPressEvent) -> None:  # noqa: ARG001
+        accept()
+
+    @keys.add("c-c", filter=editing & (has_text | has_completions))
+    def _drop(event: KeyPressEvent) -> None:
+        event.current_buffer.reset()
+
+    @keys.add("escape", filter=has_completions, eager=True)
+    def _close(event: KeyPressEvent) -> None:
+        event.current_buffer.cancel_completion()
+
+    @keys.add("c-u", filter=editing & has_completions)
+    def _close_and_drop(event: KeyPressEvent) -> None:
+        event.current_buffer.cancel_completion()
+        get_by_name("unix-line-discard").call(event)
+
+    @keys.add(Keys.BracketedPaste, filter=editing)
+    def _paste(event: KeyPressEvent) -> None:
+        """Take one line, with or without its line break, as if it were typed; keep several in the editor."""
+        pasted = re.sub("\r\n?", "\n", event.data)
+        if "\n" in pasted.strip("\n"):
+            event.current_buffer.insert_text(pasted)
+            return
+        event.current_buffer.insert_text(pasted.strip("\n"))
+        if pasted.endswith("\n"):
+            accept()
+
+    if sys.platform != "win32":
+
+        @keys.add("c-z")
+        def _suspend(event: KeyPressEvent) -> None:  # noqa: ARG001
+            suspend()
+
+    return keys
+
+
+def _label(line: str, otherwise: str = PROMPT) -> str:
+    """Return what stands before one of several lines."""
+    text = "no command>" if is_no_command(line) else otherwise
+    return text.rjust(len(PROMPT))
+
+
+def _output() -> Output:
+    output = create_output()
+    if isinstance(output, Vt100_Output):
+        output.enable_cpr = False
+    return output
+
+
 async def _read(prompt: PromptSession[str], default: str = "") -> str | None:
     try:
         return await prompt.prompt_async(default=default)
     except (EOFError, KeyboardInterrupt):
         return None
-
-
-@contextlib.contextmanager
-def _no_echo() -> Iterator[None]:
-    """Let the terminal not echo what is typed ahead, between two prompts: the next prompt will show it."""
-    if sys.platform == "win32":
-        yield
-        return
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    quiet = list(before)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)

@@ -4,18 +4,32 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, suppress
 
-from chatroom.client.aio import AsyncClient
 from chatroom.terminal.screen import PROMPT
+from chatroom.terminal.text import Pieces
+
+PROGRESS = 1.0
+"""Seconds between two reports of how far the input has been sent."""
 
 
 class PlainScreen:
-    """Lines from the standard input, read by a thread: not every input can be waited for otherwise."""
+    """Lines from the standard input, read by a thread: not every input can be waited for otherwise.
+
+    If they take long to send, somebody at a terminal sees on the standard error how many have been.
+    """
+
+    is_interactive = False
 
     def __init__(self) -> None:
         self.status = 0
+        self.has_left = asyncio.Event()
+        self._taken = 0
+        self._reports = bool(sys.stderr and sys.stderr.isatty())
+        self._reported = time.monotonic()
+        self._report = ""
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._wanted = threading.Semaphore(0)  # the thread reads no further than it is asked to
 
@@ -23,28 +37,43 @@ class PlainScreen:
         """Nobody can be asked."""
         self.complain(f"{question} (try {offer})" if offer else question)
 
-    @contextmanager
-    def conversation(self, client: AsyncClient) -> Iterator[None]:  # noqa: ARG002 - nothing to complete
+    @asynccontextmanager
+    async def conversation(self, *_: object) -> AsyncGenerator[None]:
         """Print the prompt, once, and begin to read."""
-        print(PROMPT, flush=True)
+        self.show([("", PROMPT)])
         loop = asyncio.get_running_loop()
         # A daemon: the program may end while it waits for input.
         threading.Thread(target=self._read_all, args=[loop], daemon=True).start()
-        yield
+        try:
+            yield
+        finally:
+            self._replace_report("")
 
     async def read_line(self) -> str | None:
         """Return the next line; None at the end of input."""
+        if self._reports and self._taken and time.monotonic() - self._reported >= PROGRESS:
+            self._replace_report(f"{self._taken} lines sent")
+            self._reported = time.monotonic()
+        self._taken += 1
         self._wanted.release()
         return await self._lines.get()
 
-    def show(self, pieces: list[tuple[str, str]]) -> None:
+    def show(self, pieces: Pieces) -> None:
         """Print the line."""
+        self._replace_report("")
         print("".join(text for _, text in pieces), flush=True)
 
     def complain(self, text: str) -> None:
         """Print the line to the standard error; the program will not have succeeded."""
         self.status = 1
+        self._replace_report("")
         print(text, file=sys.stderr, flush=True)
+
+    def _replace_report(self, text: str) -> None:
+        if self._report or text:
+            blank = " " * len(self._report)
+            print(f"\r{blank}\r{text}", end="", file=sys.stderr, flush=True)
+        self._report = text
 
     def _read_all(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop has been closed: the program ends

@@ -6,9 +6,12 @@ nobody can move another's cursor, set a title, write to a clipboard, hide text o
 
 import re
 import time
+from collections.abc import Iterable
 
-from chatroom.client.inbox import Message
-from chatroom.protocol.messages import Error, Incoming
+from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+
+Pieces = list[tuple[str, str]]
+"""A line of text in pieces, each with the kind of thing it is; an empty kind for plain text."""
 
 # Control characters (C0, DEL, C1), soft hyphen, bidi marks and overrides, zero width (but for the joiners,
 # which scripts and emoji need), separators of lines and paragraphs, byte order mark, interlinear
@@ -17,6 +20,8 @@ _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
+_LIKE_A_LINE = re.compile("[:\u02d0\u02f8\u0589\u05c3\u2236\uff1a\ufe13\ufe55\ua789]")
+"""What is or looks like the colon between a sender and what was said."""
 _PICTURES = 0x2400  # U+2400 … U+241F are pictures of U+0000 … U+001F
 _DELETE = "\x7f"
 
@@ -26,23 +31,36 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_sign, text)
 
 
-def line(message: Message) -> list[tuple[str, str]]:
+def users(names: Iterable[str]) -> list[Pieces]:
+    """Return the list of users as lines that no message looks like, whatever they are called."""
+    return [[("", "current users:")], *([("sender", f"  {visible(name)}")] for name in names)]
+
+
+def line(message: Incoming | IncomingBroadcast | Error) -> Pieces:
     """Return a message as pieces of text, each with the kind of thing it is.
 
-    The kinds: `time`, `sender`, `direct`, `broadcast`, `text`, `error`.
+    The kinds: `time`, `sender`, `direct`, `broadcast`, `text`, `error`. A sender called `bob to you: pay me`
+    stands in quotation marks.
     """
     if isinstance(message, Error):
         return [("error", visible(message.message)), *_suggested(message)]
     kind, to = ("direct", "you") if isinstance(message, Incoming) else ("broadcast", "all")
     return [
         ("time", time.strftime("%H:%M ")),
-        ("sender", visible(message.from_)),
+        ("sender", _called(message.from_)),
         (kind, f" to {to}: "),
         ("text", visible(message.content)),
     ]
 
 
-def _suggested(error: Error) -> list[tuple[str, str]]:
+def _called(name: str) -> str:
+    name = visible(name)
+    if _LIKE_A_LINE.search(name):
+        return '"' + name.replace('"', "'") + '"'
+    return name
+
+
+def _suggested(error: Error) -> Pieces:
     return [("error", f" (try {visible(error.suggestion)})")] if isinstance(error.suggestion, str) else []
 
 

@@ -1,0 +1,336 @@
+"""What both clients share: a connection that is made, and made again, in an event loop."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from chatroom.client.core import Call, Core
+from chatroom.client.dial import dial
+from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, OutcomeUnknown, Refused
+from chatroom.client.inbox import Disconnected, Inbox
+from chatroom.client.wire import Wire
+from chatroom.protocol.messages import Sent
+
+Result = TypeVar("Result")
+
+FIRST_DELAY, LAST_DELAY = 0.25, 30.0
+"""Seconds before the first attempt to reconnect, and at most before a later one; each is about twice the one
+before, give or take a half, so that not all come back at the same moment."""
+FEATURES_TIMEOUT = 5.0
+"""Seconds that a server has to answer a `hello` that asks for more than the brief has."""
+NAME_PATIENCE = 30.0
+"""Seconds after which nobody who holds our name at the return can be our own dead connection: the server has
+noticed by then."""
+CLOSED = "this client has been closed"
+
+
+class Link:
+    """A client's connection, its name, and its way back to both.
+
+    All of it runs in one event loop; the inbox, `end` and `is_paused` may be looked at from another thread.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float,
+        tls: ssl.SSLContext | None,
+        features: bool = False,
+        reconnect: bool = False,
+        takes_while_asking: bool = True,
+    ) -> None:
+        """Have `open()` called next.
+
+        `features`: ask for more than the brief has. `takes_while_asking`: while one waits for an answer,
+        another may take messages; if not, a full inbox ends the wait.
+        """
+        self.inbox = Inbox()
+        self.on_news: Callable[[], None] = lambda: None
+        """Called when something came into the inbox, and when there is an `end`."""
+        self.end: Exception | None = None
+        """Why there is no connection, and none will be made."""
+        self.is_closed = False
+        self.wire: Wire
+        self._address, self._tls = (host, port), tls
+        self._timeout = timeout
+        self._features = features or reconnect
+        self._reconnects = reconnect
+        self._name: str | None = None  # the one that was accepted
+        self._welcome_at = 0.0
+        self._delay = FIRST_DELAY
+        self._give_up_at: float | None = None  # when a name that is taken will have been so for too long
+        self._is_greeting = False
+        self._takes_while_asking = takes_while_asking
+        self._waiting: set[asyncio.Event] = set()  # for an answer, or for the end
+        self._revival: asyncio.Task[None] | None = None  # the attempts to reconnect
+        self._settled = asyncio.Event()  # there is a connection, or an end
+        self._settled.set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection at present."""
+        return self._settled.is_set() and self.end is None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is read from the server, since the inbox is full."""
+        return hasattr(self, "wire") and self.wire.is_paused
+
+    def read_on(self) -> None:
+        """Read on, if nothing was read since the inbox was full, and it has room again."""
+        self.wire.read_on()
+
+    async def open(self) -> None:
+        """Connect, without a name. Raises `OSError`, `UnicodeError`."""
+        await self._dial(features=self._features)
+
+    async def hello(self, name: str) -> None:
+        """Ask for a name; if the connection was lost and is to be renewed, over a new one.
+
+        Raises `Refused`, `OSError`, `UnicodeEncodeError`.
+        """
+        if self.is_closed or (self.end is not None and not self._reconnects):
+            raise ConnectionLost(self.wire.core.lost)
+        self._is_greeting = True
+        try:
+            await self._stop_revival()
+            if self.wire.core.lost is not None:
+                await self._dial(features=True)
+            await self._greet(name)
+            self.end = None
+        finally:
+            self._is_greeting = False
+            self._settle()
+
+    async def ask(self, request: Callable[[Core], Call[Result]]) -> Result:
+        """Make a request and wait for its answer, over the next connection if this one is lost before."""
+        while True:
+            wire = await self._living()
+            try:
+                return await self._answer(wire, request(wire.core), self._timeout)
+            except OutcomeUnknown:
+                raise
+            except ConnectionLost:
+                if not self._reconnects:
+                    raise
+
+    async def say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
+        """Send a message to one, or to all (None); without `confirm`, wait only until it has left."""
+        if confirm:
+            return await self.ask(lambda core: core.send(to, text))
+        while True:
+            wire = await self._living()
+            call = wire.core.send(to, text, confirm=False)
+            await self._finish(wire, call, self._timeout)
+            if call.first_left_at is not None:
+                return None
+            if not self._reconnects:
+                call.result()  # raises why
+
+    async def close(self) -> None:
+        """Say quit behind all that is under way, and wait for the end of the connection."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        try:
+            await self._stop_revival()
+            wire, begun = self.wire, asyncio.get_running_loop().time()
+            wire.core.quit()
+            wire.pump()
+            await self._wait(
+                asyncio.Event(),
+                lambda: wire.core.lost is not None,
+                lambda: max(begun, wire.core.moved_at) + self._timeout,
+            )
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """End it now."""
+        self.is_closed = True
+        if self._revival is not None:
+            self._revival.cancel()
+        if hasattr(self, "wire"):  # else it was given up before there was one
+            self.wire.end(CLOSED)
+        self._end_with(ConnectionLost(CLOSED))
+
+    async def _living(self) -> Wire:
+        """Return a connection that is not lost: this one, or the next. Raises what keeps it from that."""
+        await self._settled.wait()
+        if self.is_closed:
+            raise ConnectionLost(CLOSED)
+        if self.end is not None:
+            raise self.end.with_traceback(None)
+        return self.wire
+
+    async def _answer(self, wire: Wire, call: Call[Result], timeout: float) -> Result:
+        await self._finish(wire, call, timeout)
+        return call.result()
+
+    async def _finish(self, wire: Wire, call: Call[Any], timeout: float) -> None:
+        """Wait until a call is done, or has left, if nobody wants its answer: so long without progress."""
+        changed = asyncio.Event()
+        call.on_change = changed.set
+        is_finished = False
+        try:
+            wire.pump()
+            is_finished = await self._wait(
+                changed,
+                lambda: call.is_done or (call.has_left and not call.is_confirmed),
+                lambda: wire.core.since(call) + timeout,
+            )
+        finally:
+            if not is_finished:
+                wire.core.forget(call)
+                wire.pump()
+        if not is_finished:
+            if self.inbox.is_full:
+                raise InboxFull(len(self.inbox))
+            raise TimeoutError("the server did not answer in time")
+
+    async def _wait(
+        self, changed: asyncio.Event, is_over: Callable[[], bool], deadline: Callable[[], float]
+    ) -> bool:
+        """Wait until it is over; return whether it was before the deadline, which may move."""
+        now = asyncio.get_running_loop().time
+        self._waiting.add(changed)
+        try:
+            while not is_over():
+                at = deadline()
+                if now() >= at or (self.is_paused and not self._takes_while_asking):
+                    return False
+                changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(at):
+                        await changed.wait()
+            return True
+        finally:
+            self._waiting.discard(changed)
+
+    def _news(self) -> None:
+        self.on_news()
+        if self.wire.core.lost is not None or (self.is_paused and not self._takes_while_asking):
+            for changed in self._waiting:
+                changed.set()
+
+    async def _dial(self, *, features: bool) -> None:
+        loop = asyncio.get_running_loop()
+        wire = Wire(Core(loop.time, wants_features=features), self.inbox)
+        async with asyncio.timeout(self._timeout):
+            connection = await dial(*self._address)
+            name = self._address[0] if self._tls else None
+            await loop.create_connection(lambda: wire, sock=connection, ssl=self._tls, server_hostname=name)
+        self.wire = wire
+        wire.on_lost = self._lost
+        wire.on_news = self._news
+
+    async def _greet(self, name: str) -> None:
+        """Say hello; if the server does not understand ours, connect anew and say the brief's."""
+        if self.wire.core.wants_features:
+            try:
+                await self._hello(name, min(FEATURES_TIMEOUT, self._timeout))
+            except (ConnectionLost, TimeoutError):
+                self.wire.end("the server did not answer")
+                await self._dial(features=False)
+            else:
+                return
+        await self._hello(name, self._timeout)
+
+    async def _hello(self, name: str, timeout: float) -> None:
+        call = self.wire.core.hello(name, is_return=self._name is not None)
+        await self._answer(self.wire, call, timeout)
+        self._name, self._welcome_at = name, asyncio.get_running_loop().time()
+
+    # The way back
+
+    def _lost(self) -> None:
+        if not self._is_greeting and self._revival is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """The connection is there, or was lost: see to what follows."""
+        core = self.wire.core
+        if core.lost is None:
+            self._settled.set()
+        elif self.is_closed:
+            self._end_with(ConnectionLost(CLOSED))
+        elif (
+            self._reconnects
+            and self._name is not None
+            and self.end is None
+            and (core.closing is None or core.closing.reconnect)
+        ):
+            if self._settled.is_set():
+                self._settled.clear()
+                self.inbox.put([Disconnected(core.lost)])
+            self._revival = asyncio.create_task(self._come_back(self._name))
+            self._revival.add_done_callback(self._revived)
+        else:
+            self._end_with(self.end or ConnectionLost(core.lost))
+        self.on_news()
+
+    async def _come_back(self, name: str) -> None:
+        """Connect and say hello again; give up only when the server does not want us for good."""
+        if asyncio.get_running_loop().time() - self._welcome_at > LAST_DELAY:
+            self._delay = FIRST_DELAY  # else the server may be one that welcomes us and ends the connection
+        self._give_up_at = None
+        rest = 0.0
+        while True:
+            await asyncio.sleep(max(rest, self._delay * random.uniform(0.5, 1.5)))  # noqa: S311 - no secret
+            self._delay, rest = min(2 * self._delay, LAST_DELAY), 0.0
+            try:
+                await self._attempt(name)
+            except OSError:
+                continue
+            except Refused as refusal:
+                rest = self._rest(refusal)
+            else:
+                return
+
+    async def _attempt(self, name: str) -> None:
+        try:
+            await self._dial(features=True)
+            await self._greet(name)
+        except BaseException:
+            self.wire.end("the attempt to reconnect failed")
+            raise
+
+    def _rest(self, refusal: Refused) -> float:
+        """Return the seconds until the next attempt makes sense; raise the refusal if none does."""
+        now = asyncio.get_running_loop().time()
+        if isinstance(refusal, NameTaken):
+            if self._give_up_at is None:
+                self._give_up_at = now + NAME_PATIENCE
+                self.inbox.put([refusal.error])
+                self.on_news()
+            if now >= self._give_up_at:
+                raise refusal
+        elif not refusal.temporary:
+            raise refusal
+        return refusal.retry_after or 0.0
+
+    def _revived(self, revival: asyncio.Task[None]) -> None:
+        if self._revival is not revival:
+            return  # it was stopped
+        self._revival = None
+        error = None if revival.cancelled() else revival.exception()
+        if isinstance(error, Exception):
+            self._end_with(error)
+        else:
+            self._settle()
+
+    async def _stop_revival(self) -> None:
+        revival, self._revival = self._revival, None
+        if revival is not None:
+            revival.cancel()
+            await asyncio.wait([revival])
+
+    def _end_with(self, error: Exception) -> None:
+        self.end = error
+        self._settled.set()
+        self.on_news()

@@ -1,0 +1,265 @@
+"""The client program under a person's fingers: pasting, job control, signals, the menu, resizing."""
+
+import os
+import shutil
+import signal
+import termios
+
+import pexpect
+import pytest
+
+from chatroom.terminal.full import ESCAPE
+from conftest import ServerProcess
+from e2e.brief import LineClient
+from e2e.brief_server import BriefServer, incoming
+from e2e.terminal import PROMPT, joined
+
+pytestmark = pytest.mark.slow
+
+SUMMARY = ["3 lines, 1 is no command: Enter sends the rest, Ctrl-C drops", "all"]
+
+
+def asked(brief: BriefServer) -> list[dict[str, str]]:
+    """Return all that has been asked, up to `quit`."""
+    requests = [brief.requests.get(timeout=10)]
+    while requests[-1]["code"] != "quit":
+        requests.append(brief.requests.get(timeout=10))
+    return [request for request in requests if request["code"].startswith("outgoing")]
+
+
+def test_paste_of_several_lines() -> None:
+    """Several pasted lines are several commands; they are sent only after Enter, and after a look at them."""
+    with BriefServer() as brief, joined(brief) as terminal:
+        terminal.paste("*|hello all\r\nno idea\n\nbob|the secret")
+        shown = terminal.wait_for("the secret")
+
+        assert shown[-6:] == [
+            *SUMMARY,
+            f"{PROMPT}*|hello all",
+            f"{'no command>':>19}no idea",
+            f"{'>':>19}",
+            f"{'>':>19}bob|the secret",
+        ]
+        brief.send(incoming("an interruption"))
+        shown = terminal.wait(
+            lambda lines: any("an interruption" in line for line in lines) and "secret" in lines[-1]
+        )
+        assert SUMMARY[0] in shown
+        terminal.type("\r")
+        terminal.wait(lambda lines: lines[-1] == PROMPT)
+        assert SUMMARY[0] not in terminal.lines()
+        terminal.type("quit\r")
+
+        assert asked(brief) == [
+            {"code": "outgoing_broadcast", "content": "hello all"},
+            {"code": "outgoing", "to": "bob", "content": "the secret"},
+        ]
+
+
+def test_paste_that_is_dropped() -> None:
+    """Ctrl-C drops several pasted lines, and nothing of them is sent; the program goes on."""
+    with BriefServer() as brief, joined(brief) as terminal:
+        terminal.paste("*|hello all\n*|hello again\n")
+        terminal.wait_for("2 lines: Enter sends all, Ctrl-C drops all")
+        terminal.type("\x03")
+        terminal.wait(lambda lines: lines[-1] == PROMPT)
+        terminal.paste("one\ntwo")
+        terminal.wait_for("2 lines, none is a command: Ctrl-C drops all")
+        terminal.type("\r")
+        terminal.wait_for("type NAME|text")
+        terminal.type("\x03quit\r")
+
+        assert asked(brief) == []
+
+
+def test_paste_into_a_line() -> None:
+    """One pasted line is as if typed where the cursor is, and so is its line break."""
+    with BriefServer() as brief, joined(brief) as terminal:
+        terminal.type("bob|half  sentence" + "\x1b[D" * 9)
+        terminal.paste("a\ttabbed")
+        terminal.wait_for("tabbed sentence")
+        terminal.paste(" short\r\n")
+        terminal.wait(lambda lines: lines[-1] == PROMPT)
+        terminal.type("*|")
+        terminal.paste("one\nbob|two")
+        terminal.wait_for("2 lines: Enter sends all")
+        terminal.type("\r")
+        terminal.paste("quit\n")
+
+        assert asked(brief) == [
+            {"code": "outgoing", "to": "bob", "content": "half a\ttabbed short sentence"},
+            {"code": "outgoing_broadcast", "content": "one"},
+            {"code": "outgoing", "to": "bob", "content": "two"},
+        ]
+
+
+def test_no_question_to_the_terminal(server: ServerProcess) -> None:
+    """The terminal is never asked for its cursor's position; one that never answers sees no warning."""
+    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+        bob.ask(code="outgoing", to="ann", content="hi")
+        terminal.wait_for("bob to you: hi")
+        terminal.type("\t")
+        terminal.wait_for("quit")
+        terminal.type("\x1b")
+        terminal.type("*|x\r")
+        assert bob.read()["content"] == "x"
+
+        assert "\x1b[6n" not in terminal.raw
+        assert "WARNING" not in terminal.raw
+
+
+@pytest.mark.parametrize(
+    ("shell", "how"),
+    [("bash --norc --noprofile -i", "key"), ("bash --norc --noprofile -i", "SIGSTOP"), ("dash -i", "key")],
+)
+def test_suspend(shell: str, how: str) -> None:
+    """Ctrl-Z gives the terminal back as it was; `fg` draws the prompt and the draft again; after SIGSTOP too.
+
+    dash leaves the terminal to its jobs as it finds it; bash does not.
+    """
+    if shutil.which(shell.split(maxsplit=1)[0]) is None:
+        pytest.skip("this shell is not here")
+    with BriefServer() as brief, joined(brief, shell=shell) as terminal:
+        terminal.type("*|a draft")
+        terminal.wait_for("a draft")
+        if how == "key":
+            terminal.type("\x1a")
+        else:
+            os.kill(os.tcgetpgrp(terminal.process.child_fd), signal.SIGSTOP)
+        terminal.wait(lambda lines: "+" in "".join(lines) and lines[-1] == "$")
+        if how == "key":
+            brief.send(incoming("meanwhile"))
+            assert PROMPT + "*|a draft" not in terminal.lines()
+            terminal.type("stty -a | tr ' ;' '\\n\\n' | grep -cx -e -icanon -e -echo -e -isig\r")
+            terminal.wait(lambda lines: "0" in lines)
+        terminal.type("fg\r")
+        terminal.wait(
+            lambda lines: lines[-1] == PROMPT + "*|a draft" and (how != "key" or "meanwhile" in lines[-2])
+        )
+        terminal.type(" indeed\r")
+
+        assert brief.wait_for("outgoing_broadcast")["content"] == "a draft indeed"
+        terminal.type("\x04")
+        terminal.wait(lambda lines: lines[-1] == "$")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_signals(number: signal.Signals) -> None:
+    """A signal ends the program in good order: it says quit, and the terminal is as it was."""
+    fresh, other = os.openpty()
+    with BriefServer() as brief, joined(brief) as terminal:
+        terminal.type("*|a draft")
+        terminal.wait_for("a draft")
+        assert termios.tcgetattr(terminal.process.child_fd) != termios.tcgetattr(fresh)
+        os.kill(terminal.process.pid, number)
+        terminal.process.expect(pexpect.EOF)
+        last = terminal.process.before
+
+        assert termios.tcgetattr(terminal.process.child_fd) == termios.tcgetattr(fresh)
+        assert terminal.status() == (0 if number == signal.SIGINT else 128 + number)
+        assert asked(brief) == []
+        assert "\x1b[?2004l" in last
+        assert "Traceback" not in last
+    os.close(fresh)
+    os.close(other)
+
+
+def test_terminal_that_is_closed() -> None:
+    """When the window is closed, the program says quit."""
+    with BriefServer() as brief, joined(brief) as terminal:
+        terminal.process.close(force=False)
+
+        brief.wait_for("quit")
+
+
+@pytest.mark.parametrize("key", ["\x1b", "\x15", "\x03"])
+def test_menu_is_closed(server: ServerProcess, key: str) -> None:
+    """Esc, Ctrl-U and Ctrl-C close the menu, and the key after them is not eaten."""
+    with joined(server) as terminal, LineClient(server.port, "bob"):
+        terminal.type("\t")
+        terminal.wait(lambda lines: any(line.strip() == "quit" for line in lines))
+        terminal.type(key)
+        terminal.wait(lambda lines: not any(line.strip() == "quit" for line in lines))
+        terminal.type("b1")
+        terminal.wait(lambda lines: lines[-1] == PROMPT + "b1")
+
+
+def test_escape_eats_no_key() -> None:
+    """An Escape without a menu does nothing, and the next key is a key; Alt with a letter moves by words."""
+    with BriefServer() as brief, joined(brief) as terminal:
+        terminal.type("*|one two")
+        terminal.wait_for("two")
+        terminal.type("\x1bbx")
+        terminal.wait_for("*|one xtwo")
+        terminal.type("\x1b")
+        terminal.pause(10 * ESCAPE)
+        terminal.type("b")
+        terminal.wait_for("*|one xbtwo")
+
+
+def test_dropped_line(server: ServerProcess) -> None:
+    """Ctrl-C with a half-typed line drops the line; on an empty one it leaves."""
+    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+        terminal.type("bob|never mi")
+        terminal.wait_for("never mi")
+        terminal.type("\x03")
+        terminal.wait(lambda lines: lines[-1] == PROMPT)
+        terminal.type("*|this\r")
+        assert bob.read()["content"] == "this"
+        terminal.type("\x03")
+
+        assert terminal.status() == 0
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_resize(server: ServerProcess, *, breaks: bool) -> None:
+    """However the window changes, a long draft stands there once, and the chat above it stays."""
+    draft = "*|" + " ".join(f"word{number}" for number in range(20))
+    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+        bob.ask(code="outgoing", to="ann", content="hi")
+        terminal.wait_for("bob to you: hi")
+        terminal.type(draft)
+        terminal.wait_for("word19")
+        for columns in (45, 30, 70, 40, 60):
+            terminal.resize(columns, breaks=breaks)
+            while "\x1b[J" not in terminal.read():
+                pass
+            shown = terminal.wait(
+                lambda lines: "".join(lines).replace(" ", "").endswith(draft.replace(" ", ""))
+            )
+
+            assert "".join(shown).count("word7") == 1, shown
+            assert sum(line.endswith("bob to you: hi") for line in shown) == 1, shown
+            assert shown[0].startswith("connecting to server at")
+            assert "".join(shown).count(PROMPT) == 1, shown
+
+
+def test_slash_commands(server: ServerProcess) -> None:
+    """/who, /msg, /help and /quit do what they say; another word with a slash is not sent."""
+    with LineClient(server.port, "Thị Hoa") as hoa, joined(server) as terminal:
+        terminal.type('/msg "thị hoa" xin chào\r')
+        assert hoa.read()["content"] == "xin chào"
+        terminal.type("/who\r")
+        terminal.wait(lambda lines: "  Thị Hoa" in lines and "  ann" in lines)
+        terminal.type("/help\r")
+        terminal.wait_for("NAME|text or /msg NAME text")
+        terminal.type("/shrug\r")
+        terminal.wait_for("/shrug is no command")
+        terminal.type("*|/shrug\r")
+        assert hoa.read()["content"] == "/shrug"
+        terminal.type("/m\t")
+        terminal.wait_for(PROMPT + "/msg")
+        terminal.type("\x15/quit\r")
+
+        assert terminal.status() == 0
+
+
+@pytest.mark.parametrize(("options", "rings"), [(["--bell"], 1), ([], 0)])
+def test_bell(server: ServerProcess, options: list[str], rings: int) -> None:
+    """With --bell, a direct message rings; a broadcast, and a bell character in a message, never do."""
+    with LineClient(server.port, "bob") as bob, joined(server, "ann", *options) as terminal:
+        bob.ask(code="outgoing_broadcast", content="quiet\a")
+        bob.ask(code="outgoing", to="ann", content="loud\a")
+        terminal.wait_for("loud")
+
+        assert terminal.raw.count("\a") == rings
