@@ -38,7 +38,7 @@ class Terminal:
             cwd=PROJECT,
             dimensions=(20, 60),
             encoding="utf-8",
-            timeout=10,
+            timeout=100,
             env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **environment},
         )
 
@@ -67,7 +67,7 @@ class Terminal:
     def read(self) -> None:
         """Read on, as soon as there is something."""
         try:
-            data = self.process.read_nonblocking(4096, timeout=10)
+            data = self.process.read_nonblocking(4096, timeout=100)
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
             raise AssertionError("\n".join(["waited in vain; the screen:", *self.lines()])) from error
         self.raw += data
@@ -344,7 +344,7 @@ def test_pipe_to_a_server_of_the_brief(delimiter: str) -> None:
     last = raw(incoming("\x1b[1mbye"), delimiter=delimiter)
     with BriefServer(delimiter=delimiter, instead={"quit": [last]}) as brief:
         ended = pipe(brief, "ann", "bob|hi|ho\n*|all\nwho")
-        asked = [brief.requests.get(timeout=10) for _ in range(6)]
+        asked = [brief.requests.get(timeout=100) for _ in range(6)]
 
     assert (ended.returncode, ended.stderr) == (0, "")
     start = f"connecting to server at 127.0.0.1, {brief.port}\ncurrent users:\nbob\nann\n\n{PROMPT}\nbob\nann\n"
@@ -369,7 +369,6 @@ def test_pipe_that_is_closed() -> None:
                 ["bash", "-c", f"set -o pipefail; {command} {redirected}"],
                 capture_output=True,
                 text=True,
-                timeout=20,
                 cwd=PROJECT,
                 check=False,
             )
@@ -386,7 +385,7 @@ def test_pipe_interrupted() -> None:
     with BriefServer() as brief, piped(brief) as process:
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(10) == 0
+        assert process.wait(100) == 0
         assert brief.wait_for("quit") == {"code": "quit"}
         assert process.stderr
         assert process.stderr.read() == ""
@@ -398,7 +397,6 @@ def test_name_that_is_no_text(server: ServerProcess) -> None:
         [sys.executable, "client.py", server.host, str(server.port), b"a\xff"],
         input=b"a\xef\xbf\xbd|\xfe\n",
         capture_output=True,
-        timeout=20,
         cwd=PROJECT,
         check=False,
     )
@@ -427,7 +425,6 @@ def test_no_connection(host: str) -> None:
         [sys.executable, "client.py", host, str(port), "ann"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=20,
         cwd=PROJECT,
         check=False,
     )
@@ -441,7 +438,7 @@ def test_pipe_with_a_lost_server(server: ServerProcess) -> None:
     with piped(server) as process:
         server.stop()
 
-        assert process.wait(10) == 1
+        assert process.wait(100) == 1
         assert process.stderr
         assert re.fullmatch("the connection to the server was lost: [^\n]*\n", process.stderr.read())
 

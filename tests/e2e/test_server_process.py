@@ -294,7 +294,7 @@ def test_stop(server: ServerProcess, number: int) -> None:
 
         assert received == ["x" * 1500] * count
         assert ann.is_at_end()
-    assert server.process.wait(5) == 0
+    assert server.process.wait(100) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.port))
 

@@ -56,6 +56,7 @@ def test_late_answer(pair: tuple[Client, Peer]) -> None:
         client.users()
     peer.send({"code": "users", "users": ["late"]}, {"code": "users", "users": ["in time"]})
 
+    client._timeout = 100
     assert client.users() == ["in time"]
 
 
@@ -70,6 +71,7 @@ def test_full_inbox(pair: tuple[Client, Peer], monkeypatch: pytest.MonkeyPatch) 
 
     peer.send({"code": "users", "users": ["first"]}, {"code": "users", "users": ["second"]})
     assert [client.receive().content for _ in range(3)] == ["1", "2", "3"]  # type: ignore[union-attr]
+    client._timeout = 100
     assert client.users() == ["second"]
 
 
@@ -108,6 +110,7 @@ def test_interrupted_while_waiting(pair: tuple[Client, Peer], monkeypatch: pytes
     peer.say("1")
     peer.send({"code": "users", "users": ["first"]}, {"code": "users", "users": ["second"]})
 
+    client._timeout = 100
     assert client.users() == ["second"]
     assert next(client) == Incoming("bob", "1")
 
