@@ -212,6 +212,7 @@ def test_svg() -> None:
         (["latency", "--plot", "x.png"], "SVG"),
         (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
         (["fan-out", "--size", "5"], "20<=x"),
+        (["--json", "join"], "--json stands behind join"),
     ],
 )
 def test_bad_options(monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str) -> None:
