@@ -33,7 +33,7 @@ simulate: $(VENV)/installed-dev
 # Coverage-guided, each target for FUZZ seconds, from the corpus in tests/fuzz.
 FUZZ ?= 120
 fuzz: $(VENV)/installed-fuzz
-	for target in stream names server; do \
+	for target in stream names server cost; do \
 		$(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(FUZZ) -max_len=4096 -print_final_stats=1 || exit 1; done
 
 # Churn for SOAK seconds; memory and descriptors must be flat at the end.

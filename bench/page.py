@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chatroom.bench.plot import plot_curve, plot_latency, svg
 from chatroom.bench.report import DISTURBED, grid, table
-from chatroom.bench.target import Result
+from chatroom.bench.target import LatencyResult, Result
 from compare import HEAD, Results
 from peers.servers import Peer
 from workloads import LATENCY, READERS, SIZE
@@ -86,4 +86,7 @@ def _plot_readers(results: dict[str, Results]) -> str:
 def _plot_latency(results: Results) -> str:
     """Return how late messages were, in each server's middle round."""
     middle = {name: sorted(found, key=LATENCY.figure)[len(found) // 2] for name, found in results.items()}
-    return plot_latency({name: result.distribution for name, result in middle.items()}, LATENCY.name)
+    distributions = {
+        name: result.distribution for name, result in middle.items() if isinstance(result, LatencyResult)
+    }
+    return plot_latency(distributions, LATENCY.name)

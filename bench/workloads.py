@@ -1,6 +1,7 @@
 """What is measured, the figure that counts, and what is aimed at."""
 
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
@@ -19,7 +20,8 @@ class Workload(Struct, frozen=True):
 
     name: str
     run: Run
-    figure: Callable[[Result], float]
+    figure: Callable[[Any], float]
+    """What counts of a `Result`, of the kind that `run` returns."""
     unit: str
     aim: float
     """The least ratio of ours to the best peer's; for figures of which less is better, the greatest."""

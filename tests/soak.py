@@ -57,7 +57,7 @@ class Churn:
     def _join(self) -> None:
         self._number += 1
         client = socket.create_connection(("127.0.0.1", self._port))
-        client.settimeout(5)
+        client.settimeout(60)
         name = f"user{self._number % 1000}"
         client.sendall(b'{"code":"hello","name":"%b"}\n' % name.encode())
         self._clients.append(client)
@@ -133,7 +133,7 @@ def main(seconds: float) -> int:
             files.append(len(list(Path(f"/proc/{server.pid}/fd").iterdir())))
     alive = server.poll() is None
     server.terminate()
-    server.wait(10)
+    server.wait(60)
     grown, more = slope(memory), slope(files)
     print(
         f"{seconds:g} s: {churn.joined:,} joins, {churn.sent:,} messages sent, {churn.received:,} received\n"

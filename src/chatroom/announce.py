@@ -98,10 +98,18 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str | None)
 
 def _program() -> str:
     """Return the client that belongs to the server that was started, as one calls it from here."""
-    started = Path(sys.argv[0])
-    python = "python3" if shutil.which("python3") == sys.executable else shlex.quote(sys.executable)
+    started, python3 = Path(sys.argv[0]), shutil.which("python3")
+    python = "python3" if python3 == sys.executable else _from_here(Path(sys.executable))
     if started.name == "server.py":
-        return f"{python} {shlex.quote(str(started.with_name('client.py')))}"
+        beside = Path(sys.prefix) == started.resolve().parent / ".venv"  # where client.py finds it by itself
+        return f"{'python3' if python3 and beside else python} {_from_here(started.with_name('client.py'))}"
     if started.name == "__main__.py":
         return f"{python} -m chatroom join"
-    return f"{'chatroom' if shutil.which('chatroom') == str(started) else shlex.quote(str(started))} join"
+    return f"{'chatroom' if shutil.which('chatroom') == str(started) else _from_here(started)} join"
+
+
+def _from_here(path: Path) -> str:
+    """Return the path as a shell takes it, without the folder that we are in."""
+    absolute = Path.cwd() / path
+    within = absolute.is_relative_to(Path.cwd())
+    return shlex.quote(str(absolute.relative_to(Path.cwd()) if within else absolute))

@@ -13,7 +13,7 @@ class BriefClient:
     end = b""
 
     def __init__(self, port: int, name: str | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=100)
         if name is not None:
             self.ask(code="hello", name=name)
             answer = self.read()

@@ -61,7 +61,7 @@ class BriefServer:
     def wait_for(self, code: str) -> dict[str, Any]:
         """Wait until a request of this code has come; return it, and pass over those before it."""
         while True:
-            request = self.requests.get(timeout=10)
+            request = self.requests.get(timeout=100)
             if request["code"] == code:
                 return request
 

@@ -42,7 +42,7 @@ class Terminal:
             cwd=PROJECT,
             dimensions=(20, 60),
             encoding="utf-8",
-            timeout=10,
+            timeout=100,
             env={
                 **os.environ,
                 "TERM": "xterm-256color",
@@ -80,7 +80,7 @@ class Terminal:
     def read(self) -> str:
         """Read on, as soon as there is something; return it."""
         try:
-            data = str(self.process.read_nonblocking(4096, timeout=10))
+            data = str(self.process.read_nonblocking(4096, timeout=100))
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
             raise AssertionError("\n".join(["waited in vain; the screen:", *self.lines()])) from error
         self._feed(data)

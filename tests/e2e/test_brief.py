@@ -128,7 +128,6 @@ def test_netcat(server: ServerProcess) -> None:
         [program, "-N", server.host, str(server.port)],
         input=lines,
         capture_output=True,
-        timeout=10,
         check=True,
     )
 

@@ -31,7 +31,6 @@ def run_without_libraries(checkout: Path) -> subprocess.CompletedProcess[str]:
         ],
         capture_output=True,
         text=True,
-        timeout=20,
         cwd=checkout,
         check=False,
     )

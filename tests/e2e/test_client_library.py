@@ -146,11 +146,12 @@ async def test_async_inbox_is_bounded(server: ServerProcess, monkeypatch: pytest
     monkeypatch.setattr(chatroom.client.inbox, "MAX_MESSAGES", 10)
     count = 500
     async with (
-        await AsyncClient.connect(server.host, server.port, "ann", timeout=0.3) as ann,
+        await AsyncClient.connect(server.host, server.port, "ann") as ann,
         await AsyncClient.connect(server.host, server.port, "bob") as bob,
     ):
         for number in range(count):
             await bob.send("ann", f"{number} {'x' * 2000}")
+        ann._link._timeout = 0.3
         with pytest.raises(InboxFull):
             await ann.users()
         assert len(ann._link.inbox) < count
@@ -164,7 +165,7 @@ async def test_async_close_while_iterating() -> None:
     """What comes after the quit, in however many pieces, reaches the task that iterates."""
     last = [incoming(f"{number} {'x' * 1000}") for number in range(2000)]
     with BriefServer(instead={"quit": [raw(*last)]}) as brief:
-        client = await AsyncClient.connect(brief.host, brief.port, "ann", timeout=5)
+        client = await AsyncClient.connect(brief.host, brief.port, "ann")
 
         async def count() -> int:
             return len([message async for message in client])
@@ -248,10 +249,11 @@ async def test_closing_while_reconnecting() -> None:
 async def test_async_timeout() -> None:
     """A server that does not answer is not waited for; its late answer is not taken for the next."""
     with BriefServer(instead={"who": [b"", b""]}) as brief:
-        client = await AsyncClient.connect(brief.host, brief.port, "ann", timeout=0.05)
+        client = await AsyncClient.connect(brief.host, brief.port, "ann")
+        client._link._timeout = 0.05
         with pytest.raises(TimeoutError, match="in time"):
             await client.users()
-        client._link._timeout = 5
+        client._link._timeout = 100
         asking = asyncio.create_task(client.users())
         await asyncio.to_thread(brief.wait_for, "who")
         brief.send({"code": "users", "users": ["late"]})
@@ -272,7 +274,7 @@ def test_server_that_knows_only_the_brief(delimiter: str) -> None:
             assert next(client) == chatroom.Incoming("bob", "hi")
             client.broadcast("x", confirm=False)
             client.send("bob", "x", confirm=False)
-        asked = [brief.requests.get(timeout=10) for _ in range(5)]
+        asked = [brief.requests.get(timeout=100) for _ in range(5)]
 
     assert asked == [
         {"code": "hello", "name": "ann"},

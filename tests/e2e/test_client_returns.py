@@ -127,7 +127,7 @@ def test_pipe_into_a_slow_server(tmp_path: Path, loop: str) -> None:
     count = 1000
     with LineClient(server.port, "bob") as bob:
         text = "".join(f"*|line {number}\n" for number in range(count))
-        ended = run("client.py", server.host, str(server.port), "ann", text=text, timeout=100)
+        ended = run("client.py", server.host, str(server.port), "ann", text=text)
 
         assert (ended.returncode, ended.stderr) == (0, "")
         assert [bob.read()["content"] for _ in range(count)] == [f"line {number}" for number in range(count)]

@@ -150,6 +150,15 @@ def test_less_room_than_wanted(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
+def test_log_in_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the standard error knows ASCII only, names are logged in escapes."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    server = ServerProcess(log=tmp_path / "log")
+    with LineClient(server.port, "Ёж"):
+        server.wait_for_log(r"joined: '\u0401\u0436' from")
+    assert server.stop() == 0
+
+
 LOGS = {
     "a full disk": "exec {serve} >/dev/full 2>&1",
     "no descriptors": "exec {serve} 0<&- 1>&- 2>&-",
@@ -294,7 +303,7 @@ def test_stop(server: ServerProcess, number: int) -> None:
 
         assert received == ["x" * 1500] * count
         assert ann.is_at_end()
-    assert server.process.wait(5) == 0
+    assert server.process.wait(100) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.port))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from chatroom.bench import modes
-from chatroom.bench.target import Result, Target, Until
+from chatroom.bench.stall import OPTIONS, SIZE, inputs
+from chatroom.bench.target import LatencyResult, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
 from conftest import ServerProcess, run
 
@@ -69,7 +70,7 @@ def direct(target: Target) -> Result:
     )
 
 
-def latency(target: Target) -> Result:
+def latency(target: Target) -> LatencyResult:
     return modes.latency(target, readers=1, rate=500, size=40, seconds=0.1, progress=lambda _: None)
 
 
@@ -82,9 +83,9 @@ def test_each_message_is_counted(measure: Callable[[Target], Result]) -> None:
     with crooked_server(honest) as target:
         result = measure(target)
 
-    assert result.deliveries == {"fan-out": 100, "latency": 50}.get(result.mode, result.deliveries)
-    assert result.deliveries >= 50
-    assert result.per_second == result.deliveries / result.seconds
+    assert result.count == {"fan-out": 100, "latency": 50}.get(result.mode, result.count)
+    assert result.count >= 50
+    assert result.per_second == result.count / result.seconds
 
 
 @MEASURED
@@ -103,7 +104,7 @@ def test_a_run_with_losses_is_refused(
     monkeypatch: pytest.MonkeyPatch, measure: Callable[[Target], Result], spoil: Spoil, complaint: str
 ) -> None:
     """A message that is lost, comes twice or out of order makes the run worthless, and it says so."""
-    monkeypatch.setattr("chatroom.bench.swarm.PATIENCE", 0.1)
+    monkeypatch.setattr("chatroom.bench.swarm.PATIENCE", 1.0)
 
     with crooked_server(spoil) as target, pytest.raises(BenchError, match=complaint):
         measure(target)
@@ -124,7 +125,7 @@ def test_a_stall_is_not_hidden() -> None:
     late = [milliseconds for _, milliseconds in result.distribution]
     assert late == sorted(late)
     assert late[-1] > 20  # of those that count, the first was due 34 ms before the last that was held
-    assert result.p99 == pytest.approx(late[-1], rel=0.2)
+    assert result.p99 >= late[-1]
 
 
 @pytest.mark.slow
@@ -143,17 +144,19 @@ def test_a_stall_is_not_hidden() -> None:
 def test_modes(server: ServerProcess, mode: list[str]) -> None:
     """Each mode measures a server that runs, and prints its figures as JSON."""
     where = ["--port", str(server.port), "--pid", str(server.process.pid), "--json"]
-    ended = run("-m", "chatroom", "bench", *mode, *where, timeout=30)
+    ended = run("-m", "chatroom", "bench", *mode, *where)
 
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
-    assert result["deliveries"] > 0
+    assert result["count"] > 0
     assert result["server_cpu"] > 0
+    assert ("p99" in result) == (mode[0] == "latency")
+    assert ("bytes_each" in result) == (mode[0] == "idle")
     if mode[0] == "latency":
         assert 0 < result["p50"] <= result["p99"] <= result["p999"]
     if "--generators" in mode:
         assert result["generators"] == 3
-        assert result["deliveries"] == 200 * (21 + 1)
+        assert result["count"] == 200 * (21 + 1)
 
 
 @pytest.mark.slow
@@ -161,7 +164,7 @@ def test_own_server(tmp_path: Path) -> None:
     """Without a port, a server is started for the run, on another processor than the generator's."""
     plot = tmp_path / "curve.svg"
     options = ["--most-readers", "10", "--seconds", "0.1", "--json", "--plot", str(plot)]
-    ended = run("-m", "chatroom", "bench", "curve", *options, timeout=30)
+    ended = run("-m", "chatroom", "bench", "curve", *options)
 
     assert ended.returncode == 0, ended.stderr
     results = json.loads(ended.stdout)
@@ -177,8 +180,49 @@ def test_refused_run(server: ServerProcess) -> None:
         taken.sendall(b'{"code":"hello","name":"r00000"}\n')
         taken.recv(100)
         where = ["--port", str(server.port), "--pid", str(server.process.pid)]
-        ended = run("-m", "chatroom", "bench", "join", *where, timeout=30)
+        ended = run("-m", "chatroom", "bench", "join", *where)
 
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
     assert "name_taken" in ended.stderr
+
+
+@pytest.mark.slow
+def test_all_modes() -> None:
+    """Without a mode, each is run for a short time; each result has the figures of its mode, and no others."""
+    ended = run("-m", "chatroom", "bench", "--json")
+
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads(ended.stdout)
+    modes = [result["mode"] for result in results if "mode" in result]
+    assert modes[:5] == ["fan-out", "direct", "latency", "join", "idle"]
+    assert modes[5:] == ["fan-out"] * 10  # the curve
+    assert [result["mode"] for result in results if "p99" in result] == ["latency"]
+    assert [result["mode"] for result in results if "bytes_each" in result] == ["idle"]
+    stalls = results[len(modes) :]
+    assert len(stalls) > 50
+    assert {"stranger", "member", "exempt"} == {stall["sender"] for stall in stalls}
+
+
+def test_inputs_have_one_size() -> None:
+    """What is compared with ordinary messages has as many bytes, or a few less."""
+    assert all(SIZE - 5000 < len(each.data) <= SIZE for each in inputs())
+    assert len({(each.name, each.sender) for each in inputs()}) == len(inputs())
+
+
+@pytest.mark.slow
+def test_nobody_keeps_others_waiting(tmp_path: Path, loop: str) -> None:
+    """No input costs the server much more processor time at a stretch than as many ordinary messages."""
+    server = ServerProcess(*OPTIONS, log=tmp_path / "log", loop=loop)
+    target = Target(wire=ChatroomWire(), address=("127.0.0.1", server.port), process=server.process.pid)
+    try:
+        found = modes.stall(target, rounds=3, progress=lambda _: None)
+    finally:
+        assert server.stop() == 0
+
+    assert "Traceback" not in server.log()
+    assert [
+        f"{stall.input}, from {stall.sender}: {stall.longest_cpu_ms:.0f} ms"
+        for stall in found
+        if stall.longest_cpu_ms > max(5 * stall.ordinary_cpu_ms, 25)
+    ] == []

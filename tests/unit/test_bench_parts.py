@@ -1,5 +1,6 @@
 """The parts of the load generator: what it sends, reads, starts and shows."""
 
+import io
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from chatroom.bench import cost
-from chatroom.bench.command import bench
+from chatroom.bench.command import _bar, bench
 from chatroom.bench.latency import Lateness
 from chatroom.bench.place import Places, divide, pin
 from chatroom.bench.plot import svg
@@ -156,7 +157,19 @@ def test_short_and_table() -> None:
 
 def test_what_makes_figures_doubtful_is_said() -> None:
     """A saturated generator and a shared processor are named below the table."""
-    result = Result(mode="fan-out", given={}, seconds=1.0, generator_load=0.95, generators=2)
+    result = Result(
+        mode="fan-out",
+        given={},
+        count=1,
+        seconds=1.0,
+        server_cpu=0.5,
+        generator_load=0.95,
+        generators=2,
+        others_load=0.0,
+        shares_processor=False,
+        per_cpu_second=2.0,
+        per_second=1.0,
+    )
     assert "The generator was saturated" in figures(result)
     assert "95%, the busiest of 2" in figures(result)
     assert "shared a processor" not in figures(result)
@@ -167,6 +180,19 @@ def test_what_makes_figures_doubtful_is_said() -> None:
 
     result.shares_processor = True
     assert "shared a processor" in figures(result)
+
+
+def test_the_progress_bar_ends_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a mode reports last, its bar ends at 100 %."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+
+    with _bar() as progress:
+        progress(0.3)
+
+    assert "30%" in terminal.getvalue()
+    assert terminal.getvalue().rstrip("\x1b[?25h\n").endswith("100%")
 
 
 def test_svg() -> None:
@@ -186,6 +212,7 @@ def test_svg() -> None:
         (["latency", "--plot", "x.png"], "SVG"),
         (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
         (["fan-out", "--size", "5"], "20<=x"),
+        (["--json", "join"], "--json stands behind join"),
     ],
 )
 def test_bad_options(monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str) -> None:

@@ -94,7 +94,7 @@ def test_late_answer(pair: tuple[Client, Peer]) -> None:
     client, peer = pair
     with pytest.raises(TimeoutError, match="in time"):
         client.users()
-    client._link._timeout = 10
+    client._link._timeout = 100
 
     def answer() -> None:
         peer.send({"code": "users", "users": ["late"]})
@@ -109,7 +109,7 @@ def test_full_inbox(pair: tuple[Client, Peer], monkeypatch: pytest.MonkeyPatch) 
     """Behind too many messages an answer is not waited for; once they are taken, it works again."""
     monkeypatch.setattr(inbox, "MAX_MESSAGES", 4)
     client, peer = pair
-    client._link._timeout = 10
+    client._link._timeout = 100
     peer.say("1", "2", "3", "4")
     with pytest.raises(InboxFull, match="4 messages wait"):
         client.users()

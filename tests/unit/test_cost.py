@@ -1,4 +1,4 @@
-"""What the way of one message costs, in steps of the interpreter: the same on every machine, in any mood.
+"""What the way of one message costs, in steps of the interpreter: the same on every machine, busy or not.
 
 A step is one bytecode instruction executed in our own code; the work of C (decoding, joining, writing) is
 not counted. The bounds stand a little above what was counted when they were set. Who makes the way of a

@@ -195,7 +195,7 @@ def test_memory_stays_flat() -> None:
 def test_time_is_linear(data: bytes) -> None:
     """Eight times the bytes take about eight times as long, one at a time too: no scan starts over.
 
-    If one did, it would be sixty-four times; the bound between leaves the machine its moods.
+    If one did, it would be sixty-four times; the bound between leaves room for measurement noise.
     """
 
     def work(data: bytes, size: int) -> float:

@@ -10,7 +10,7 @@ from chatroom.bench.cost import Meter
 from chatroom.bench.helper import SETTLE, Helper, Share
 from chatroom.bench.sequence import Sequence
 from chatroom.bench.swarm import Swarm, must_be
-from chatroom.bench.target import WARM_UP, Progress, Result, Target, Until, result
+from chatroom.bench.target import WARM_UP, Progress, Result, Target, Until, measured
 from chatroom.bench.wire import MARK, BenchError, Numbered, payload
 
 STRANGER = 99_999
@@ -76,9 +76,8 @@ class Audience:
         meter.stop()
         self._check()
         given = {"readers": self._readers, "senders": self._senders, "in_flight": in_flight, "size": self._size}
-        figures = result("fan-out", given, (self._sent - before) * self._copies, meter, self._target)
-        figures.generators = 1 + len(self._helpers)
-        return figures
+        figures = measured("fan-out", given, (self._sent - before) * self._copies, meter, self._target)
+        return Result(**figures, generators=1 + len(self._helpers))
 
     @property
     def _sent(self) -> int:

@@ -5,10 +5,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -18,12 +18,20 @@ from chatroom.bench import modes
 from chatroom.bench.place import divide, pin
 from chatroom.bench.plot import plot_curve, plot_latency
 from chatroom.bench.process import free_port, running
-from chatroom.bench.report import figures, grid
+from chatroom.bench.report import figures, grid, waits
+from chatroom.bench.stall import OPTIONS, Stall
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
 
 _READERS = [10, 100, 1000, 10_000]
 _IN_FLIGHT = [1, 4, 16, 64, 256]
+
+_SHORT = Until(seconds=0.5)
+"""For each mode, where all of them are run."""
+_PROCESSORS = os.sched_getaffinity(0) if sys.platform == "linux" else set()
+"""Those that we may use, before we are pinned to one of them."""
+
+Found = TypeVar("Found", bound=Result)
 
 _positive = click.IntRange(min=1)
 
@@ -38,9 +46,14 @@ class Given(Struct, frozen=True):
     as_json: bool
 
 
-@click.group()
-def bench() -> None:
-    """Measure what a server delivers, and what that costs it.
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(invoke_without_command=True)
+@_json
+@click.pass_context
+def bench(context: click.Context, *, as_json: bool) -> None:
+    """Measure what a server delivers, and what that costs it; without a command, all of that in a short round.
 
     A run in which a message was lost, came twice or out of order is refused. Server and generator are put on
     processors of their own, where there are two.
@@ -48,6 +61,10 @@ def bench() -> None:
     if sys.platform != "linux":
         raise click.ClickException("chatroom bench needs Linux: it counts on epoll and on /proc")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
+    if context.invoked_subcommand is None:
+        _short_round(as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json stands behind {context.invoked_subcommand}")
 
 
 def _mode(run: Callable[..., None]) -> Callable[..., None]:
@@ -60,7 +77,7 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
         run(Given(host, port, pid, as_json), **options)
 
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        _json,
         click.option("--pid", type=_positive, help="Its process, to measure what it uses."),
         click.option(
             "--port",
@@ -188,7 +205,64 @@ def curve(given: Given, *, most_readers: int, seconds: float, plot: Path | None,
         plot.write_text(plot_curve(found, "Broadcast from one sender"))
 
 
-def _measure(given: Given, run: Callable[[Target, Progress], Result]) -> Result:
+@bench.command()
+@click.option("--rounds", type=_positive, default=20, show_default=True)
+@_json
+def stall(*, rounds: int, as_json: bool) -> None:
+    """Show how long the worst inputs that we know keep a bystander waiting.
+
+    From strangers, from members, and from members who are free of the limits on floods. It needs a server of
+    its own, which is started for the run.
+    """
+    with _refusing(), _own_server(*OPTIONS) as target, _bar() as progress:
+        found = modes.stall(target, rounds=rounds, progress=progress)
+    print(_as_json(found) if as_json else waits(found))
+
+
+_ROUND: list[Callable[[Target, Progress], list[Result]]] = [
+    lambda target, progress: [
+        modes.fan_out(target, readers=100, senders=1, in_flight=64, size=100, until=_SHORT, progress=progress)
+    ],
+    lambda target, progress: [
+        modes.direct(target, pairs=50, in_flight=16, size=100, until=_SHORT, progress=progress)
+    ],
+    lambda target, progress: [
+        modes.latency(target, readers=100, rate=50, size=100, seconds=_SHORT.seconds, progress=progress)
+    ],
+    lambda target, progress: [modes.join(target, clients=500, progress=progress)],
+    lambda target, progress: [modes.idle(target, clients=500, progress=progress)],
+    lambda target, progress: list(
+        modes.curve(
+            target,
+            readers=_READERS[:2],
+            in_flight=_IN_FLIGHT,
+            size=100,
+            until=_SHORT.part(0.2),
+            progress=progress,
+        )
+    ),
+]
+"""Every mode but `stall`, for about a second each."""
+
+
+def _short_round(*, as_json: bool) -> None:
+    """Run every mode for a short time, each on a server of its own, and print the figures of all."""
+    results: list[list[Result]] = []
+    parts = len(_ROUND) + 1
+    with _refusing(), _bar() as progress:
+        for run in _ROUND:
+            with _own_server() as target:
+                results.append(run(target, lambda done: progress((len(results) + done) / parts)))
+        with _own_server(*OPTIONS) as target:
+            stalled = modes.stall(target, rounds=1, progress=lambda done: progress((parts - 1 + done) / parts))
+    if as_json:
+        print(_as_json([*(one for found in results for one in found), *stalled]))
+    else:
+        *single, curve = results
+        print("\n\n".join([*(figures(one) for [one] in single), grid(curve), waits(stalled)]))
+
+
+def _measure(given: Given, run: Callable[[Target, Progress], Found]) -> Found:
     """Run, print the figures, and return them."""
     with _refusing(), _target(given) as target, _bar() as progress:
         result = run(target, progress)
@@ -196,7 +270,7 @@ def _measure(given: Given, run: Callable[[Target, Progress], Result]) -> Result:
     return result
 
 
-def _as_json(found: Result | list[Result]) -> str:
+def _as_json(found: Result | Sequence[Result | Stall]) -> str:
     return json.dumps(msgspec.to_builtins(found), indent=2)
 
 
@@ -211,19 +285,34 @@ def _refusing() -> Iterator[None]:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    """Show a progress bar, on a terminal."""
+    """Show a progress bar, on a terminal; it is full when all is done."""
     with click.progressbar(length=1000, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        yield lambda done: bar.update(min(1000, int(done * 1000)) - bar.pos)
+
+        def progress(done: float) -> None:
+            bar.update(min(1000, int(done * 1000)) - bar.pos)
+
+        yield progress
+        progress(1.0)
 
 
 @contextmanager
 def _target(given: Given) -> Iterator[Target]:
     """Give the server that was named, or one of our own; we go to another processor."""
-    places = divide(os.sched_getaffinity(0))
-    pin(places.of_generator(0))
-    if given.port is not None and given.pid is not None:
-        yield Target(wire=ChatroomWire(), address=(given.host, given.port), process=given.pid, places=places)
+    if given.port is None or given.pid is None:
+        with _own_server() as target:
+            yield target
         return
+    places = divide(_PROCESSORS)
+    pin(places.of_generator(0))
+    yield Target(wire=ChatroomWire(), address=(given.host, given.port), process=given.pid, places=places)
+
+
+@contextmanager
+def _own_server(*options: str) -> Iterator[Target]:
+    """Start a server for the run; we go to another processor."""
+    places = divide(_PROCESSORS)
+    pin(places.of_generator(0))
     port = free_port()
-    with running([sys.executable, "-m", "chatroom", "serve", str(port)], port, places.server) as process:
+    command = [sys.executable, "-m", "chatroom", "serve", str(port), *options]
+    with running(command, port, places.server) as process:
         yield Target(wire=ChatroomWire(), address=("127.0.0.1", port), process=process, places=places)

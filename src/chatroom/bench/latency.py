@@ -8,7 +8,7 @@ from chatroom.bench.audience import weigh
 from chatroom.bench.cost import Meter
 from chatroom.bench.sequence import Sequence
 from chatroom.bench.swarm import Swarm
-from chatroom.bench.target import WARM_UP, Progress, Result, Target, result
+from chatroom.bench.target import WARM_UP, LatencyResult, Progress, Target, measured
 from chatroom.bench.wire import Numbered, payload
 
 _AT_A_TIME = 32
@@ -17,7 +17,7 @@ _AT_A_TIME = 32
 
 def latency(
     target: Target, *, readers: int, rate: float, size: int, seconds: float, progress: Progress
-) -> Result:
+) -> LatencyResult:
     """Broadcast at a fixed rate, and see how long after its intended time each message arrives.
 
     The next message is sent when it is due, whether the last has arrived or not, and what is late counts from
@@ -57,10 +57,13 @@ def latency(
         for member in hearing:
             swarm.must_have(member, total)
     given = {"readers": readers, "rate": rate, "size": size}
-    figures = result("latency", given, (total - warm_up) * readers, meter, target)
-    figures.p50, figures.p99, figures.p999 = map(lateness.of_one_in, (2, 100, 1000))
-    figures.distribution = lateness.distribution()
-    return figures
+    return LatencyResult(
+        **measured("latency", given, (total - warm_up) * readers, meter, target),
+        p50=lateness.of_one_in(2),
+        p99=lateness.of_one_in(100),
+        p999=lateness.of_one_in(1000),
+        distribution=lateness.distribution(),
+    )
 
 
 class Lateness:

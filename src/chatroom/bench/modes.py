@@ -7,10 +7,11 @@ from chatroom.bench.audience import Audience
 from chatroom.bench.cost import Meter, memory
 from chatroom.bench.latency import latency
 from chatroom.bench.pairs import direct
+from chatroom.bench.stall import stall
 from chatroom.bench.swarm import Swarm
-from chatroom.bench.target import Progress, Result, Target, Until, result
+from chatroom.bench.target import IdleResult, Progress, Result, Target, Until, measured
 
-__all__ = ["curve", "direct", "fan_out", "idle", "join", "latency"]
+__all__ = ["curve", "direct", "fan_out", "idle", "join", "latency", "stall"]
 
 
 def fan_out(
@@ -59,10 +60,10 @@ def join(target: Target, *, clients: int, progress: Progress) -> Result:
         swarm.join(target.wire, senders=[0])
         meter = Meter(target.process)
         swarm.join(target.wire, range(clients), joined=_counted(clients, progress))
-        return result("join", {"clients": clients}, clients, meter.stop(), target)
+        return Result(**measured("join", {"clients": clients}, clients, meter.stop(), target))
 
 
-def idle(target: Target, *, clients: int, progress: Progress) -> Result:
+def idle(target: Target, *, clients: int, progress: Progress) -> IdleResult:
     """See how much the server's memory grows by connections that are welcome and then say nothing."""
     with Swarm(target.address) as swarm:
         swarm.join(target.wire, senders=range(10))
@@ -72,9 +73,10 @@ def idle(target: Target, *, clients: int, progress: Progress) -> Result:
         swarm.join(target.wire, range(clients), joined=_counted(clients, progress))
         meter.stop()
         swarm.settle()
-        figures = result("idle", {"clients": clients}, clients, meter, target)
-        figures.bytes_each = (memory(target.process) - before) / clients
-        return figures
+        return IdleResult(
+            **measured("idle", {"clients": clients}, clients, meter, target),
+            bytes_each=(memory(target.process) - before) / clients,
+        )
 
 
 def _counted(clients: int, progress: Progress) -> Callable[[], None]:

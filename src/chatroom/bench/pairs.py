@@ -7,7 +7,7 @@ from chatroom.bench.audience import weigh
 from chatroom.bench.cost import Meter
 from chatroom.bench.sequence import Sequence
 from chatroom.bench.swarm import Member, Swarm
-from chatroom.bench.target import WARM_UP, Progress, Result, Target, Until, result
+from chatroom.bench.target import WARM_UP, Progress, Result, Target, Until, measured
 from chatroom.bench.wire import Numbered, payload
 
 _WATCHED = 10
@@ -26,7 +26,7 @@ def direct(
         meter.stop()
         everybody.check()
     given = {"pairs": pairs, "in_flight": in_flight, "size": size}
-    return result("direct", given, count, meter, target)
+    return Result(**measured("direct", given, count, meter, target))
 
 
 class Pairs:

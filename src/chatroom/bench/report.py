@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from chatroom.bench.target import Result
+from chatroom.bench.stall import AIM, UNNOTICED, Stall
+from chatroom.bench.target import IdleResult, LatencyResult, Result
 
 SATURATED = 0.9
 """A generator that uses more than this part of its processor holds the server back."""
@@ -36,18 +37,18 @@ def figures(result: Result) -> str:
     counted = "joins" if result.mode in {"join", "idle"} else "deliveries"
     several = f", the busiest of {result.generators}" if result.generators > 1 else ""
     rows = [
-        (counted, f"{result.deliveries:,}"),
+        (counted, f"{result.count:,}"),
         ("per second of server CPU", short(result.per_cpu_second)),
         ("per second", short(result.per_second)),
         ("server CPU used", f"{result.server_cpu / result.seconds:.0%}"),
         ("generator CPU used", f"{result.generator_load:.0%}{several}"),
     ]
-    if result.distribution:
+    if isinstance(result, LatencyResult):
         rows += [
             (f"latency {name}", f"{value:.2f} ms")
             for name, value in [("p50", result.p50), ("p99", result.p99), ("p99.9", result.p999)]
         ]
-    if result.mode == "idle":
+    if isinstance(result, IdleResult):
         rows.append(("memory per connection", f"{result.bytes_each / 1024:.2f} KiB"))
     return "\n".join([table([result.mode, ""], rows), *notes([result])])
 
@@ -79,3 +80,25 @@ def grid(results: Sequence[Result]) -> str:
         for many in readers
     ]
     return "\n".join([table(head, rows), *notes(results)])
+
+
+def waits(found: Sequence[Stall]) -> str:
+    """Return a table of how long each input kept the bystander waiting, the longest first."""
+    rows = [
+        [
+            one.input,
+            one.sender,
+            f"{one.longest_ms:.2f}",
+            f"{one.ordinary_ms:.2f}",
+            "reached" if one.is_bounded else "**missed**",
+        ]
+        for one in sorted(found, key=lambda one: -one.longest_ms)
+    ]
+    head = [
+        "64 KiB of",
+        "from",
+        "longest ping, ms",
+        "ordinary messages, ms",
+        f"aim: {AIM:g} times that, or {UNNOTICED:g} ms",
+    ]
+    return table(head, rows)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -42,48 +43,59 @@ class Target(Struct, frozen=True):
 
 
 class Result(Struct, kw_only=True):
-    """The figures of one run."""
+    """The figures of one run, all of them measured. A mode that measures more has a class of its own."""
 
     mode: str
     given: dict[str, float]
     """What was asked for: readers, in flight, …"""
-    deliveries: int = 0
-    seconds: float = 0.0
-    server_cpu: float = 0.0
+    count: int
+    """Deliveries or, in the modes `join` and `idle`, joins."""
+    seconds: float
+    server_cpu: float
     """Seconds of processor time that the server used."""
-    generator_load: float = 0.0
+    generator_load: float
     """The part of its processor that the busiest generator used: near 1, it held the server back."""
     generators: int = 1
     """Generator processes."""
-    others_load: float = 0.0
+    others_load: float
     """The part of all processors that other processes used: much more than 0, they disturbed the run."""
-    shares_processor: bool = False
+    shares_processor: bool
     """Server and generator may have run on one processor: the figures say little."""
-    per_cpu_second: float = 0.0
-    """Deliveries (or joins) per second of the server's processor time."""
-    per_second: float = 0.0
-    """Deliveries (or joins) per second on the wall."""
-    p50: float = 0.0
-    p99: float = 0.0
-    p999: float = 0.0
+    per_cpu_second: float
+    """Of what was counted, per second of the server's processor time."""
+    per_second: float
+    """Of what was counted, per second on the wall."""
+
+
+class LatencyResult(Result, kw_only=True):
+    """Figures of `latency`."""
+
+    p50: float
+    p99: float
+    p999: float
     """Milliseconds from the intended sending."""
-    distribution: list[tuple[float, float]] = []
-    """Of latency: one in so many deliveries took longer than so many milliseconds."""
-    bytes_each: float = 0.0
+    distribution: list[tuple[float, float]]
+    """One in so many deliveries took longer than so many milliseconds."""
+
+
+class IdleResult(Result, kw_only=True):
+    """Figures of `idle`."""
+
+    bytes_each: float
     """Resident bytes of the server per idle connection."""
 
 
-def result(mode: str, given: Mapping[str, float], count: int, meter: Meter, target: Target) -> Result:
-    """Return the figures of a run that delivered `count` messages while the meter ran."""
-    return Result(
-        mode=mode,
-        given=dict(given),
-        deliveries=count,
-        seconds=meter.wall,
-        server_cpu=meter.cpu,
-        generator_load=meter.load,
-        others_load=meter.others,
-        shares_processor=may_share(target.process),
-        per_cpu_second=count / meter.cpu if meter.cpu else 0.0,
-        per_second=count / meter.wall,
-    )
+def measured(mode: str, given: Mapping[str, float], count: int, meter: Meter, target: Target) -> dict[str, Any]:
+    """Return the fields of `Result`, for a run in which `count` were delivered while the meter ran."""
+    return {
+        "mode": mode,
+        "given": dict(given),
+        "count": count,
+        "seconds": meter.wall,
+        "server_cpu": meter.cpu,
+        "generator_load": meter.load,
+        "others_load": meter.others,
+        "shares_processor": may_share(target.process),
+        "per_cpu_second": count / meter.cpu,
+        "per_second": count / meter.wall,
+    }
