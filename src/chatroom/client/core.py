@@ -18,7 +18,6 @@ from chatroom.protocol.messages import (
     Closing,
     Error,
     ErrorCode,
-    Fault,
     Hello,
     Incoming,
     IncomingBroadcast,
@@ -282,9 +281,7 @@ class Core:
         if self._decoder.newline_seen:
             self._not_before = 0.0
         for message in messages:
-            match message:
-                case Fault():
-                    pass  # a message of a kind that we do not know
+            match message:  # a `Fault` is a message of a kind that we do not know
                 case Incoming() | IncomingBroadcast():
                     unasked.append(message)
                 case Welcome():
