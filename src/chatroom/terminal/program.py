@@ -20,7 +20,7 @@ from chatroom.terminal.reasons import reason
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import line, users, visible
 
-ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the program in good order."""
 
 
