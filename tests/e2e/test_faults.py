@@ -174,7 +174,7 @@ def test_stopped_reader(server: ServerProcess) -> None:
         stopped.send_signal(signal.SIGCONT)
         stopped.wait()
 
-    assert "left: stopped" in server.log()
+    assert "left: 'stopped'" in server.log()
 
 
 def test_thousand_stalled_readers(start: Start) -> None:
