@@ -3,10 +3,12 @@
 import asyncio
 import doctest
 import re
+import signal
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -300,19 +302,48 @@ def test_docstrings(server: ServerProcess, module: types.ModuleType) -> None:
 
 
 def test_readme_examples(server: ServerProcess, tmp_path: Path) -> None:
-    """The ten-line client and the library's example answer who writes to them."""
+    """The README's programs run as printed, but for the port, and together; they answer who writes to them.
+
+    They are not impressed by somebody who leaves before the answer, and end at Ctrl-C without a word.
+    """
     examples = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    assert len(examples) == 2
-    for example, name in zip(examples, ["tenliner", "librarian"], strict=True):
-        script = tmp_path / f"{name}.py"
-        script.write_text(example.replace("7777", str(server.port)))
-        with (
-            LineClient(server.port, "ann") as ann,
-            subprocess.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL) as process,
-        ):
-            try:
-                assert ann.read() == {"code": "incoming_broadcast", "from": name, "content": "hello, everybody"}
-                ann.ask(code="outgoing", to=name, content="hi")
-                assert ann.read() == {"code": "incoming", "from": name, "content": "you said hi"}
-            finally:
-                process.kill()
+    names = ["tenliner", "librarian"]
+    with LineClient(server.port, "ann") as ann, ExitStack() as stack:
+        processes = []
+        for example, name in zip(examples, names, strict=True):
+            script = tmp_path / f"{name}.py"
+            script.write_text(example.replace("7777", str(server.port)))
+            process = subprocess.Popen(
+                [sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+            while name not in ann_sees(ann):
+                pass
+
+        for name in names:
+            with LineClient(server.port, f"hasty {name}") as hasty:
+                hasty.ask(code="outgoing", to=name, content="bye")
+                hasty.ask(code="quit")
+            ann.ask(code="outgoing", to=name, content="hi")
+            while (message := ann.read())["code"] != "incoming":
+                assert message == {
+                    "code": "incoming_broadcast",
+                    "from": "librarian",
+                    "content": "hello, everybody",
+                }
+            assert message == {"code": "incoming", "from": name, "content": "you said hi"}
+        assert {"ann", *names} <= set(ann_sees(ann))
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+            assert process.stderr
+            assert process.stderr.read() == ""
+            assert process.wait() == 0
+
+
+def ann_sees(ann: LineClient) -> list[str]:
+    ann.ask(code="who")
+    while (message := ann.read())["code"] != "users":
+        assert message["code"] == "incoming_broadcast"
+    return [str(name) for name in message["users"]]
