@@ -359,3 +359,19 @@ def test_a_sender_that_goes_is_forgotten() -> None:
     assert sum(message["from"] == "eve" for message in bob.take()) == 300
     assert chat.hub.flow.is_calm
     assert not chat.hub.flow._for_readers
+
+
+def test_one_object_of_many() -> None:
+    """An object of ten thousand others is looked at over many turns, in which others are served."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+
+    ann.send(b'{"code":"ping","x":[' + b",".join([b'{"a":1}'] * 5000) + b"]}\n")
+    bob.ask(code="ping")
+    for _ in range(5):
+        one_turn(chat)
+    assert ann.take() == []
+    assert bob.take() == [{"code": "pong"}]
+    chat.loop.turn()
+
+    assert ann.take() == [{"code": "pong"}]

@@ -6,6 +6,7 @@ though no value may stand: so a lost `"` or `}` costs one message, not all that 
 """
 
 import re
+import sys
 
 from chatroom.protocol.messages import MAX_DEPTH, ErrorCode, Fault
 
@@ -36,6 +37,7 @@ class ObjectScan:
         "is_broken",
         "is_whole",
         "kept",
+        "steps",
     )
 
     def __init__(self, max_object: int) -> None:
@@ -54,12 +56,18 @@ class ObjectScan:
         """The closing brace was found."""
         self.is_broken = False
         """The object was given up: it ends where the scan stopped."""
+        self.steps = 0
+        """Steps that the last call took: some for each quotation mark, brace and bracket."""
 
-    def scan(self, data: bytes, start: int) -> int:
-        """Scan on in this chunk; return where the object ended, or the end of the chunk."""
-        position = start
+    def scan(self, data: bytes, start: int, most: int = sys.maxsize) -> int:
+        """Scan on in this chunk; return where the object ended, or the end of the chunk.
+
+        `most`: steps after which the scan stops for now, wherever it is.
+        """
+        position, self.steps = start, 0
         origin = start - self._seen  # where in this chunk the object began, or would have
-        while position < len(data) and not self.is_whole and not self.is_broken:
+        while position < len(data) and not self.is_whole and not self.is_broken and self.steps < most:
+            self.steps += 1
             step = self._scan_string if self._in_string else self._scan_structure
             position = step(data, position, origin)
         self._check_size(position - origin)

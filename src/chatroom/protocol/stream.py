@@ -45,6 +45,8 @@ _QUOTES = {
 
 # Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
+STEPS = 50
+"""See `StreamDecoder`. A message of the brief takes ten to twenty."""
 _GARBAGE_ENDS = re.compile(rb"[\n{]")
 _NEWLINE, _OBJECT = b"\n{"
 
@@ -68,6 +70,7 @@ class StreamDecoder(Generic[Message]):
         "_is_between",
         "_is_doubted",
         "_max_object",
+        "_steps",
         "begun",
         "finds_bursts",
         "newline_seen",
@@ -80,11 +83,13 @@ class StreamDecoder(Generic[Message]):
         """`decoder`: `REQUESTS` or `REPLIES`. `max_object`: bytes that one object may have.
 
         `batch`: the most objects that one call decodes one by one, which takes ten times as long as together.
+        For each of them it scans so many `STEPS` at most, of one object or of many.
         """
         self._decoder: msgspec.json.Decoder[Message] = decoder
         self._max_object = max_object
         self._batch = batch
         self._garbage = False
+        self._steps = 0  # that this call may still scan
         self._is_between = True  # the last call ended between objects, and left no rest
         self._is_doubted = False  # the rest could not be decoded in one call
         self.rest = b""
@@ -110,9 +115,9 @@ class StreamDecoder(Generic[Message]):
             data, self.rest = self.rest + data, b""
         found: list[Message | Fault] = []
         position, size, last = 0, len(data), self._batch
-        self._is_doubted = False
+        self._is_doubted, self._steps = False, self._batch * STEPS
         while position < size:
-            if len(found) >= last:
+            if len(found) >= last or self._steps <= 0:
                 self.rest, self._is_doubted = data[position:], not in_one_call
                 break
             if self.begun is not None:
@@ -179,7 +184,8 @@ class StreamDecoder(Generic[Message]):
     def _go_on(self, scan: ObjectScan, data: bytes, start: int, found: list[Message | Fault]) -> int:
         """Scan on in the object; if that ends it, decode it. Return how far the scan went."""
         reported = scan.fault is not None
-        position = scan.scan(data, start)
+        position = scan.scan(data, start, self._steps)
+        self._steps -= scan.steps
         if scan.fault is not None and not reported:
             found.append(scan.fault)
         if scan.is_whole or scan.is_broken:
@@ -218,7 +224,7 @@ def _doubt(raw: bytes) -> Fault | None:
     """Look at every field of an object, also the unknown ones; return an error if one is wrong."""
     try:
         msgspec.json.decode(raw)
-        json.loads(raw.decode(), object_pairs_hook=_without_duplicates)
+        _check_keys(raw.decode())
     except msgspec.ValidationError as fault:
         return _fault(ErrorCode.BAD_REQUEST, str(fault))
     except UnicodeDecodeError as fault:
@@ -243,12 +249,17 @@ def _explain(raw: bytes, fault: Exception) -> Fault:
     return _fault(ErrorCode.BAD_REQUEST, str(fault), ref)
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise ValueError(f"the key {key[:MAX_REF]!r} stands twice")
-        seen.add(key)
+def _check_keys(text: str) -> None:
+    """Raise `ValueError` if a key stands twice in an object: then there are more pairs than keys.
+
+    An object may have ten thousand others in it: no code of ours runs for each.
+    """
+    pairs: list[tuple[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    json.loads(text, object_pairs_hook=pairs.extend)
+    json.loads(text, object_hook=objects.append)
+    if len(pairs) != sum(map(len, objects)):
+        raise ValueError("a key stands twice")
 
 
 def _fault(code: ErrorCode, text: str, ref: str | UnsetType = UNSET) -> Fault:
