@@ -224,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._transport.is_closing() or self._kernel.is_dead()
 
     def go_on(self) -> None:
-        """Do what was postponed."""
+        """Do what waits."""
         self._intake.go_on()
 
     def pass_over(self) -> None:

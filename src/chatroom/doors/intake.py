@@ -85,7 +85,7 @@ class Intake:
         self._owner = owner
         self._throttle = throttle
         self._timing = timing
-        self._waiting: deque[Asked | Fault] = deque()
+        self._waiting: deque[Asked | Fault] | tuple[()] = ()  # an empty deque has 600 bytes
         self._timer: Timer | None = None
 
     @property
@@ -97,15 +97,14 @@ class Intake:
         """Do what these bytes ask for, now or later; return the requests that they completed at once."""
         messages = self.decoder.feed(data)
         if self._throttle is None and len(messages) <= A_TURN and not self._waiting:
-            session = self._session
-            self._hub.handle(session, messages)
-            if session.postponed or self.decoder.rest:
-                self._put_back()
+            rest = self._hub.handle(self._session, messages)
+            if rest or self.decoder.rest:
+                self._waiting = deque(rest)
                 self._wait()
         else:
             if self._throttle is not None:
                 self._throttle.read()
-            self._waiting.extend(messages)
+            self._waiting = deque([*self._waiting, *messages])
             self._go_on()
         return messages
 
@@ -119,20 +118,15 @@ class Intake:
 
     def drop(self) -> None:
         """Forget what waits."""
-        self._waiting.clear()
+        self._waiting = ()
         self.decoder.rest = b""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _put_back(self) -> None:
-        postponed = self._session.postponed
-        self._waiting.extendleft(reversed(postponed))
-        postponed.clear()
-
     def _go_on(self) -> None:
         """Do what may be done in this turn; see to it that the rest will be."""
-        session, waiting = self._session, self._waiting
+        session = self._session
         owes = self._outbox.owes_answers()
         if owes and session.answered >= ANSWERS:
             self._owner.hold()
@@ -140,7 +134,7 @@ class Intake:
         self._hub.go_on(session, answers_have_left=not owes)
         left, has_decoded = A_TURN, False
         while left > 0 and not session.is_leaving:
-            if not waiting:
+            if not self._waiting:
                 if not self.decoder.rest:
                     self.drop()
                     if self._throttle is not None:
@@ -150,9 +144,13 @@ class Intake:
                 if has_decoded:
                     break
                 has_decoded = True
-                waiting.extend(self.decoder.feed(b""))
+                self._waiting = deque(self.decoder.feed(b""))
                 continue
-            done = self._do_some(left) if self._throttle is None else self._do_one(self._throttle)
+            waiting = self._waiting
+            if self._throttle is None:
+                done = self._do_some(waiting, left)
+            else:
+                done = self._do_one(waiting, self._throttle)
             if not done:
                 return
             left -= done
@@ -162,14 +160,14 @@ class Intake:
         else:
             self._wait()
 
-    def _do_some(self, most: int) -> int:
+    def _do_some(self, waiting: deque[Asked | Fault], most: int) -> int:
         """Do so many; return how many that was, 0 if the rest is waited for."""
-        requests = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        return len(requests) if self._is_done(requests) else 0
+        requests = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        return len(requests) if self._is_done(waiting, requests) else 0
 
-    def _do_one(self, throttle: Throttle) -> int:
+    def _do_one(self, waiting: deque[Asked | Fault], throttle: Throttle) -> int:
         """Do the next, if it may be done now; the same."""
-        message = self._waiting[0]
+        message = waiting[0]
         cost = self._hub.cost(message)
         pace, wait = throttle.next(cost)
         if pace is Pace.WAIT:
@@ -178,23 +176,22 @@ class Intake:
         if pace is Pace.END:
             self._owner.leave("flood")
             return 1
-        self._waiting.popleft()
+        waiting.popleft()
         if pace is Pace.REFUSE:
             text = "too many requests: this one was not done"
             self._hub.refuse(self._session, Refusal(ErrorCode.SLOW_DOWN, text, retry_after=1.0), message)
-        elif not self._is_done([message]):
+        elif not self._is_done(waiting, [message]):
             return 0
         throttle.take(cost)
         return 1
 
-    def _is_done(self, requests: list[Asked | Fault]) -> bool:
+    def _is_done(self, waiting: deque[Asked | Fault], requests: list[Asked | Fault]) -> bool:
         """Hand requests to the hub; return whether it did all of them, and the next may follow."""
-        self._hub.handle(self._session, requests)
-        if self._session.postponed:
-            self._put_back()
+        rest = self._hub.handle(self._session, requests)
+        if rest:
+            waiting.extendleft(reversed(rest))
             self._wait()
-            return False
-        return True
+        return not rest
 
     def _wait(self, seconds: float | None = None) -> None:
         """Read nothing more, and go on after these seconds, or in the next turn, or when told to."""

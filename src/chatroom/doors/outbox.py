@@ -32,7 +32,7 @@ class Owner(Protocol):
         """End the connection for a bug of ours."""
 
     def go_on(self) -> None:
-        """Do what was postponed."""
+        """Do what waits."""
 
     def pass_over(self) -> None:
         """Do nothing more that the peer asks for: the session has ended."""

@@ -137,7 +137,8 @@ def burst(hub: "Hub", session: Session, burst: Burst) -> None:
                 hub.flow.left -= len(frames)
                 hub.push(receiver, frames)
                 return
-    hub.handle(session, burst.one_by_one())
+    if rest := hub.handle(session, burst.one_by_one()):
+        raise Later(rest)
 
 
 def quit_(hub: "Hub", session: Session, request: Quit) -> None:

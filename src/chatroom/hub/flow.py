@@ -6,6 +6,8 @@ adds so much and no more, and a reader that is behind is given a little at a tim
 """
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 from chatroom.hub.ports import Timing
 from chatroom.hub.session import Session
@@ -24,7 +26,14 @@ Readers = Session | None
 
 
 class Later(Exception):
-    """A request cannot be done in this turn; it is to be done again when its session goes on."""
+    """A request cannot be done in this turn; it is to be done again when its session goes on.
+
+    `rest`: of a request that stands for many, those that are not done.
+    """
+
+    def __init__(self, rest: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self.rest = rest
 
 
 class Flow:

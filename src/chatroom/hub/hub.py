@@ -98,10 +98,10 @@ class Hub:
             case _:
                 return 1
 
-    def handle(self, session: Session, messages: Sequence[Asked | Fault]) -> None:
+    def handle(self, session: Session, messages: Sequence[Asked | Fault]) -> Sequence[Asked | Fault]:
         """Do what is asked, one after the other, or say why not.
 
-        What cannot be done in this turn is in `session.postponed` afterwards, and nothing behind it is done.
+        Return what cannot be done in this turn: the first such request, and all behind it.
         """
         requests = iter(messages)
         self.flow.began = self.flow.left
@@ -112,9 +112,10 @@ class Hub:
                 session.handlers[type(message)](self, session, message)
             except Refusal as refusal:
                 self.refuse(session, refusal, message)
-            except Later:
+            except Later as later:
                 session.handlers = LATER
-                session.postponed += [message, *requests]
+                return [*(later.rest or [message]), *requests]
+        return ()
 
     def go_on(self, session: Session, *, answers_have_left: bool) -> None:
         """Let a session ask again: its answers have left, or another turn has come."""

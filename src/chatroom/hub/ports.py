@@ -49,7 +49,7 @@ class Sink(Protocol):
         """`push` or `close` has raised this: end the connection, and log it if the connection was alive."""
 
     def go_on(self) -> None:
-        """Hand the hub what was postponed: the session's turn has come."""
+        """Hand the hub what is left: the session's turn has come."""
 
     def close(self) -> None:
         """End the connection when all that was pushed has gone out."""

@@ -1,7 +1,6 @@
 """One connection's part in the chat."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from chatroom.hub.ports import Sink
 from chatroom.protocol.messages import Sent
@@ -34,7 +33,6 @@ class Session:
         "keys",
         "name",
         "own",
-        "postponed",
         "sink",
         "standing",
         "turned_away",
@@ -46,8 +44,6 @@ class Session:
         """What each kind of request does, as things stand with this session in this turn."""
         self.standing = handlers
         """The same, if nothing had to wait."""
-        self.postponed: list[Any] = []
-        """Requests that could not be done in this turn; whoever handed them to the hub takes them back."""
         self.is_held = False
         """It waits for its turn to add to what others get."""
         self.answered = 0
