@@ -192,6 +192,8 @@ def test_interrupted_while_waiting() -> None:
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             client.users()
+        client.broadcast("x", confirm=False)
+        assert not client._link._waiting  # for the answer, in the thread
         brief.send(incoming("1"), {"code": "users", "users": ["late"]})
 
         assert client.users() == ["bob", "ann"]
