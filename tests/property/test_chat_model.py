@@ -30,6 +30,8 @@ class Person:
     def ask(self, **request: Any) -> None:
         self.faults = 0
         (self.client.ask_bare if self.is_bare else self.client.ask)(**request)
+        if self.client.connection._intake.is_waiting:
+            self.client.loop.turn()  # so much was asked before that this is for another turn
 
 
 def is_pushed(message: dict[str, Any]) -> bool:

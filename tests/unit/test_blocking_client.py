@@ -109,9 +109,13 @@ def test_full_inbox(pair: tuple[Client, Peer], monkeypatch: pytest.MonkeyPatch) 
     """Behind too many messages an answer is not waited for; once they are taken, it works again."""
     monkeypatch.setattr(inbox, "MAX_MESSAGES", 4)
     client, peer = pair
-    client._link._timeout = 100
-    peer.say("1", "2", "3", "4")
-    with pytest.raises(InboxFull, match="4 messages wait"):
+    client._link._timeout = 1000
+
+    def fill() -> None:
+        peer.wait_for(WHO)
+        peer.say("1", "2", "3", "4")
+
+    with meanwhile(fill), pytest.raises(InboxFull, match="4 messages wait"):
         client.users()
 
     def answer() -> None:
@@ -120,7 +124,7 @@ def test_full_inbox(pair: tuple[Client, Peer], monkeypatch: pytest.MonkeyPatch) 
         peer.send({"code": "users", "users": ["in time"]})
 
     assert client.broadcast("x", confirm=False) is None
-    peer.wait_for(WHO + b'{"code":"outgoing_broadcast","content":"x"}\n')
+    peer.wait_for(b'{"code":"outgoing_broadcast","content":"x"}\n')
     assert contents(client, 4) == ["1", "2", "3", "4"]
     with meanwhile(answer):
         assert client.users() == ["in time"]
@@ -188,6 +192,8 @@ def test_interrupted_while_waiting() -> None:
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             client.users()
+        client.broadcast("x", confirm=False)
+        assert not client._link._waiting  # for the answer, in the thread
         brief.send(incoming("1"), {"code": "users", "users": ["late"]})
 
         assert client.users() == ["bob", "ann"]

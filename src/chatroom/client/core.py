@@ -18,6 +18,7 @@ from chatroom.protocol.messages import (
     Closing,
     Error,
     ErrorCode,
+    Fault,
     Hello,
     Incoming,
     IncomingBroadcast,
@@ -218,11 +219,11 @@ class Core:
 
     def next(self) -> bytes | None:
         """Return the next message, if one may be sent now."""
-        now = self._clock()
-        if self.lost is not None or now < self._not_before:
+        now, is_naive = self._clock(), not self._decoder.newline_seen
+        if self.lost is not None or (is_naive and now < self._not_before):
             return None
         data = self._sign_of_life() or self._question(now) or self._message(now) or self._farewell(now)
-        if data is not None and not self._decoder.newline_seen:
+        if data is not None and is_naive:
             self._not_before = now + PACE
         return data
 
@@ -277,11 +278,10 @@ class Core:
         """Take bytes from the server; finish the calls that they answer, and return the rest."""
         self._heard_at, self._pinged_at = self._clock(), None
         unasked: list[Message] = []
-        messages = self._decoder.feed(data)
-        if self._decoder.newline_seen:
-            self._not_before = 0.0
-        for message in messages:
-            match message:  # a `Fault` is a message of a kind that we do not know
+        for message in self._decoder.feed(data):
+            match message:
+                case Fault():
+                    pass  # a message of a kind that we do not know
                 case Incoming() | IncomingBroadcast():
                     unasked.append(message)
                 case Welcome():
