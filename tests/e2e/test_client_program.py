@@ -107,6 +107,7 @@ def piped(server: Server) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=PROJECT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which `make test &` ignores
     ) as process:
         assert process.stdout
         try:
