@@ -47,7 +47,7 @@ def test_the_join_command_works_as_printed(tmp_path: Path, host: str) -> None:
         "--host", host, log=tmp_path / "log", address=re.escape(host).replace("::", r"\[::") + r"\]?"
     )
     try:
-        assert joined(server.greeting).splitlines()[-1] == "ann"
+        assert joined(server.greeting).splitlines()[-1].strip() == "ann"
     finally:
         assert server.stop() == 0
 
@@ -80,7 +80,7 @@ def test_tls_only(tmp_path: Path, certificate: tuple[str, ...], monkeypatch: pyt
     try:
         assert "chatroom listens with TLS on 0.0.0.0:" in server.greeting
         assert server.greeting.endswith(f"localhost {server.port} YOUR_NAME --tls\n")
-        assert joined(server.greeting).splitlines()[-1] == "ann"
+        assert joined(server.greeting).splitlines()[-1].strip() == "ann"
     finally:
         assert server.stop() == 0
 
@@ -95,7 +95,7 @@ def test_tls_for_all_and_plain_for_us(tmp_path: Path, certificate: tuple[str, ..
         assert "listens with TLS on 0.0.0.0:" in second
         assert second.endswith(" --ca FILE_OF_THE_CERTIFICATE_AUTHORITY\n")
         named = second.replace("FILE_OF_THE_CERTIFICATE_AUTHORITY", str(tmp_path / "ca.pem"))
-        assert joined(named).splitlines()[-1] == "ann"
+        assert joined(named).splitlines()[-1].strip() == "ann"
     finally:
         assert server.stop() == 0
 
