@@ -170,6 +170,9 @@ class FakeKernel(Kernel):
         self.transport: FakeTransport = connected
         self.is_silent = False
 
+    def forget(self) -> None:
+        pass
+
     def unread(self) -> int:
         return len(self.transport.unread)
 

@@ -179,6 +179,7 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(exc, OSError):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
+        self._kernel.forget()
         if self._intake.is_waiting and not self._session.is_leaving:
             self._stop_waiting()
             self._door.hub.flow.caught_up(self._session)
@@ -236,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
         """Read nothing more for now: nor is the peer waited for, if it is we who do not read."""
         if not self._is_held:
             self._is_held = True
-            if not self._is_lost:
+            if not self._transport.is_closing():
                 self._transport.pause_reading()
             for wait in (Wait.OBJECT, Wait.SIGN):
                 self._door.deadlines.stop((self, wait))

@@ -105,7 +105,8 @@ class Intake:
             if self._throttle is not None:
                 self._throttle.read()
             self._waiting = deque([*self._waiting, *messages])
-            self._go_on()
+            if not self._session.is_held:
+                self._go_on()
         return messages
 
     def go_on(self) -> None:

@@ -55,6 +55,10 @@ class Kernel:
         self._socket = connected
         self._limits = limits
 
+    def forget(self) -> None:
+        """The socket is closed; its number may soon be another's."""
+        self._socket = None
+
     def unread(self) -> int:
         """Return how many bytes have come in that nobody has read."""
         return 0 if sys.platform == "win32" else self._count(FIONREAD)

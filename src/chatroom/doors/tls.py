@@ -48,6 +48,7 @@ class Tls(asyncio.BufferedProtocol):
         self._is_ready = False  # the handshake is done
         self._has_ended = False  # nothing more comes in
         self._is_closing = False  # nothing more goes out
+        self._has_failed = False
         self._is_paused = False
         self._transport: asyncio.Transport
 
@@ -127,9 +128,10 @@ class Tls(asyncio.BufferedProtocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close both sides now."""
+        """Close both sides now; an alert of ours still goes out."""
         self._is_closing = True
-        self._transport.abort()
+        if not self._has_failed:
+            self._transport.abort()
 
     def is_closing(self) -> bool:
         """Whether the connection is over, or about to be."""
@@ -152,6 +154,8 @@ class Tls(asyncio.BufferedProtocol):
             self._send()
         except ssl.SSLError as error:
             self._send()  # TLS's alert
+            self._has_failed = True
+            self._transport.close()
             self._fail(error)
         else:
             self._send()

@@ -140,19 +140,16 @@ class Flow:
     # Senders go on
 
     def _release_turn(self) -> None:
-        self._release(self._for_turn)
+        waiting, self._for_turn = self._for_turn, []
+        self._release(waiting)
 
     def _release_all(self) -> None:
-        for readers, queue in list(self._for_readers.items()):
-            self._release(queue)
-            if not queue:
-                self._for_readers.pop(readers, None)
+        queues, self._for_readers = self._for_readers, {}
+        self._release([sender for queue in queues.values() for sender in queue])
 
-    def _release(self, queue: list[Session]) -> None:
-        """Let all that wait there go on: first whoever has waited longest. Some may have to wait again."""
-        waiting = sorted(queue, key=self._tickets.__getitem__)
-        queue.clear()
-        for sender in waiting:
+    def _release(self, waiting: list[Session]) -> None:
+        """Let these go on: first whoever has waited longest. Some may have to wait again."""
+        for sender in sorted(waiting, key=self._tickets.__getitem__):
             sender.is_held = False
             if sender.is_leaving:
                 self._tickets.pop(sender, None)
