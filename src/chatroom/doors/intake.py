@@ -54,6 +54,7 @@ class Intake:
 
     __slots__ = (
         "_hub",
+        "_is_free",
         "_outbox",
         "_owner",
         "_session",
@@ -85,6 +86,7 @@ class Intake:
         self._owner = owner
         self._throttle = throttle
         self._timing = timing
+        self._is_free = throttle is None  # and nothing waits
         self._waiting: deque[Asked | Fault] | tuple[()] = ()  # an empty deque has 600 bytes
         self._timer: Timer | None = None
 
@@ -96,14 +98,16 @@ class Intake:
     def take(self, data: bytes) -> Sequence[Asked | Fault]:
         """Do what these bytes ask for, now or later; return the requests that they completed at once."""
         messages = self.decoder.feed(data)
-        if self._throttle is None and len(messages) <= A_TURN and not self._waiting:
+        if self._is_free and len(messages) <= A_TURN:
             rest = self._hub.handle(self._session, messages)
             if rest or self.decoder.rest:
+                self._is_free = False
                 self._waiting = deque(rest)
                 self._wait()
         else:
             if self._throttle is not None:
                 self._throttle.read()
+            self._is_free = False
             self._waiting = deque([*self._waiting, *messages])
             if not self._session.is_held:
                 self._go_on()
@@ -119,6 +123,7 @@ class Intake:
 
     def drop(self) -> None:
         """Forget what waits."""
+        self._is_free = self._throttle is None
         self._waiting = ()
         self.decoder.rest = b""
         if self._timer is not None:

@@ -124,17 +124,18 @@ def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast)
 
 def burst(hub: "Hub", session: Session, burst: Burst) -> None:
     """Pass many messages on in one piece, if there is nothing to be said of any of them."""
-    first = burst.first
+    first, flow = burst.first, hub.flow
     if session.name is not None and burst.fits(hub.limits.max_content):
         if isinstance(first, OutgoingBroadcast):
             frames = burst.completed(session.incoming_broadcast)
-            if len(frames) <= hub.flow.left:
+            if len(frames) <= flow.left:
                 hub.broadcast(session, frames)
                 return
         elif receiver := hub.spelled.get(first.to):
             frames = burst.completed(session.incoming)
-            if len(frames) <= hub.flow.left:
-                hub.flow.left -= len(frames)
+            left = flow.left - len(frames)
+            if left >= 0:
+                flow.left = left
                 hub.push(receiver, frames)
                 return
     if rest := hub.handle(session, burst.one_by_one()):

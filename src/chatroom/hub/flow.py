@@ -19,7 +19,7 @@ BEHIND = 64 * 1024
 PERIOD = 0.1
 """Seconds."""
 SMALL = 4 * 1024
-"""Bytes that each sender may add all the same, in that turn or period: who says little is never held."""
+"""Bytes that each sender may add all the same, once there is no room: who says little is never held."""
 
 Readers = Session | None
 """Those who get a message: one session, or (None) the room."""
@@ -46,8 +46,6 @@ class Flow:
     def __init__(self, timing: Timing) -> None:
         self.left = TURN
         """Bytes that may be added without asking."""
-        self.began = TURN
-        """What was left when the sender whose requests are being done began."""
         self.is_calm = True
         """Nobody is behind, and nobody waits: a new turn only makes `left` whole."""
         self._timing = timing
@@ -70,9 +68,7 @@ class Flow:
         self.is_calm = False
         if not self._behind:
             self._turn_left = self.left
-        given = self._given.get(sender)
-        if given is None:
-            given = max(0, self.began - self.left)
+        given = self._given.get(sender, 0)
         queue = self._queue(sender, receiver, size)
         if queue is not None and given + size > SMALL:
             sender.is_held = True

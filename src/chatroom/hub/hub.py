@@ -104,7 +104,6 @@ class Hub:
         Return what cannot be done in this turn: the first such request, and all behind it.
         """
         requests = iter(messages)
-        self.flow.began = self.flow.left
         for message in requests:
             if session.faults and not isinstance(message, Fault):
                 session.faults = 0
@@ -168,10 +167,11 @@ class Hub:
                 except Exception as exception:  # noqa: BLE001 - it is logged there
                     session.sink.fail(exception)
             self._leaving.clear()
-        if self.flow.is_calm:
-            self.flow.left = TURN
+        flow = self.flow
+        if flow.is_calm:
+            flow.left = TURN
         else:
-            self.flow.next_turn()
+            flow.next_turn()
 
     # What commands call
 
