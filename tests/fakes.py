@@ -173,6 +173,10 @@ class FakeKernel(Kernel):
     def forget(self) -> None:
         pass
 
+    def drain(self, most: int) -> bytes:
+        data, self.transport.unread = self.transport.unread[:most], b""
+        return data
+
     def unread(self) -> int:
         return len(self.transport.unread)
 

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +13,7 @@ from chatroom.doors.kernel import Kernel
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Throttle
 from chatroom.hub.session import Session
-from chatroom.protocol.messages import Error, ErrorCode, Fault, Hello, PingEvent, encode
+from chatroom.protocol.messages import Error, ErrorCode, Fault
 from chatroom.protocol.stream import Asked, StreamDecoder
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         "_buffer",
         "_decoder",
         "_door",
+        "_has_come",
         "_host",
         "_intake",
         "_is_finished",
@@ -74,13 +75,14 @@ class Connection(asyncio.BufferedProtocol):
     _kernel: Kernel
     _outbox: Outbox
     _session: Session
-    _take: Callable[[bytes], Sequence[Asked | Fault]]
+    _take: Callable[[bytes], None]
     _transport: asyncio.Transport
 
     def __init__(self, door: "Door") -> None:
         self._door = door
         self._begun: object | None = None
         self._buffer = door.buffer[: door.limits.stranger_in + 1]
+        self._has_come = False  # it has been welcomed, by the bytes that came last
         self._host = ""
         self._is_finished = False
         self._is_held = False  # nothing is read from it
@@ -123,7 +125,14 @@ class Connection(asyncio.BufferedProtocol):
         is_exempt = door.admission.is_exempt(self._host)
         throttle = None if is_exempt else Throttle(limits, door.loop, self._kernel.unread)
         self._intake = Intake(
-            door.hub, self._session, self._outbox, self, limits=limits, timing=door.loop, throttle=throttle
+            door.hub,
+            self._session,
+            self._outbox,
+            self,
+            limits=limits,
+            timing=door.loop,
+            throttle=throttle,
+            effort=door.effort,
         )
         self._decoder = self._intake.decoder
         self._take = self._intake.take
@@ -137,12 +146,12 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
         try:
-            messages = self._take(bytes(self._buffer[:nbytes]))
+            self._take(bytes(self._buffer[:nbytes]))
             if self._decoder.begun is not self._begun:
                 self._begun = self._decoder.begun
                 self._expect_object()
             if self._is_watched:
-                self._watch(messages, nbytes)
+                self._watch(nbytes)
             if nbytes >= INPUT:
                 self._let_others_go_first()
         except Exception as bug:  # noqa: BLE001 - it is logged there
@@ -171,11 +180,16 @@ class Connection(asyncio.BufferedProtocol):
         self._door.hub.flow.caught_up(self._session)
         self._outbox.resume()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the peer, once what was read from it is done."""
+    def connection_lost(self, exc: Exception | None, unread: bytes | None = None) -> None:
+        """Forget the peer, once what came from it is done.
+
+        `unread`: what had come in and was not handed on; None: it is still with the kernel.
+        """
         if not self._is_in:
             return
         self._outbox.drop()
+        if self._reason == "vanished" and not self._session.is_leaving and not self._is_stranger:
+            self._decoder.rest += self._kernel.drain(INPUT) if unread is None else unread
         if isinstance(exc, OSError):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
@@ -183,6 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._intake.is_waiting and not self._session.is_leaving:
             self._stop_waiting()
             self._door.hub.flow.caught_up(self._session)
+            self._door.loop.call_soon(self._intake.go_on)
         else:
             self._end()
 
@@ -211,9 +226,12 @@ class Connection(asyncio.BufferedProtocol):
         """End the connection now."""
         self._turned_away(reason)
         self._reason = reason
+        self._take = _pass_over
         self._intake.drop()
         self._outbox.drop()
         self._transport.abort()
+        if self._is_lost and self._is_in:
+            self._end()
 
     def fail(self, bug: Exception) -> None:
         """A bug of ours ends this connection, and no other."""
@@ -231,7 +249,10 @@ class Connection(asyncio.BufferedProtocol):
     def pass_over(self) -> None:
         """Do nothing more that the peer asks for: the session has ended."""
         self._take = _pass_over
+        self._buffer = self._door.buffer
         self._intake.drop()
+        if self._is_lost and self._is_in:
+            self._end()
 
     def hold(self) -> None:
         """Read nothing more for now: nor is the peer waited for, if it is we who do not read."""
@@ -245,7 +266,8 @@ class Connection(asyncio.BufferedProtocol):
     def read_on(self) -> None:
         """All that was read has been done, or need not be."""
         if self._is_lost:
-            self._end()
+            if self._is_in:
+                self._end()
             return
         self._is_held = False
         if self._is_stranger:
@@ -283,7 +305,7 @@ class Connection(asyncio.BufferedProtocol):
                     self.give_up("slow_consumer")
             case Wait.SIGN if not self._was_pinged:
                 self._was_pinged = True
-                self._door.hub.push(self._session, encode(PingEvent()))
+                self._door.hub.ping(self._session)
                 deadlines.set((self, wait), limits.ping_interval)
             case Wait.SIGN:
                 self.give_up("idle")
@@ -300,7 +322,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_held and not self._intake.is_waiting and not self._is_lost and not self._is_finished:
             self.read_on()
 
-    def _watch(self, messages: Sequence[object], size: int) -> None:
+    def _watch(self, size: int) -> None:
         """Bytes came from a stranger, from a bare peer, or from one whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
@@ -309,9 +331,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_stranger:
             self._strange_bytes += size
             self._look_at_stranger()
-            if self._is_stranger or not messages or isinstance(messages[-1], Hello):
-                return
-        if messages:
+        if self._is_stranger:
+            return
+        if self._has_come:
+            self._has_come = False  # with these bytes; what it asks for now comes with the next
+        else:
             self._outbox.request_came()
         self._is_watched = self._outbox.is_bare or "ping" in self._session.features
         if "ping" in self._session.features:
@@ -336,6 +360,7 @@ class Connection(asyncio.BufferedProtocol):
         limits, session = self._door.limits, self._session
         if session.name is not None:
             self._is_stranger = False
+            self._has_come = True
             self._buffer = self._door.buffer
             self._is_watched = self._outbox.is_bare or "ping" in session.features
             self._outbox.await_request()
@@ -343,7 +368,8 @@ class Connection(asyncio.BufferedProtocol):
             if "ping" in session.features:
                 self._expect(Wait.SIGN, limits.ping_interval)
             return
-        self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
+        if not session.is_leaving:
+            self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
         if session.is_leaving or self._intake.is_waiting:
             pass
         elif self._strange_bytes > limits.stranger_in:
@@ -389,6 +415,5 @@ class Connection(asyncio.BufferedProtocol):
             door.all_gone.set()
 
 
-def _pass_over(data: bytes) -> Sequence[Asked | Fault]:  # noqa: ARG001
+def _pass_over(data: bytes) -> None:
     """Take nothing of what comes behind the end."""
-    return ()

@@ -8,6 +8,7 @@ from chatroom.doors.admission import Admission, Verdict
 from chatroom.doors.backlog import Backlog
 from chatroom.doors.connection import Connection, Wait
 from chatroom.doors.deadlines import Deadlines
+from chatroom.doors.effort import Effort
 from chatroom.doors.intake import INPUT
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.pacing import Dialect
@@ -56,6 +57,7 @@ class Door:
         self.admission = Admission(limits, max_connections, loop)
         self.backlog = Backlog(limits.max_backlogs)
         self.dialect = Dialect()
+        self.effort = Effort(loop)
         self.buffer = memoryview(bytearray(INPUT))
         """Where all connections read to, one at a time."""
         self.connections: set[Connection] = set()

@@ -5,9 +5,9 @@ TCP window fills, and nobody else notices.
 """
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Protocol
 
+from chatroom.doors.effort import Effort
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Pace, Throttle
 from chatroom.hub.commands import Refusal
@@ -24,6 +24,8 @@ A_TURN = 512
 """Requests of one connection that are done in a turn."""
 CLOSELY = 20
 """Objects that are decoded one by one in a turn."""
+STEPS_A_REQUEST = 250
+"""Steps of decoding that cost as much of the rate limit as a request."""
 
 
 class Owner(Protocol):
@@ -53,6 +55,8 @@ class Intake:
     """
 
     __slots__ = (
+        "_effort",
+        "_holds",
         "_hub",
         "_is_free",
         "_outbox",
@@ -75,11 +79,14 @@ class Intake:
         limits: Limits,
         timing: Timing,
         throttle: Throttle | None,
+        effort: Effort,
     ) -> None:
-        """`throttle`: None for a peer that is exempt."""
+        """`throttle`: None for a peer that is exempt. `effort`: of all connections together."""
         self.decoder = StreamDecoder(REQUESTS, limits.max_object, min(CLOSELY, limits.max_faults))
         """Where the bytes go first."""
         self.decoder.finds_bursts = throttle is None
+        self._effort = effort
+        self._holds = False  # nothing is read
         self._hub = hub
         self._session = session
         self._outbox = outbox
@@ -92,26 +99,30 @@ class Intake:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something was read that is not done yet."""
-        return bool(self._waiting or self.decoder.rest)
+        """Whether something was read that is not done yet, or no more may be read for now."""
+        return bool(self._holds or self._waiting or self.decoder.rest)
 
-    def take(self, data: bytes) -> Sequence[Asked | Fault]:
-        """Do what these bytes ask for, now or later; return the requests that they completed at once."""
-        messages = self.decoder.feed(data)
-        if self._is_free and len(messages) <= A_TURN:
-            rest = self._hub.handle(self._session, messages)
-            if rest or self.decoder.rest:
-                self._is_free = False
-                self._waiting = deque(rest)
-                self._wait()
+    def take(self, data: bytes) -> None:
+        """Do what these bytes ask for, now or later."""
+        decoder = self.decoder
+        if self._is_free:
+            messages = decoder.feed(data)
+            if len(messages) <= A_TURN and not decoder.effort:
+                rest = self._hub.handle(self._session, messages)
+                if rest:
+                    self._is_free = False
+                    self._waiting = deque(rest)
+                    self._wait()
+                return
+            self._is_free = False
+            self._waiting = deque(messages)
+            self._account()
         else:
+            decoder.rest += data
             if self._throttle is not None:
                 self._throttle.read()
-            self._is_free = False
-            self._waiting = deque([*self._waiting, *messages])
-            if not self._session.is_held:
-                self._go_on()
-        return messages
+        if not self._session.is_held:
+            self._go_on()
 
     def go_on(self) -> None:
         """Do what waits, if it may be done now. May be called at any time."""
@@ -123,6 +134,7 @@ class Intake:
 
     def drop(self) -> None:
         """Forget what waits."""
+        self._holds = False
         self._is_free = self._throttle is None
         self._waiting = ()
         self.decoder.rest = b""
@@ -135,23 +147,16 @@ class Intake:
         session = self._session
         owes = self._outbox.owes_answers()
         if owes and session.answered >= ANSWERS:
-            self._owner.hold()
+            self._hold()
             return  # the outbox will say when
         self._hub.go_on(session, answers_have_left=not owes)
-        left, has_decoded = A_TURN, False
-        while left > 0 and not session.is_leaving:
-            if not self._waiting:
-                if not self.decoder.rest:
-                    self.drop()
-                    if self._throttle is not None:
-                        self._throttle.look()
-                    self._owner.read_on()
-                    return
-                if has_decoded:
-                    break
-                has_decoded = True
-                self._waiting = deque(self.decoder.feed(b""))
-                continue
+        if not self._waiting and self.decoder.rest:
+            if not self._may_decode():
+                return
+            self._waiting = deque(self.decoder.feed(b""))
+            self._account()
+        left = A_TURN
+        while left > 0 and self._waiting and not session.is_leaving:
             waiting = self._waiting
             if self._throttle is None:
                 done = self._do_some(waiting, left)
@@ -160,11 +165,40 @@ class Intake:
             if not done:
                 return
             left -= done
-        if session.is_leaving:
+        if not session.is_leaving and (self._waiting or self.decoder.rest):
+            self._wait()
+        elif session.is_leaving or self._may_read():
             self.drop()
             self._owner.read_on()
-        else:
-            self._wait()
+
+    def _may_decode(self) -> bool:
+        """Whether more may be decoded now; if not, see to it that it will be."""
+        if not self._may_read():
+            return False
+        if self._effort.left <= 0:
+            self._hold()
+            self._effort.wait(self.go_on)
+            return False
+        return True
+
+    def _may_read(self) -> bool:
+        """Whether the allowance has not been overdrawn by what was hard to decode; if it has, wait."""
+        if self._throttle is None:
+            return True
+        self._throttle.look()
+        debt = self._throttle.debt()
+        if debt > 0:
+            self._wait(max(debt, 0.01))
+        return debt <= 0
+
+    def _account(self) -> None:
+        """Count what was hard to decode, against this peer and for all."""
+        steps = self.decoder.effort
+        if steps:
+            self.decoder.effort = 0
+            self._effort.spend(steps)
+            if self._throttle is not None:
+                self._throttle.take(steps / STEPS_A_REQUEST)
 
     def _do_some(self, waiting: deque[Asked | Fault], most: int) -> int:
         """Do so many; return how many that was, 0 if the rest is waited for."""
@@ -174,7 +208,7 @@ class Intake:
     def _do_one(self, waiting: deque[Asked | Fault], throttle: Throttle) -> int:
         """Do the next, if it may be done now; the same."""
         message = waiting[0]
-        cost = self._hub.cost(message)
+        cost = self._hub.cost(self._session, message)
         pace, wait = throttle.next(cost)
         if pace is Pace.WAIT:
             self._wait(max(wait, 0.01))
@@ -199,12 +233,17 @@ class Intake:
             self._wait()
         return not rest
 
-    def _wait(self, seconds: float | None = None) -> None:
-        """Read nothing more, and go on after these seconds, or in the next turn, or when told to."""
+    def _hold(self) -> None:
+        """Read nothing more for now."""
+        self._holds = True
         self._owner.hold()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _wait(self, seconds: float | None = None) -> None:
+        """Read nothing more, and go on after these seconds, or in the next turn, or when told to."""
+        self._hold()
         if self._session.is_held:
             return  # the hub will say when
         if seconds is not None:

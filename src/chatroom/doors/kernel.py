@@ -5,6 +5,7 @@ dead before the event loop says so.
 """
 
 import contextlib
+import os
 import socket
 import struct
 import sys
@@ -49,15 +50,30 @@ class TcpInfo:
 class Kernel:
     """One connection's socket, as far as it is asked."""
 
-    __slots__ = ("_limits", "_socket")
+    __slots__ = ("_inode", "_limits", "_socket")
 
     def __init__(self, connected: socket.socket | None, limits: Limits) -> None:
         self._socket = connected
+        self._inode = 0 if connected is None else os.fstat(connected.fileno()).st_ino
         self._limits = limits
 
     def forget(self) -> None:
         """The socket is closed; its number may soon be another's."""
         self._socket = None
+
+    def drain(self, most: int) -> bytes:
+        """Return what has come in that nobody has read.
+
+        Linux lets it be read even after a reset, until the socket closes, which event loops do behind
+        `connection_lost`. A number that is another's already is left alone.
+        """
+        pieces: list[bytes] = []
+        with contextlib.suppress(OSError, ValueError):
+            number = -1 if self._socket is None else self._socket.fileno()
+            while os.fstat(number).st_ino == self._inode and most > 0 and (piece := os.read(number, most)):
+                pieces.append(piece)
+                most -= len(piece)
+        return b"".join(pieces)
 
     def unread(self) -> int:
         """Return how many bytes have come in that nobody has read."""

@@ -206,6 +206,10 @@ class Outbox:
         """The session's turn has come."""
         self._owner.go_on()
 
+    def give_up(self, reason: str) -> None:
+        """End the connection now."""
+        self._owner.give_up(reason)
+
     def let_go(self) -> None:
         """Give up a peer that does not read."""
         self._owner.give_up("slow_consumer")
@@ -213,6 +217,7 @@ class Outbox:
     def drop(self) -> None:
         """Forget everything: the connection has ended, or is about to."""
         self._is_closing = self._is_dropped = True
+        self._is_congested = False
         pacer, self._pacer = self._pacer, None
         while pacer is not None and pacer.has_any():
             self._drop_piece(pacer.take_piece()[1])

@@ -65,6 +65,10 @@ class Throttle:
         """More has been read."""
         self._read_at = self._timing.time()
 
+    def debt(self) -> float:
+        """Return for how many seconds the allowance is overdrawn."""
+        return self._bucket.wait(0)
+
     def take(self, cost: float) -> None:
         """A request of this cost has been done, or refused."""
         self._bucket.take(cost)

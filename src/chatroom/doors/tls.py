@@ -12,9 +12,12 @@ from typing import Any, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
+from chatroom.doors.intake import INPUT
 
-RAW = 64 * 1024
-"""Bytes that are read at a time, before they are decrypted."""
+RAW = 16 * 1024
+"""Bytes that are read, or encrypted, at a time: OpenSSL's buffers keep the size that they once had."""
+BARREN = 64 * 1024
+"""Bytes that may come in without anything to hand on, such as updates of keys."""
 
 
 class TlsDoor:
@@ -45,6 +48,7 @@ class Tls(asyncio.BufferedProtocol):
         self._connection = connection
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._barren = 0  # bytes that came in and were nothing to hand on
         self._is_ready = False  # the handshake is done
         self._has_ended = False  # nothing more comes in
         self._is_closing = False  # nothing more goes out
@@ -67,7 +71,13 @@ class Tls(asyncio.BufferedProtocol):
         """Decrypt what came in."""
         if not (self._has_ended or self._is_closing):
             self._incoming.write(self._buffer[:nbytes])
+            self._barren += nbytes
             self._advance()
+            if self._barren > BARREN:
+                self._fail("too much that is no message")
+            elif nbytes == RAW and not self._is_paused:
+                self.pause_reading()  # the others' turn comes first
+                self.resume_reading()
 
     def eof_received(self) -> bool:
         """Take what came before the end, and go on writing."""
@@ -86,15 +96,28 @@ class Tls(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
-        self._connection.connection_lost(exc)
+        rest = b""
+        with contextlib.suppress(ssl.SSLError):
+            while self._is_ready and not self._is_closing and len(rest) < INPUT:
+                if not (piece := self._tls.read(RAW)):
+                    break
+                rest += piece
+        self._connection.connection_lost(exc, rest)
 
     # The transport of the connection
 
     def write(self, data: bytes) -> None:
         """Encrypt, and send or keep what cannot be sent now."""
-        if not self._is_closing:
-            self._tls.write(data)
-            self._transport.write(self._outgoing.read())
+        pieces: list[bytes] = []
+        try:
+            for start in range(0, 0 if self._is_closing else len(data), RAW):
+                self._tls.write(data[start : start + RAW])
+                pieces.append(self._outgoing.read())
+        except ssl.SSLError as error:  # the peer has begun something of TLS, and not finished it
+            self._fail(_reason(error))
+        else:
+            if pieces:
+                self._transport.write(b"".join(pieces))
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes are kept."""
@@ -153,10 +176,7 @@ class Tls(asyncio.BufferedProtocol):
         except ssl.SSLWantReadError:
             self._send()
         except ssl.SSLError as error:
-            self._send()  # TLS's alert
-            self._has_failed = True
-            self._transport.close()
-            self._fail(error)
+            self._fail(_reason(error))
         else:
             self._send()
 
@@ -178,6 +198,7 @@ class Tls(asyncio.BufferedProtocol):
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 self._has_ended = True
             if size:
+                self._barren = max(0, self._barren - 64 * size)
                 self._connection.buffer_updated(size)
         if self._has_ended and not self._is_closing and not self._connection.eof_received():
             self.close()
@@ -204,6 +225,12 @@ class Tls(asyncio.BufferedProtocol):
         if self._outgoing.pending:
             self._transport.write(self._outgoing.read())
 
-    def _fail(self, error: ssl.SSLError) -> None:
-        reason = (error.reason or "error").replace("_", " ").lower()
+    def _fail(self, reason: str) -> None:
+        self._send()  # TLS's alert
+        self._has_failed = True
+        self._transport.close()
         self._connection.give_up(f"TLS: {reason}" if self._is_ready else f"no TLS: {reason}")
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or "an unfinished message").replace("_", " ").lower()

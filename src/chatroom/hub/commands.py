@@ -85,6 +85,7 @@ def ping(hub: "Hub", session: Session, request: Ping) -> None:
 
 def pong(hub: "Hub", session: Session, request: Pong) -> None:
     """Take a sign of life; that it came was all."""
+    session.pings = max(0, session.pings - 1)
 
 
 def who(hub: "Hub", session: Session, request: Who) -> None:

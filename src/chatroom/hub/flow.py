@@ -56,6 +56,7 @@ class Flow:
         self._for_turn: list[Session] = []
         self._for_readers: dict[Readers, list[Session]] = {}
         self._released: Session | None = None
+        self._ticket: int | None = None  # its number, until it has got something done
         self._tickets: dict[Session, int] = {}  # of those who wait, in the order in which they began to
         self._next_ticket = itertools.count()
         self._is_timed = False
@@ -73,11 +74,12 @@ class Flow:
         if queue is not None and given + size > SMALL:
             sender.is_held = True
             queue.append(sender)
-            if sender not in self._tickets:
-                self._tickets[sender] = next(self._next_ticket)
+            ticket = self._ticket if sender is self._released else None
+            self._tickets[sender] = next(self._next_ticket) if ticket is None else ticket
             raise Later
         self._given[sender] = given + size
-        self._tickets.pop(sender, None)
+        if sender is self._released:
+            self._ticket = None
         self._turn_left -= size
         if self._is_behind(receiver, sender):
             self._added[receiver] = self._added.get(receiver, 0) + size
@@ -147,11 +149,8 @@ class Flow:
         """Let these go on: first whoever has waited longest. Some may have to wait again."""
         for sender in sorted(waiting, key=self._tickets.__getitem__):
             sender.is_held = False
-            if sender.is_leaving:
-                self._tickets.pop(sender, None)
-            else:
-                self._released = sender
-                sender.sink.go_on()
+            self._released, self._ticket = sender, self._tickets.pop(sender)
+            sender.sink.go_on()
         self._released = None
 
     # While somebody is behind

@@ -26,6 +26,7 @@ from chatroom.protocol.messages import (
     Incoming,
     IncomingBroadcast,
     OutgoingBroadcast,
+    PingEvent,
     Pong,
     Quit,
     Reply,
@@ -85,13 +86,15 @@ class Hub:
         session.turned_away = turned_away
         return session
 
-    def cost(self, message: Asked | Fault) -> float:
+    def cost(self, session: Session, message: Asked | Fault) -> float:
         """Return what a request costs, as a flood pays for it: 1, and more if many hear of it.
 
         To leave, or to answer a `ping` of ours, costs nothing.
         """
         match message:
-            case Quit() | Pong():
+            case Quit():
+                return 0
+            case Pong() if session.pings:
                 return 0
             case OutgoingBroadcast() | Who():
                 return 1 + len(self.spelled) / 1000
@@ -186,6 +189,7 @@ class Hub:
             holder = self._named.get(key)
             if holder is not None and holder.sink.is_dead():
                 self.disconnect(holder, "dead")
+                holder.sink.give_up("dead")
         if why := self._likeness(name, keys):
             raise Refusal(ErrorCode.NAME_TAKEN, why, suggestion=self._free_name(name))
         session.name, session.keys = name, keys
@@ -217,6 +221,11 @@ class Hub:
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
         return list(self.spelled)
+
+    def ping(self, session: Session) -> None:
+        """Ask a session for a sign of life."""
+        session.pings += 1
+        self.push(session, encode(PingEvent()))
 
     def push(self, session: Session, frames: bytes) -> None:
         """Send one or more whole frames to a session, behind all that was said before."""

@@ -48,6 +48,9 @@ class Sink(Protocol):
     def fail(self, exception: Exception) -> None:
         """`push` or `close` has raised this: end the connection, and log it if the connection was alive."""
 
+    def give_up(self, reason: str) -> None:
+        """End the connection now."""
+
     def go_on(self) -> None:
         """Hand the hub what is left: the session's turn has come."""
 

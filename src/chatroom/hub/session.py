@@ -33,6 +33,7 @@ class Session:
         "keys",
         "name",
         "own",
+        "pings",
         "sink",
         "standing",
         "turned_away",
@@ -46,6 +47,8 @@ class Session:
         """The same, if nothing had to wait."""
         self.is_held = False
         """It waits for its turn to add to what others get."""
+        self.pings = 0
+        """Pings of ours that it has not answered."""
         self.answered = 0
         """Bytes of answers since it last had to wait for them to leave."""
         self.turned_away: Exception | None = None

@@ -47,6 +47,8 @@ _QUOTES = {
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
 STEPS = 50
 """See `StreamDecoder`. A message of the brief takes ten to twenty."""
+LITTLE = 100
+"""Steps of a call that are not counted."""
 _GARBAGE_ENDS = re.compile(rb"[\n{]")
 _NEWLINE, _OBJECT = b"\n{"
 
@@ -72,6 +74,7 @@ class StreamDecoder(Generic[Message]):
         "_max_object",
         "_steps",
         "begun",
+        "effort",
         "finds_bursts",
         "newline_seen",
         "rest",
@@ -96,6 +99,8 @@ class StreamDecoder(Generic[Message]):
         """Bytes that were too much for the last call: `feed(b"")` goes on with them."""
         self.begun: ObjectScan | None = None
         """The object that is not finished yet, by identity: another object is another value."""
+        self.effort = 0
+        """Steps of a microsecond or two that calls took, if they were more than a few; to be reset."""
         self.newline_seen = False
         """Whether a line break has stood between or behind objects: the peer speaks in lines."""
         self.finds_bursts = False
@@ -115,7 +120,7 @@ class StreamDecoder(Generic[Message]):
             data, self.rest = self.rest + data, b""
         found: list[Message | Fault] = []
         position, size, last = 0, len(data), self._batch
-        self._is_doubted, self._steps = False, self._batch * STEPS
+        self._is_doubted, self._steps, whole = False, self._batch * STEPS, 0
         while position < size:
             if len(found) >= last or self._steps <= 0:
                 self.rest, self._is_doubted = data[position:], not in_one_call
@@ -123,18 +128,18 @@ class StreamDecoder(Generic[Message]):
             if self.begun is not None:
                 position = self._go_on(self.begun, data, position, found)
             elif self._garbage:
-                ends = _GARBAGE_ENDS.search(data, position)
-                if ends is None:
-                    break
-                self._garbage = False
-                position = ends.end() if data[ends.start()] == _NEWLINE else ends.start()
+                position = self._skip(data, position)
             elif in_one_call:
                 in_one_call = False
                 position = self._decode_whole(data, position, found)
-                last = len(found) + self._batch
+                whole = len(found)
+                last = whole + self._batch
             else:
                 position = self._begin(data, position, found)
         self._is_between = self.begun is None and not (self._garbage or self.rest)
+        effort = self._batch * STEPS - self._steps + 10 * (len(found) - whole)
+        if effort > LITTLE:
+            self.effort += effort + size // STEPS
         return found
 
     def _decode_many(self, data: bytes) -> Sequence[Message] | None:
@@ -164,6 +169,14 @@ class StreamDecoder(Generic[Message]):
         found.extend(messages)
         self.newline_seen = self.newline_seen or lines
         return end
+
+    def _skip(self, data: bytes, start: int) -> int:
+        """Skip garbage; return where it ends."""
+        ends = _GARBAGE_ENDS.search(data, start)
+        if ends is None:
+            return len(data)
+        self._garbage = False
+        return ends.end() if data[ends.start()] == _NEWLINE else ends.start()
 
     def _begin(self, data: bytes, start: int, found: list[Message | Fault]) -> int:
         """Skip what may stand between objects; begin with what follows."""

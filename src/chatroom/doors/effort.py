@@ -1,0 +1,40 @@
+"""Slow work of all connections together: what must be decoded object by object.
+
+A turn bounds what one connection may have decoded so. Many connections could each claim that, and everybody
+else would wait for all of them. So a turn of the event loop has an allowance for all; whoever finds it used up
+waits for the next, in turn.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from chatroom.hub.ports import Timing
+
+A_TURN = 2000
+"""Steps (see `StreamDecoder.effort`) in one turn of the event loop: some three milliseconds."""
+
+
+class Effort:
+    """What is left in this turn, and who waits for the next."""
+
+    def __init__(self, timing: Timing) -> None:
+        self.left = A_TURN
+        self._timing = timing
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def spend(self, steps: int) -> None:
+        """Count work that was done."""
+        if self.left == A_TURN:
+            self._timing.call_soon(self._renew)
+        self.left -= steps
+
+    def wait(self, go_on: Callable[[], None]) -> None:
+        """Have this called when there is something left."""
+        self._waiting.append(go_on)
+
+    def _renew(self) -> None:
+        self.left = A_TURN
+        for _ in range(len(self._waiting)):
+            if self.left <= 0:
+                break  # to spend has made sure of another turn
+            self._waiting.popleft()()
