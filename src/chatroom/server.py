@@ -147,12 +147,15 @@ def _check_apart(plain: Port, tls: Port) -> None:
 async def _accept(servers: list[asyncio.Server]) -> None:
     """Let connections in. Raises `CannotListenError` if another process began to listen there meanwhile."""
     for server in servers:
-        with contextlib.suppress(OSError):
+        sockets = server.sockets
+        where = ", ".join(endpoint(*each.getsockname()[:2]) for each in sockets)
+        try:
             await server.start_serving()
-        for each in server.sockets:
-            if not each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # uvloop does not say so
-                where = endpoint(*each.getsockname()[:2])
-                raise CannotListenError(f"cannot listen on {where}: {os.strerror(errno.EADDRINUSE)}")
+            listens = all(each.fileno() >= 0 for each in sockets)  # uvloop raises nothing, but closes them
+        except OSError:
+            listens = False
+        if not listens:
+            raise CannotListenError(f"cannot listen on {where}: {os.strerror(errno.EADDRINUSE)}")
 
 
 async def _drain(door: Door, seconds: float, stop: _Stop) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from chatroom.bench.place import divide, pin
 from chatroom.bench.plot import plot_curve, plot_latency
 from chatroom.bench.process import free_port, running
 from chatroom.bench.report import figures, grid, waits
-from chatroom.bench.stall import OPTIONS, Stall
+from chatroom.bench.stall import OPTIONS, Stall, duration
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
 
@@ -28,6 +29,8 @@ _IN_FLIGHT = [1, 4, 16, 64, 256]
 
 _SHORT = Until(seconds=0.5)
 """For each mode, where all of them are run."""
+_SILENCE = 10.0
+"""Seconds between lines that say how far a run is, where there is no terminal."""
 _PROCESSORS = os.sched_getaffinity(0) if sys.platform == "linux" else set()
 """Those that we may use, before we are pinned to one of them."""
 
@@ -214,6 +217,7 @@ def stall(*, rounds: int, as_json: bool) -> None:
     From strangers, from members, and from members who are free of the limits on floods. It needs a server of
     its own, which is started for the run.
     """
+    print(f"{rounds} rounds take about {duration(rounds):.0f} s", file=sys.stderr)
     with _refusing(), _own_server(*OPTIONS) as target, _bar() as progress:
         found = modes.stall(target, rounds=rounds, progress=progress)
     print(_as_json(found) if as_json else waits(found))
@@ -285,10 +289,16 @@ def _refusing() -> Iterator[None]:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    """Show a progress bar, on a terminal; it is full when all is done."""
-    with click.progressbar(length=1000, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    """Show a progress bar, full when all is done; where there is no terminal, a line now and then."""
+    is_terminal = sys.stderr.isatty()
+    said = time.monotonic()
+    with click.progressbar(length=1000, file=sys.stderr, hidden=not is_terminal) as bar:
 
         def progress(done: float) -> None:
+            nonlocal said
+            if not is_terminal and time.monotonic() - said >= _SILENCE:
+                said = time.monotonic()
+                print(f"{done:.0%} done", file=sys.stderr)
             bar.update(min(1000, int(done * 1000)) - bar.pos)
 
         yield progress
