@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
+
+from chatroom.ranges import WholeNumber
 
 
 class Commands(click.Group):
@@ -29,25 +30,14 @@ def main() -> None:
     """The simplest chat there is: JSON objects over TCP."""
 
 
-class PortNumber(click.IntRange):
-    """A port; whoever types something else is told what is allowed."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number. Raises `click.BadParameter`."""
-        try:
-            return int(super().convert(value, param, ctx))
-        except click.BadParameter:
-            self.fail(f"a whole number from {self.min} to {self.max} is allowed, not {value!r}", param, ctx)
-
-
 @main.command()
-@click.argument("port", type=PortNumber(0, 65535), required=False)
+@click.argument("port", type=WholeNumber(0, 65535), required=False)
 @click.option("--host", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file with settings.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit; may be repeated.")
 @click.option("--no-plain", is_flag=True, help="Do not listen without TLS.")
 @click.option("--tls-host", help="Address to listen on for TLS, if it is not the other port's.")
-@click.option("--tls-port", type=PortNumber(0, 65535), help="Port for TLS, beside the other one.")
+@click.option("--tls-port", type=WholeNumber(0, 65535), help="Port for TLS, beside the other one.")
 @click.option("--tls-cert", help="PEM file: the certificate and its chain. SIGHUP reads it anew.")
 @click.option("--tls-key", help="PEM file: the private key.")
 def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | int | None) -> None:
@@ -75,7 +65,7 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
 
 @main.command()
 @click.argument("server_ip")
-@click.argument("server_port", type=PortNumber(1, 65535))
+@click.argument("server_port", type=WholeNumber(1, 65535))
 @click.argument("my_nickname")
 @click.option("--tls", is_flag=True, help="Speak TLS, and make sure of the server's certificate.")
 @click.option(

@@ -20,7 +20,8 @@ from chatroom.protocol.limits import Limits
 DEFAULT_PORT = 7777
 PREFIX = "CHATROOM_"
 
-Text = Annotated[str, Meta(min_length=1)]
+Text = Annotated[str, Meta(pattern=r"^[^\0]+$")]
+"""Not empty, as that would be any address; the system takes no NUL."""
 PortNumber = Annotated[int, Meta(ge=0, le=65_535)]
 """0 takes any free one."""
 
@@ -157,7 +158,7 @@ def _allowed(kind: type[Any], key: str) -> str:
         case msgspec.inspect.StructType():
             return "a table is allowed"
         case msgspec.inspect.StrType():
-            return "a text is allowed, and no empty one"
+            return "a text is allowed, not empty and without NUL"
         case _:
             return "a list of texts is allowed"
 

@@ -151,10 +151,9 @@ async def _accept(servers: list[asyncio.Server]) -> None:
         where = ", ".join(endpoint(*each.getsockname()[:2]) for each in sockets)
         try:
             await server.start_serving()
-            listens = all(each.fileno() >= 0 for each in sockets)  # uvloop raises nothing, but closes them
-        except OSError:
-            listens = False
-        if not listens:
+        except OSError as error:
+            raise CannotListenError(f"cannot listen on {where}: {_reason(error)}") from error
+        if any(each.fileno() < 0 for each in sockets):  # uvloop raises nothing, but closes them
             raise CannotListenError(f"cannot listen on {where}: {os.strerror(errno.EADDRINUSE)}")
 
 

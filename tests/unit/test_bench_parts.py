@@ -261,7 +261,9 @@ def test_svg() -> None:
         (["fan-out", "--port", "1"], "--port needs --pid"),
         (["latency", "--plot", "x.png"], "SVG"),
         (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
-        (["fan-out", "--size", "5"], "20<=x"),
+        (["fan-out", "--size", "5"], "a whole number from 20 to 10000 is allowed, not '5'"),
+        (["join", "--clients", "x"], "a whole number from 1 up is allowed, not 'x'"),
+        (["direct", "--seconds", "x"], "a number from 0.1 to 3600 is allowed, not 'x'"),
         (["--json", "join"], "--json stands behind join"),
     ],
 )

@@ -532,7 +532,8 @@ def test_wrong_limits(limits: list[str], complaint: str) -> None:
         ("limits = 1", "limits: a table is allowed, not 1"),
         ("port = 1.5", "port: a whole number from 0 to 65535"),
         ("host = 5", "host: a text is allowed"),
-        ('host = ""', "host: a text is allowed, and no empty one, not ''"),
+        (r'tls_key = "\u0000"', "tls_key: a text is allowed"),
+        ('host = ""', "host: a text is allowed, not empty and without NUL, not ''"),
         ("tls_port = 70000", "tls_port: a whole number from 0 to 65535"),
         ("tls_port = 1", "tls_port needs tls_cert and tls_key"),
         ('tls_key = "key.pem"', "tls_key needs tls_port"),
@@ -559,7 +560,7 @@ def test_wrong_file(tmp_path: Path, text: str, complaint: str) -> None:
         ("CHATROOM_FOO", "x", "CHATROOM_FOO: there is no such setting"),
         ("CHATROOM_PROT", "1", "CHATROOM_PROT: there is no such setting, perhaps CHATROOM_PORT"),
         ("CHATROOM_PORT", "x", "CHATROOM_PORT: a whole number from 0 to 65535 is allowed, not 'x'"),
-        ("CHATROOM_HOST", "", "CHATROOM_HOST: a text is allowed, and no empty one, not ''"),
+        ("CHATROOM_HOST", "", "CHATROOM_HOST: a text is allowed, not empty and without NUL, not ''"),
         ("CHATROOM_PLAIN", "false", "CHATROOM_PLAIN=false needs CHATROOM_TLS_PORT"),
         ("CHATROOM_TLS_CERT", "cert.pem", "CHATROOM_TLS_CERT needs CHATROOM_TLS_PORT"),
         ("CHATROOM_LIMITS", "1", "CHATROOM_LIMITS: a table is allowed, not '1'"),
@@ -581,7 +582,7 @@ def test_wrong_environment(variable: str, value: str, complaint: str) -> None:
         ({"tls_host": "::"}, "--tls-host needs --tls-port"),
         ({"tls_port": 1}, "--tls-port needs --tls-cert and --tls-key"),
         ({"plain": False}, "--no-plain needs --tls-port"),
-        ({"host": ""}, "--host: a text is allowed, and no empty one, not ''"),
+        ({"host": ""}, "--host: a text is allowed, not empty and without NUL, not ''"),
     ],
 )
 def test_wrong_flags(flags: dict[str, Any], complaint: str) -> None:

@@ -23,6 +23,7 @@ from chatroom.bench.report import figures, grid, waits
 from chatroom.bench.stall import OPTIONS, Stall, duration
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
+from chatroom.ranges import Number, WholeNumber
 
 _READERS = [10, 100, 1000, 10_000]
 _IN_FLIGHT = [1, 4, 16, 64, 256]
@@ -36,7 +37,7 @@ _PROCESSORS = os.sched_getaffinity(0) if sys.platform == "linux" else set()
 
 Found = TypeVar("Found", bound=Result)
 
-_positive = click.IntRange(min=1)
+_positive = WholeNumber(min=1)
 
 
 class Given(Struct, frozen=True):
@@ -84,7 +85,7 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
         click.option("--pid", type=_positive, help="Its process, to measure what it uses."),
         click.option(
             "--port",
-            type=click.IntRange(1, 65535),
+            type=WholeNumber(1, 65535),
             help="Its port. Without it, a server is started for the run.",
         ),
         click.option("--host", default="127.0.0.1", show_default=True, help="Address of a server that runs."),
@@ -100,11 +101,11 @@ def _svg(_: click.Context, __: click.Parameter, path: Path | None) -> Path | Non
 
 
 _size = click.option(
-    "--size", type=click.IntRange(20, 10_000), default=100, show_default=True, help="Characters of a message."
+    "--size", type=WholeNumber(20, 10_000), default=100, show_default=True, help="Characters of a message."
 )
-_seconds = click.option("--seconds", type=click.FloatRange(0.1, 3600), default=3.0, show_default=True)
+_seconds = click.option("--seconds", type=Number(0.1, 3600), default=3.0, show_default=True)
 _messages = click.option(
-    "--messages", type=click.IntRange(min=0), default=0, help="Send so many, however long it takes."
+    "--messages", type=WholeNumber(min=0), default=0, help="Send so many, however long it takes."
 )
 _readers = click.option("--readers", type=_positive, default=100, show_default=True)
 _generators = click.option(
@@ -120,7 +121,7 @@ _plot = click.option(
 
 @bench.command("fan-out")
 @_readers
-@click.option("--senders", type=click.IntRange(1, 10_000), default=1, show_default=True)
+@click.option("--senders", type=WholeNumber(1, 10_000), default=1, show_default=True)
 @click.option("--in-flight", type=_positive, default=64, show_default=True, help="Messages per sender.")
 @_size
 @_seconds
@@ -148,9 +149,7 @@ def direct(given: Given, *, seconds: float, messages: int, **options: int) -> No
 
 @bench.command()
 @_readers
-@click.option(
-    "--rate", type=click.FloatRange(min=0.1), default=50.0, show_default=True, help="Messages a second."
-)
+@click.option("--rate", type=Number(min=0.1), default=50.0, show_default=True, help="Messages a second.")
 @_size
 @_seconds
 @_plot
@@ -185,11 +184,9 @@ def idle(given: Given, *, clients: int) -> None:
 
 
 @bench.command()
-@click.option("--most-readers", type=click.IntRange(min=10), default=10_000, show_default=True)
+@click.option("--most-readers", type=WholeNumber(min=10), default=10_000, show_default=True)
 @_size
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="For each cell."
-)
+@click.option("--seconds", type=Number(0.1, 3600), default=1.0, show_default=True, help="For each cell.")
 @_generators
 @_plot
 @_mode
