@@ -21,16 +21,22 @@ PROJECT = Path(__file__).parent.parent
 WITHOUT_UVLOOP = Path(__file__).parent / "without_uvloop"
 
 
-def run(*command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def run(*command: str, text: str = "", loop: str = "uvloop") -> subprocess.CompletedProcess[str]:
     """Run Python with these words, and this text as its input, until it ends; what it says is kept."""
     return subprocess.run(
         [sys.executable, *command],
         input=text,
         cwd=PROJECT,
+        env=environment(loop),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def environment(loop: str) -> dict[str, str]:
+    """Return ours, in which a server runs on this loop: `uvloop` or `asyncio`."""
+    return os.environ | ({"PYTHONPATH": str(WITHOUT_UVLOOP)} if loop == "asyncio" else {})
 
 
 class ServerProcess:
@@ -43,17 +49,18 @@ class ServerProcess:
         address: str = r"127\.0\.0\.1",
         files: int | None = None,
         loop: str = "uvloop",
+        port: str = "0",
     ) -> None:
         """`address`: a pattern; `files`: how many it may have open; `loop`: `uvloop` or `asyncio`."""
         self.log_file = log
         with log.open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "chatroom", "serve", "0", *arguments],
+                [sys.executable, "-m", "chatroom", "serve", port, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
                 cwd=PROJECT,
-                env=os.environ | ({"PYTHONPATH": str(WITHOUT_UVLOOP)} if loop == "asyncio" else {}),
+                env=environment(loop),
                 preexec_fn=None
                 if files is None
                 else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),

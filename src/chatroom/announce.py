@@ -34,9 +34,7 @@ def announcement(ports: Sequence[Port]) -> str:
     program = _program()
     lines = []
     for port in ports:
-        where = ", ".join(
-            f"[{host}]:{number}" if ":" in host else f"{host}:{number}" for host, number in port.addresses
-        )
+        where = ", ".join(endpoint(host, number) for host, number in port.addresses)
         host, number = port.addresses[0]
         host, options = _reached_by(host), ""
         if port.context:
@@ -48,6 +46,11 @@ def announcement(ports: Sequence[Port]) -> str:
     if all(port.is_local for port in ports):
         lines.append("Only this machine can reach it. To let others in, start it with --host 0.0.0.0\n")
     return "".join(lines)
+
+
+def endpoint(host: str, port: int) -> str:
+    """Return an address and port as one writes them together (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reached_by(host: str) -> str:

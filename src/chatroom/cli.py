@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from chatroom.ranges import WholeNumber
+
 
 class Commands(click.Group):
     """The commands; `bench` is loaded only when it is asked for."""
@@ -29,20 +31,21 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("port", type=click.IntRange(0, 65535), required=False)
+@click.argument("port", type=WholeNumber(0, 65535), required=False)
 @click.option("--host", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file with settings.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit; may be repeated.")
 @click.option("--no-plain", is_flag=True, help="Do not listen without TLS.")
 @click.option("--tls-host", help="Address to listen on for TLS, if it is not the other port's.")
-@click.option("--tls-port", type=click.IntRange(0, 65535), help="Port for TLS, beside the other one.")
+@click.option("--tls-port", type=WholeNumber(0, 65535), help="Port for TLS, beside the other one.")
 @click.option("--tls-cert", help="PEM file: the certificate and its chain. SIGHUP reads it anew.")
 @click.option("--tls-key", help="PEM file: the private key.")
 def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | int | None) -> None:
     """Run a server on PORT (7777 if not given, 0 for any free one).
 
     Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
-    command line; each counts for more than the ones before.
+    command line; each counts for more than the ones before. A wrong setting ends it with status 2, an address
+    that cannot be had with 1.
     """
     from chatroom import config as settings
     from chatroom import observe, server
@@ -57,12 +60,12 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
         server.run(whole, lambda ports: output.write(announcement(ports)))
     except (settings.ConfigError, server.CannotListenError) as error:
         observe.LineWriter(2).write(f"{error}\n")
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, settings.ConfigError) else 1)
 
 
 @main.command()
 @click.argument("server_ip")
-@click.argument("server_port", type=click.IntRange(1, 65535))
+@click.argument("server_port", type=WholeNumber(1, 65535))
 @click.argument("my_nickname")
 @click.option("--tls", is_flag=True, help="Speak TLS, and make sure of the server's certificate.")
 @click.option(

@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
 import os
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
-from chatroom.announce import Port
-from chatroom.config import Settings
+from chatroom.announce import Port, endpoint
+from chatroom.config import ConfigError, Settings
 from chatroom.doors.door import Door
 from chatroom.doors.kernel import keep_alive
 from chatroom.doors.tls import TlsDoor
@@ -38,14 +42,14 @@ ACCEPTED = 8
 
 
 class CannotListenError(Exception):
-    """An address is taken or not ours, a certificate or the open-file limit is of no use; one line says it."""
+    """An address is taken or not ours, or the open-file limit leaves no room; one line says it."""
 
 
 def run(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
     `announce` is called with the ports, the plain one first, once connections are accepted.
-    Raises `CannotListenError`.
+    Raises `CannotListenError`, and `ConfigError` if the certificate and key, or the two ports, are of no use.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
         runner.run(_serve(settings, announce))
@@ -71,9 +75,10 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
         host = settings.host if settings.tls_host is None else settings.tls_host
         groups.append(await _listen(tls_door, limits, host, settings.tls_port))
         ports.append(Port(_addresses(groups[-1]), context, str(settings.tls_cert)))
+    if len(ports) > 1:
+        _check_apart(*ports)
     servers = [server for group in groups for server in group]
-    for server in servers:
-        await server.start_serving()
+    await _accept(servers)
     stop = _Stop(loop)
     with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no SIGHUP
         loop.add_signal_handler(signal.SIGHUP, _renew, tls_door, settings, observer.note)
@@ -107,14 +112,49 @@ async def _listen(door: Door | TlsDoor, limits: Limits, host: str, port: int) ->
     create = partial(asyncio.get_running_loop().create_server, door, backlog=BACKLOG, start_serving=False)
     try:
         servers = [await create(host=host, port=port)]
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CannotListenError(f"cannot listen on {host}:{port}: {reason}") from error
+    except (OSError, ValueError) as error:
+        raise CannotListenError(f"cannot listen on {endpoint(host, port)}: {_reason(error)}") from error
     for each in servers[0].sockets:
         keep_alive(each, limits)
         if uvloop:
             servers += [await create(sock=each.dup()) for _ in range(ACCEPTED - 1)]
     return servers
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Return why an address cannot be had, without the address, which asyncio's own text repeats."""
+    if isinstance(error, ValueError):  # UnicodeError is one
+        return "this is no name of a host"
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+def _check_apart(plain: Port, tls: Port) -> None:
+    """Refuse one address for both: each can be taken before anybody listens, and only one would be heard.
+
+    Raises `ConfigError`.
+    """
+    for (host, port), (other, number) in product(plain.addresses, tls.addresses):
+        both = [ipaddress.ip_address(each.partition("%")[0]) for each in (host, other)]
+        overlap = host == other or any(each.is_unspecified for each in both)
+        if port == number and both[0].version == both[1].version and overlap:
+            raise ConfigError(
+                f"the plain port and the port for TLS are both {port}, on {host} and {other}: they must differ"
+            )
+
+
+async def _accept(servers: list[asyncio.Server]) -> None:
+    """Let connections in. Raises `CannotListenError` if another process began to listen there meanwhile."""
+    for server in servers:
+        sockets = server.sockets
+        where = ", ".join(endpoint(*each.getsockname()[:2]) for each in sockets)
+        try:
+            await server.start_serving()
+        except OSError as error:
+            raise CannotListenError(f"cannot listen on {where}: {_reason(error)}") from error
+        if any(each.fileno() < 0 for each in sockets):  # uvloop raises nothing, but closes them
+            raise CannotListenError(f"cannot listen on {where}: {os.strerror(errno.EADDRINUSE)}")
 
 
 async def _drain(door: Door, seconds: float, stop: _Stop) -> None:
@@ -132,15 +172,45 @@ async def _drain(door: Door, seconds: float, stop: _Stop) -> None:
 def _tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_port is None:
         return None
+    certificate, key = str(settings.tls_cert), str(settings.tls_key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(str(settings.tls_cert), settings.tls_key)
+        context.load_cert_chain(certificate, key, _refuse_to_ask)
     except OSError as error:  # ssl.SSLError is one
-        raise CannotListenError(
-            f"cannot use {settings.tls_cert} and {settings.tls_key} for TLS: {error}"
-        ) from error
+        raise ConfigError(_what_is_wrong(certificate, key, error)) from error
+    except _PassphraseError:
+        raise ConfigError(f"{key}: the private key needs a passphrase; it must be stored without one") from None
     return context
+
+
+class _PassphraseError(Exception):
+    """A private key is encrypted."""
+
+
+def _refuse_to_ask() -> str:
+    """Keep OpenSSL from asking the terminal, for which everybody would wait."""
+    raise _PassphraseError
+
+
+def _what_is_wrong(certificate: str, key: str, error: OSError) -> str:
+    """Say why OpenSSL took neither of these files, or not both: its own text seldom does."""
+    for file in certificate, key:
+        try:
+            Path(file).open("rb").close()
+        except OSError as unreadable:
+            return f"{file}: {unreadable.strerror}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
+    except OSError:
+        return f"{certificate}: there is no certificate in PEM format in it"
+    match error.reason if isinstance(error, ssl.SSLError) else error.strerror:
+        case None:
+            return f"{key}: there is no private key in PEM format in it"
+        case "KEY_VALUES_MISMATCH" | "KEY_TYPE_MISMATCH":
+            return f"{key}: this is not the private key of the certificate in {certificate}"
+        case reason:
+            return f"{certificate} and {key} cannot be used: {reason.replace('_', ' ').lower()}"
 
 
 def _renew(door: TlsDoor | None, settings: Settings, note: Callable[[str], None]) -> None:
@@ -150,7 +220,7 @@ def _renew(door: TlsDoor | None, settings: Settings, note: Callable[[str], None]
         return
     try:
         door.context = _tls(settings) or door.context
-    except CannotListenError as error:
+    except ConfigError as error:
         note(f"the certificate was not renewed: {error}")
     else:
         note("the certificate was renewed")

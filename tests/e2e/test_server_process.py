@@ -1,5 +1,7 @@
 """The server as a process: how it starts, what it logs, how it ends."""
 
+import asyncio
+import errno
 import os
 import re
 import resource
@@ -8,14 +10,23 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from chatroom import Client
 from chatroom.bench.process import free_port
-from chatroom.server import ACCEPTED
+from chatroom.server import ACCEPTED, CannotListenError, _accept
 from conftest import PROJECT, WITHOUT_UVLOOP, ServerProcess, run
 from e2e.brief import BriefClient, LineClient
 
@@ -47,7 +58,7 @@ def test_the_join_command_works_as_printed(tmp_path: Path, host: str) -> None:
         "--host", host, log=tmp_path / "log", address=re.escape(host).replace("::", r"\[::") + r"\]?"
     )
     try:
-        assert joined(server.greeting).splitlines()[-1].strip() == "ann"
+        assert joined(server.greeting).split()[-1] == "ann"
     finally:
         assert server.stop() == 0
 
@@ -80,7 +91,7 @@ def test_tls_only(tmp_path: Path, certificate: tuple[str, ...], monkeypatch: pyt
     try:
         assert "chatroom listens with TLS on 0.0.0.0:" in server.greeting
         assert server.greeting.endswith(f"localhost {server.port} YOUR_NAME --tls\n")
-        assert joined(server.greeting).splitlines()[-1].strip() == "ann"
+        assert joined(server.greeting).split()[-1] == "ann"
     finally:
         assert server.stop() == 0
 
@@ -95,7 +106,7 @@ def test_tls_for_all_and_plain_for_us(tmp_path: Path, certificate: tuple[str, ..
         assert "listens with TLS on 0.0.0.0:" in second
         assert second.endswith(" --ca FILE_OF_THE_CERTIFICATE_AUTHORITY\n")
         named = second.replace("FILE_OF_THE_CERTIFICATE_AUTHORITY", str(tmp_path / "ca.pem"))
-        assert joined(named).splitlines()[-1].strip() == "ann"
+        assert joined(named).split()[-1] == "ann"
     finally:
         assert server.stop() == 0
 
@@ -117,6 +128,71 @@ def test_renewal_that_does_not_fit(tmp_path: Path, certificate: tuple[str, ...])
         Client.connect("127.0.0.1", server.port, "bob", tls=trusting).close()
     finally:
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "tls_host"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("127.0.0.1", "localhost"),
+    ],
+)
+def test_one_port_for_both(certificate: tuple[str, ...], loop: str, host: str, tls_host: str) -> None:
+    """The plain port and the one for TLS cannot be the same, where their hosts overlap."""
+    port = str(free_port())
+    options = [port, "--host", host, "--tls-port", port, "--tls-host", tls_host, *certificate]
+    ended = run("-m", "chatroom", "serve", *options, loop=loop)
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert f"are both {port}, on {host} and " in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_one_port_on_two_hosts(tmp_path: Path, certificate: tuple[str, ...], loop: str) -> None:
+    """On different hosts it may be the same."""
+    port = str(free_port())
+    options = ["--host", "127.0.0.1", "--tls-host", "127.0.0.2", "--tls-port", port, *certificate]
+    server = ServerProcess(*options, log=tmp_path / "log", loop=loop, port=port)
+    assert server.stop() == 0
+
+
+UNUSABLE = {
+    "no certificate": ("key.pem", "key.pem", "key.pem: there is no certificate in PEM format in it"),
+    "no key": ("cert.pem", "cert.pem", "cert.pem: there is no private key in PEM format in it"),
+    "a broken certificate": (
+        "broken.pem",
+        "key.pem",
+        "broken.pem: there is no certificate in PEM format in it",
+    ),
+    "an empty file": ("cert.pem", "empty.pem", "empty.pem: there is no private key in PEM format in it"),
+    "another key": ("cert.pem", "other.pem", "other.pem: this is not the private key of the certificate in "),
+    "a passphrase": ("cert.pem", "locked.pem", "locked.pem: the private key needs a passphrase"),
+    "no file": ("cert.pem", "nowhere.pem", f"nowhere.pem: {os.strerror(errno.ENOENT)}"),
+    "a folder": (".", "key.pem", f": {os.strerror(errno.EISDIR)}"),
+}
+
+
+@pytest.mark.usefixtures("certificate")
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_unusable_certificate(tmp_path: Path, case: str) -> None:
+    """A certificate or key that cannot be used is one line that names the file and the fault."""
+    (tmp_path / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
+    (tmp_path / "empty.pem").touch()
+    trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(tmp_path / "other.pem")
+    key = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "locked.pem").write_bytes(locked)
+    certificate, key_file, complaint = UNUSABLE[case]
+
+    files = ["--tls-cert", str(tmp_path / certificate), "--tls-key", str(tmp_path / key_file)]
+    ended = run("-m", "chatroom", "serve", "0", "--tls-port", "0", *files)
+
+    assert ended.returncode == 2
+    assert complaint in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_sighup_without_tls(server: ServerProcess) -> None:
@@ -214,23 +290,31 @@ def test_taken_port(server: ServerProcess, command: tuple[str, ...]) -> None:
 
     assert ended.returncode == 1
     assert ended.stdout == ""
-    [line] = ended.stderr.splitlines()
-    assert f"127.0.0.1:{server.port}" in line
-    assert "in use" in line
+    assert ended.stderr == f"cannot listen on 127.0.0.1:{server.port}: {os.strerror(errno.EADDRINUSE)}\n"
 
 
-@pytest.mark.parametrize("arguments", [["70000"], ["x"], ["--host"], ["--nope"]])
-def test_usage(arguments: list[str]) -> None:
-    """Wrong arguments are a usage error, status 2, and no traceback."""
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["70000"], "a whole number from 0 to 65535 is allowed, not '70000'"),
+        (["x"], "a whole number from 0 to 65535 is allowed, not 'x'"),
+        (["--tls-port", "x"], "a whole number from 0 to 65535 is allowed, not 'x'"),
+        (["--host"], "requires an argument"),
+        (["--nope"], "No such option"),
+    ],
+)
+def test_usage(arguments: list[str], complaint: str) -> None:
+    """Wrong arguments are a usage error that says what is wrong, status 2, and no traceback."""
     ended = run("server.py", *arguments)
 
     assert ended.returncode == 2
+    assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("where", ["flag", "file", "environment"])
 def test_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """A wrong setting names its key and what is allowed, wherever it stands, in one line, with status 1."""
+    """A wrong setting names where it stands and what is allowed, in one line, with status 2."""
     file = tmp_path / "chatroom.toml"
     file.write_text("[limits]\nmax_object = 3\n" if where == "file" else "")
     if where == "environment":
@@ -239,18 +323,41 @@ def test_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: s
 
     ended = run("server.py", "0", "--config", str(file), *flags)
 
-    assert ended.returncode == 1
+    key = {
+        "flag": "--limit max_object",
+        "file": f"{file}: limits.max_object",
+        "environment": "CHATROOM_LIMITS_MAX_OBJECT",
+    }[where]
+    assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
-    assert "limits.max_object: a whole number from 256 to 16777216 is allowed" in ended.stderr
+    assert ended.stderr.startswith(f"{key}: a whole number from 256 to 16777216 is allowed")
 
 
 def test_bad_host() -> None:
     """A host that is not ours, or none at all, is one clear line, and status 1."""
-    for host in ("192.0.2.1", "no.such.host.invalid"):
+    for host in ("192.0.2.1", "no.such.host.invalid", f"{'a' * 64}.invalid"):
         ended = run("server.py", "0", "--host", host)
 
         assert ended.returncode == 1
         assert len(ended.stderr.splitlines()) == 1
+        assert ended.stderr.count(host) == 1
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_two_servers_at_once(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """An address that both took before either listened has one server; the other one says so."""
+
+    async def compete() -> None:
+        create = partial(asyncio.get_running_loop().create_server, asyncio.Protocol, start_serving=False)
+        first = await create(host="127.0.0.1", port=0)
+        second = await create(host="127.0.0.1", port=first.sockets[0].getsockname()[1])
+        async with first, second:
+            await _accept([first])
+            with pytest.raises(CannotListenError, match=os.strerror(errno.EADDRINUSE)):
+                await _accept([second])
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(compete())
 
 
 def test_log(server: ServerProcess) -> None:

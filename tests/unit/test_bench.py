@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -210,9 +211,20 @@ def test_inputs_have_one_size() -> None:
     assert len({(each.name, each.sender) for each in inputs()}) == len(inputs())
 
 
+def machine_ms() -> float:
+    """Return the milliseconds of processor time that a fixed piece of work takes here."""
+    start = time.process_time()
+    json.loads(json.dumps([{"code": "ping", "number": number} for number in range(8000)]))
+    return (time.process_time() - start) * 1000
+
+
 @pytest.mark.slow
 def test_nobody_keeps_others_waiting(tmp_path: Path, loop: str) -> None:
-    """No input costs the server much more processor time at a stretch than as many ordinary messages."""
+    """No input costs the server much more processor time at a stretch than as many ordinary messages.
+
+    What is much is measured by other work on this machine: the dearest input costs about as much as that does.
+    """
+    before = machine_ms()
     server = ServerProcess(*OPTIONS, log=tmp_path / "log", loop=loop)
     target = Target(wire=ChatroomWire(), address=("127.0.0.1", server.port), process=server.process.pid)
     try:
@@ -220,9 +232,10 @@ def test_nobody_keeps_others_waiting(tmp_path: Path, loop: str) -> None:
     finally:
         assert server.stop() == 0
 
+    much = 10 * max(before, machine_ms())
     assert "Traceback" not in server.log()
     assert [
         f"{stall.input}, from {stall.sender}: {stall.longest_cpu_ms:.0f} ms"
         for stall in found
-        if stall.longest_cpu_ms > max(5 * stall.ordinary_cpu_ms, 25)
+        if stall.longest_cpu_ms > max(10 * stall.ordinary_cpu_ms, much)
     ] == []

@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -19,8 +20,9 @@ from chatroom.bench.latency import Lateness
 from chatroom.bench.place import Places, divide, pin
 from chatroom.bench.plot import svg
 from chatroom.bench.process import free_port, running
-from chatroom.bench.report import figures, short, table
+from chatroom.bench.report import figures, short, table, waits
 from chatroom.bench.sequence import Sequence
+from chatroom.bench.stall import Stall
 from chatroom.bench.target import Result
 from chatroom.bench.wire import MARK, BenchError, ChatroomWire, Numbered, payload
 from conftest import PROJECT
@@ -195,6 +197,54 @@ def test_the_progress_bar_ends_full(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().rstrip("\x1b[?25h\n").endswith("100%")
 
 
+def test_progress_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no terminal, a line says each ten seconds how far a run is."""
+    now = 0.0
+    monkeypatch.setattr("chatroom.bench.command.time.monotonic", lambda: now)
+
+    with _bar() as progress:
+        for now, done in (5.0, 0.1), (10.0, 0.2), (15.0, 0.3), (20.5, 0.4):  # noqa: B007 - read by the clock
+            progress(done)
+
+    assert capsys.readouterr().err == "20% done\n40% done\n"
+
+
+def test_a_long_run_says_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stall` says so before it starts anything, on the standard error."""
+
+    def fail(*_: str) -> None:
+        raise BenchError("stop here")
+
+    monkeypatch.setattr("chatroom.bench.command._own_server", fail)
+    monkeypatch.setattr("chatroom.bench.command.signal.signal", lambda *_: None)
+
+    ended = CliRunner().invoke(bench, ["stall", "--rounds", "100"])
+
+    assert re.match(r"100 rounds take about \d+ s\n", ended.stderr)
+    assert ended.stdout == ""
+
+
+def test_the_table_of_waits_says_what_disturbed_it() -> None:
+    """The heading is the limit, each row says whether it was kept, and a busy machine is named below."""
+    short_wait = Stall(
+        input="{}",
+        sender="member",
+        longest_ms=3.0,
+        ordinary_ms=1.0,
+        longest_cpu_ms=3.0,
+        ordinary_cpu_ms=1.0,
+        others_load=0.2,
+    )
+    long_wait = msgspec.structs.replace(short_wait, longest_ms=6.0)
+
+    head, _, first, second, note = waits([short_wait, long_wait]).splitlines()
+    assert head.endswith("| limit: 2 times ordinary, or 5 ms |")
+    assert "**exceeded**" in first
+    assert "kept" in second
+    assert note.startswith("Other processes used up to 20%")
+    assert "Other" not in waits([msgspec.structs.replace(short_wait, others_load=0.01)])
+
+
 def test_svg() -> None:
     """A plot is a well-formed document with a line for each curve, inside of its frame."""
     page = svg("a < b", "x", "y", {"one": [(1, 10), (100, 5000)], "two & three": [(1, 20), (10, 30)]})
@@ -211,7 +261,9 @@ def test_svg() -> None:
         (["fan-out", "--port", "1"], "--port needs --pid"),
         (["latency", "--plot", "x.png"], "SVG"),
         (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
-        (["fan-out", "--size", "5"], "20<=x"),
+        (["fan-out", "--size", "5"], "a whole number from 20 to 10000 is allowed, not '5'"),
+        (["join", "--clients", "x"], "a whole number from 1 up is allowed, not 'x'"),
+        (["direct", "--seconds", "x"], "a number from 0.1 to 3600 is allowed, not 'x'"),
         (["--json", "join"], "--json stands behind join"),
     ],
 )

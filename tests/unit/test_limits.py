@@ -1,5 +1,6 @@
 """Each limit: what happens one step beyond it, and that nothing happens before."""
 
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -502,12 +503,13 @@ def test_settings_from_everywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "complaint"),
     [
-        (["max_object=3"], "limits.max_object: a whole number from 256 to 16777216 is allowed, not '3'"),
-        (["max_object=x"], "limits.max_object: a whole number from 256"),
-        (["hello_timeout=0"], "limits.hello_timeout: a number over 0, up to 86400, is allowed, not '0'"),
-        (["nonsense=1"], "limits.nonsense: there is no such setting"),
+        (["max_object=3"], "--limit max_object: a whole number from 256 to 16777216 is allowed, not '3'"),
+        (["max_object=x"], "--limit max_object: a whole number from 256"),
+        (["hello_timeout=0"], "--limit hello_timeout: a number over 0, up to 86400, is allowed, not '0'"),
+        (["nonsense=1"], "--limit nonsense: there is no such setting"),
+        (["max_objetc=1"], "no such setting, perhaps --limit max_object"),
         (["max_object"], "NAME=VALUE"),
-        (["exempt=10.0.0.0/33"], "limits.exempt"),
+        (["exempt=10.0.0.0/33"], "--limit exempt: "),
     ],
 )
 def test_wrong_limits(limits: list[str], complaint: str) -> None:
@@ -524,13 +526,18 @@ def test_wrong_limits(limits: list[str], complaint: str) -> None:
     [
         ("port = 70000", "port: a whole number from 0 to 65535"),
         ('port = "x"', "port: "),
-        ("prot = 1", "prot"),
-        ("port = ", "chatroom.toml"),
-        ("limits = 1", "limits"),
+        ("prot = 1", "prot: there is no such setting, perhaps port"),
+        ('"prot-no" = 1', "prot-no: there is no such setting"),
+        ("port = ", "Invalid value"),
+        ("limits = 1", "limits: a table is allowed, not 1"),
         ("port = 1.5", "port: a whole number from 0 to 65535"),
         ("host = 5", "host: a text is allowed"),
+        (r'tls_key = "\u0000"', "tls_key: a text is allowed"),
+        ('host = ""', "host: a text is allowed, not empty and without NUL, not ''"),
         ("tls_port = 70000", "tls_port: a whole number from 0 to 65535"),
-        ("tls_port = 1", "tls_cert"),
+        ("tls_port = 1", "tls_port needs tls_cert and tls_key"),
+        ('tls_key = "key.pem"', "tls_key needs tls_port"),
+        ('tls_port = 1\ntls_cert = "cert.pem"', "tls_port needs tls_key"),
         ("plain = 5", "plain: true or false is allowed"),
         ("plain = false", "plain=false needs tls_port"),
         ('tls_host = "::"', "tls_host needs tls_port"),
@@ -539,12 +546,60 @@ def test_wrong_limits(limits: list[str], complaint: str) -> None:
     ],
 )
 def test_wrong_file(tmp_path: Path, text: str, complaint: str) -> None:
-    """So does a wrong setting in the file."""
+    """A wrong setting in the file names the file, itself, and what is allowed."""
     file = tmp_path / "chatroom.toml"
     file.write_text(text)
 
-    with pytest.raises(ConfigError, match=complaint):
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(file))}: .*{complaint}"):
         load(file, {}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("CHATROOM_FOO", "x", "CHATROOM_FOO: there is no such setting"),
+        ("CHATROOM_PROT", "1", "CHATROOM_PROT: there is no such setting, perhaps CHATROOM_PORT"),
+        ("CHATROOM_PORT", "x", "CHATROOM_PORT: a whole number from 0 to 65535 is allowed, not 'x'"),
+        ("CHATROOM_HOST", "", "CHATROOM_HOST: a text is allowed, not empty and without NUL, not ''"),
+        ("CHATROOM_PLAIN", "false", "CHATROOM_PLAIN=false needs CHATROOM_TLS_PORT"),
+        ("CHATROOM_TLS_CERT", "cert.pem", "CHATROOM_TLS_CERT needs CHATROOM_TLS_PORT"),
+        ("CHATROOM_LIMITS", "1", "CHATROOM_LIMITS: a table is allowed, not '1'"),
+        ("CHATROOM_LIMITS_NONSENSE", "1", "CHATROOM_LIMITS_NONSENSE: there is no such setting"),
+        ("CHATROOM_LIMITS_EXEMPT", "x", "CHATROOM_LIMITS_EXEMPT: 'x' does not appear"),
+    ],
+)
+def test_wrong_environment(variable: str, value: str, complaint: str) -> None:
+    """A wrong setting in the environment names its variable."""
+    with pytest.raises(ConfigError, match=f"^{re.escape(complaint)}"):
+        load(None, {variable: value}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"tls_cert": "cert.pem", "tls_key": "key.pem"}, "--tls-cert needs --tls-port"),
+        ({"tls_key": "key.pem"}, "--tls-key needs --tls-port"),
+        ({"tls_host": "::"}, "--tls-host needs --tls-port"),
+        ({"tls_port": 1}, "--tls-port needs --tls-cert and --tls-key"),
+        ({"plain": False}, "--no-plain needs --tls-port"),
+        ({"host": ""}, "--host: a text is allowed, not empty and without NUL, not ''"),
+    ],
+)
+def test_wrong_flags(flags: dict[str, Any], complaint: str) -> None:
+    """A wrong setting on the command line is named as one types it."""
+    with pytest.raises(ConfigError, match=f"^{re.escape(complaint)}$"):
+        load(None, {}, flags, [])
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    """A file that is not there, or is no text, is named once."""
+    missing, binary = tmp_path / "missing.toml", tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff")
+
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(missing))}: No such file or directory$"):
+        load(missing, {}, {}, [])
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(binary))}: .*utf-8"):
+        load(binary, {}, {}, [])
 
 
 def test_room_by_default() -> None:

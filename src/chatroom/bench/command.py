@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,21 +20,24 @@ from chatroom.bench.place import divide, pin
 from chatroom.bench.plot import plot_curve, plot_latency
 from chatroom.bench.process import free_port, running
 from chatroom.bench.report import figures, grid, waits
-from chatroom.bench.stall import OPTIONS, Stall
+from chatroom.bench.stall import OPTIONS, Stall, duration
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
+from chatroom.ranges import Number, WholeNumber
 
 _READERS = [10, 100, 1000, 10_000]
 _IN_FLIGHT = [1, 4, 16, 64, 256]
 
 _SHORT = Until(seconds=0.5)
 """For each mode, where all of them are run."""
+_SILENCE = 10.0
+"""Seconds between lines that say how far a run is, where there is no terminal."""
 _PROCESSORS = os.sched_getaffinity(0) if sys.platform == "linux" else set()
 """Those that we may use, before we are pinned to one of them."""
 
 Found = TypeVar("Found", bound=Result)
 
-_positive = click.IntRange(min=1)
+_positive = WholeNumber(min=1)
 
 
 class Given(Struct, frozen=True):
@@ -81,7 +85,7 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
         click.option("--pid", type=_positive, help="Its process, to measure what it uses."),
         click.option(
             "--port",
-            type=click.IntRange(1, 65535),
+            type=WholeNumber(1, 65535),
             help="Its port. Without it, a server is started for the run.",
         ),
         click.option("--host", default="127.0.0.1", show_default=True, help="Address of a server that runs."),
@@ -97,11 +101,11 @@ def _svg(_: click.Context, __: click.Parameter, path: Path | None) -> Path | Non
 
 
 _size = click.option(
-    "--size", type=click.IntRange(20, 10_000), default=100, show_default=True, help="Characters of a message."
+    "--size", type=WholeNumber(20, 10_000), default=100, show_default=True, help="Characters of a message."
 )
-_seconds = click.option("--seconds", type=click.FloatRange(0.1, 3600), default=3.0, show_default=True)
+_seconds = click.option("--seconds", type=Number(0.1, 3600), default=3.0, show_default=True)
 _messages = click.option(
-    "--messages", type=click.IntRange(min=0), default=0, help="Send so many, however long it takes."
+    "--messages", type=WholeNumber(min=0), default=0, help="Send so many, however long it takes."
 )
 _readers = click.option("--readers", type=_positive, default=100, show_default=True)
 _generators = click.option(
@@ -117,7 +121,7 @@ _plot = click.option(
 
 @bench.command("fan-out")
 @_readers
-@click.option("--senders", type=click.IntRange(1, 10_000), default=1, show_default=True)
+@click.option("--senders", type=WholeNumber(1, 10_000), default=1, show_default=True)
 @click.option("--in-flight", type=_positive, default=64, show_default=True, help="Messages per sender.")
 @_size
 @_seconds
@@ -145,9 +149,7 @@ def direct(given: Given, *, seconds: float, messages: int, **options: int) -> No
 
 @bench.command()
 @_readers
-@click.option(
-    "--rate", type=click.FloatRange(min=0.1), default=50.0, show_default=True, help="Messages a second."
-)
+@click.option("--rate", type=Number(min=0.1), default=50.0, show_default=True, help="Messages a second.")
 @_size
 @_seconds
 @_plot
@@ -182,11 +184,9 @@ def idle(given: Given, *, clients: int) -> None:
 
 
 @bench.command()
-@click.option("--most-readers", type=click.IntRange(min=10), default=10_000, show_default=True)
+@click.option("--most-readers", type=WholeNumber(min=10), default=10_000, show_default=True)
 @_size
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="For each cell."
-)
+@click.option("--seconds", type=Number(0.1, 3600), default=1.0, show_default=True, help="For each cell.")
 @_generators
 @_plot
 @_mode
@@ -214,6 +214,7 @@ def stall(*, rounds: int, as_json: bool) -> None:
     From strangers, from members, and from members who are free of the limits on floods. It needs a server of
     its own, which is started for the run.
     """
+    print(f"{rounds} rounds take about {duration(rounds):.0f} s", file=sys.stderr)
     with _refusing(), _own_server(*OPTIONS) as target, _bar() as progress:
         found = modes.stall(target, rounds=rounds, progress=progress)
     print(_as_json(found) if as_json else waits(found))
@@ -285,10 +286,16 @@ def _refusing() -> Iterator[None]:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    """Show a progress bar, on a terminal; it is full when all is done."""
-    with click.progressbar(length=1000, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    """Show a progress bar, full when all is done; where there is no terminal, a line now and then."""
+    is_terminal = sys.stderr.isatty()
+    said = time.monotonic()
+    with click.progressbar(length=1000, file=sys.stderr, hidden=not is_terminal) as bar:
 
         def progress(done: float) -> None:
+            nonlocal said
+            if not is_terminal and time.monotonic() - said >= _SILENCE:
+                said = time.monotonic()
+                print(f"{done:.0%} done", file=sys.stderr)
             bar.update(min(1000, int(done * 1000)) - bar.pos)
 
         yield progress

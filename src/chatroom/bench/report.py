@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chatroom.bench.stall import AIM, UNNOTICED, Stall
+from chatroom.bench.stall import RATIO, UNNOTICED, Stall
 from chatroom.bench.target import IdleResult, LatencyResult, Result
 
 SATURATED = 0.9
@@ -62,12 +62,15 @@ def notes(results: Sequence[Result]) -> list[str]:
         found.append(
             "Server and generator may have shared a processor: trust no figure (taskset moves the server)."
         )
-    disturbed = max((result.others_load for result in results), default=0.0)
-    if disturbed > DISTURBED:
-        found.append(
-            f"Other processes used up to {disturbed:.0%} of the machine meanwhile, and disturbed this."
-        )
-    return found
+    return found + _disturbed(results)
+
+
+def _disturbed(results: Sequence[Result | Stall]) -> list[str]:
+    """Return what must be said of other processes."""
+    load = max((result.others_load for result in results), default=0.0)
+    if load <= DISTURBED:
+        return []
+    return [f"Other processes used up to {load:.0%} of the machine meanwhile, and disturbed this."]
 
 
 def grid(results: Sequence[Result]) -> str:
@@ -83,14 +86,14 @@ def grid(results: Sequence[Result]) -> str:
 
 
 def waits(found: Sequence[Stall]) -> str:
-    """Return a table of how long each input kept the bystander waiting, the longest first."""
+    """Return a table of the bystander's longest ping for each input, the longest first, and what disturbed."""
     rows = [
         [
             one.input,
             one.sender,
             f"{one.longest_ms:.2f}",
             f"{one.ordinary_ms:.2f}",
-            "reached" if one.is_bounded else "**missed**",
+            "kept" if one.is_bounded else "**exceeded**",
         ]
         for one in sorted(found, key=lambda one: -one.longest_ms)
     ]
@@ -99,6 +102,6 @@ def waits(found: Sequence[Stall]) -> str:
         "from",
         "longest ping, ms",
         "ordinary messages, ms",
-        f"aim: {AIM:g} times that, or {UNNOTICED:g} ms",
+        f"limit: {RATIO:g} times ordinary, or {UNNOTICED:g} ms",
     ]
-    return table(head, rows)
+    return "\n".join([table(head, rows), *_disturbed(found)])

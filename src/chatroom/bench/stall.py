@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from chatroom.bench.cost import Meter
 from chatroom.bench.target import Progress, Target
 from chatroom.bench.wire import BenchError
 
@@ -29,7 +30,7 @@ OPTIONS = [
     for word in ("--limit", limit)
 ]
 """What the server must be started with. How often one may connect is not what is measured."""
-AIM, UNNOTICED = 2.0, 5.0
+RATIO, UNNOTICED = 2.0, 5.0
 """A bystander should wait twice as long as for ordinary messages at most, or 5 ms."""
 CROWD = 300
 """Members of the large room."""
@@ -38,6 +39,8 @@ _WINDOW = 0.05
 """Seconds for which the bystander pings, after its peer has sent all."""
 _CALM = 0.001
 """Seconds of the server's processor time for a ping when it has nothing else to do, or little."""
+_STEP = 0.09
+"""Seconds that an input takes, with the rest before it."""
 _PATIENCE = 60.0
 _PONG = b'{"code":"pong"}\n'
 
@@ -64,11 +67,13 @@ class Stall(Struct):
     longest_cpu_ms: float
     """Processor time that the server used during its most expensive ping."""
     ordinary_cpu_ms: float
+    others_load: float
+    """The part of all processors that other processes used, while all inputs to this room were sent."""
 
     @property
     def is_bounded(self) -> bool:
         """Whether it is where we want it."""
-        return self.longest_ms <= max(AIM * self.ordinary_ms, UNNOTICED)
+        return self.longest_ms <= max(RATIO * self.ordinary_ms, UNNOTICED)
 
 
 def inputs() -> list[Input]:
@@ -226,6 +231,11 @@ class Room:
         return time.perf_counter() - start, time.clock_gettime(self._clock) - used
 
 
+def duration(rounds: int) -> float:
+    """Return about how many seconds so many rounds take."""
+    return rounds * (len(inputs()) + 2) * _STEP
+
+
 def stall(target: Target, *, rounds: int, progress: Progress) -> list[Stall]:
     """Send each input once a round to a server that was started with `OPTIONS`; return what each did."""
     found = []
@@ -235,12 +245,14 @@ def stall(target: Target, *, rounds: int, progress: Progress) -> list[Stall]:
         tried = [one for one in every if one.is_for_crowd == is_for_crowd]
         figures: list[list[tuple[float, float]]] = [[] for _ in range(len(tried) + 1)]
         with Room(target.address, target.process, CROWD if is_for_crowd else 3) as room:
+            meter = Meter(target.process)
             for _ in range(rounds):
                 for one, pings in zip([_ORDINARY, *tried], figures, strict=True):
                     pings.append(room.longest_ping(one.data, one.sender))
                     done += 1
                     progress(done / steps)
-        (plain, plain_cpu), *others = (
+            others = meter.stop().others
+        (plain, plain_cpu), *each = (
             [median(column) for column in zip(*pings, strict=True)] for pings in figures
         )
         found += [
@@ -251,8 +263,9 @@ def stall(target: Target, *, rounds: int, progress: Progress) -> list[Stall]:
                 ordinary_ms=plain,
                 longest_cpu_ms=cpu,
                 ordinary_cpu_ms=plain_cpu,
+                others_load=others,
             )
-            for one, (longest, cpu) in zip(tried, others, strict=True)
+            for one, (longest, cpu) in zip(tried, each, strict=True)
         ]
     return found
 
