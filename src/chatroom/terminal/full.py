@@ -103,17 +103,18 @@ class TerminalScreen:
         What somebody types meanwhile, not knowing of the question, is no answer to it.
         """
         await self._until_still()
-        draft = await self._stop_editing(erase=True)
-        self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
-        asking: PromptSession[str] = PromptSession(
-            "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
-        )
-        self._question = asking, Resizing(asking)
+        stopping = asyncio.create_task(self._stop_editing(erase=True))
         try:
+            await asyncio.shield(stopping)  # else the editor could be lost if the question is withdrawn now
+            self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
+            asking: PromptSession[str] = PromptSession(
+                "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
+            )
+            self._question = asking, Resizing(asking)
             return await _read(asking, offer)
         finally:
             self._question = None
-            if draft is not None:
+            if (draft := await stopping) is not None:
                 self._editing = asyncio.create_task(self._edit(draft))
 
     @contextlib.asynccontextmanager
