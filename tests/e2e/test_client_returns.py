@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -12,12 +13,13 @@ import pytest
 from conftest import PROJECT, ServerProcess, run
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer, incoming, raw
-from e2e.terminal import PROMPT, joined
+from e2e.terminal import PROMPT, Terminal, joined
 
 pytestmark = pytest.mark.slow
 
+TAKEN = {"code": "error", "error": "name_taken", "message": "somebody has that name", "suggestion": "ann2"}
 WELCOME = raw({"code": "welcome"})
-REFUSED = "not sent: there is no connection; what you typed stays here"
+REFUSED = "not sent: there is no connection; the Up key brings it back"
 
 
 def test_return() -> None:
@@ -38,15 +40,19 @@ def test_return() -> None:
 
 
 def test_typing_without_a_connection() -> None:
-    """Without a connection a message stays in the line, commands work, and Ctrl-C leaves."""
+    """Without a connection a message is not sent; the Up key brings it back; commands work, Ctrl-C leaves."""
     refusals: list[bytes | None] = [WELCOME, *[None] * 1000]
     with BriefServer(instead={"hello": refusals}) as brief, joined(brief) as terminal:
         brief.hang_up()
         terminal.wait_for("reconnecting…")
         terminal.type("*|patience\r")
-        terminal.wait(lambda lines: lines[-2:] == [REFUSED, f"{PROMPT}*|patience"])
+        terminal.wait(lambda lines: lines[-2:] == [REFUSED, PROMPT])
+        terminal.type("?\r")
+        terminal.wait_for("/msg NAME text")
         refusals.clear()
         terminal.wait_for("connected again")
+        terminal.type("\x1b[A\x1b[A")
+        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}*|patience")
         terminal.type("\r")
         assert brief.wait_for("outgoing_broadcast")["content"] == "patience"
         refusals += [None] * 1000
@@ -60,12 +66,60 @@ def test_typing_without_a_connection() -> None:
 
 
 def test_taken_at_the_return() -> None:
-    """Somebody who took the name meanwhile is named at once, while the program goes on trying."""
-    taken = {"code": "error", "error": "name_taken", "message": "somebody has that name", "suggestion": "ann2"}
-    with BriefServer(instead={"hello": [WELCOME, raw(taken)]}) as brief, joined(brief) as terminal:
+    """While somebody has the name, another is asked for; the program goes on trying, and the draft is kept."""
+    answers: list[bytes | None] = [WELCOME, *[raw(TAKEN)] * 1000]
+    with BriefServer(instead={"hello": answers}) as brief, joined(brief) as terminal:
+        terminal.type("*|a draft")
+        terminal.wait_for("a draft")
         brief.hang_up()
-        terminal.wait_for("somebody has that name (try ann2)")
-        terminal.wait_for("connected again, as ann")
+        shown = terminal.wait_for("your name: ann2")
+        question = (
+            "still offline: somebody has that name; trying again for 30 seconds, or under another name at once"
+        )
+        assert question in "".join(shown)
+        answers.clear()
+        shown = terminal.wait_for("connected again, as ann")
+        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}*|a draft")
+        assert "connected again, as ann" in terminal.lines()
+
+
+def test_another_name_at_the_return() -> None:
+    """Another name is taken at once, long before the program stops trying with the old one."""
+
+    class TakenServer(BriefServer):
+        hellos = 0
+
+        def _answer(self, request: dict[str, Any]) -> bool:
+            if request["code"] == "hello":
+                self.hellos += 1
+                if request["name"] == "ann" and self.hellos > 1:
+                    self.send(TAKEN)
+                    return True
+            return super()._answer(request)
+
+    with TakenServer() as brief, Terminal(brief, "ann") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("*|a draft")
+        terminal.wait_for("a draft")
+        brief.hang_up()
+        terminal.wait_for("your name: ann2")
+        terminal.type("\x15eve\r")
+        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}*|a draft" and "connected again, as eve" in lines)
+        terminal.type("\r")
+
+        assert brief.wait_for("outgoing_broadcast")["content"] == "a draft"
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_leave_at_the_return(key: str) -> None:
+    """Ctrl-C and Ctrl-D leave where another name is asked for."""
+    answers: list[bytes | None] = [WELCOME, *[raw(TAKEN)] * 1000]
+    with BriefServer(instead={"hello": answers}) as brief, joined(brief) as terminal:
+        brief.hang_up()
+        terminal.wait_for("your name: ann2")
+        terminal.type(key)
+
+        assert terminal.status() == 0
 
 
 @pytest.mark.parametrize(("reconnect", "status"), [(False, 1), (True, 0)])
@@ -74,7 +128,7 @@ def test_closing(*, reconnect: bool, status: int) -> None:
     with BriefServer() as brief, joined(brief) as terminal:
         brief.send({"code": "closing", "reason": "draining", "reconnect": reconnect})
         brief.hang_up()
-        terminal.wait_for("draining")
+        terminal.wait_for("the server is going down")
         if reconnect:
             terminal.wait_for("connected again")
             terminal.type("/quit\r")
@@ -133,11 +187,13 @@ def test_pipe_into_a_slow_server(tmp_path: Path, loop: str) -> None:
     assert server.stop() == 0
 
 
-def test_progress(tmp_path: Path, loop: str) -> None:
+@pytest.mark.parametrize("is_redirected", [True, False])
+def test_progress(tmp_path: Path, loop: str, *, is_redirected: bool) -> None:
     """Where the standard error is a terminal, it says how far the input is, on a line that goes away again."""
     server = limited(tmp_path, loop, rate=50, after=5)
     program = f"{sys.executable} client.py {server.host} {server.port} ann"
-    command = f"seq -f '*|line %g' 250 | {program} > {tmp_path / 'out'}"
+    output = f"> {tmp_path / 'out'}" if is_redirected else ""
+    command = f"seq -f '*|line %g' 250 | {program} {output}"
     process = pexpect.spawn("sh", ["-c", command], cwd=PROJECT, encoding="utf-8", timeout=20)
     process.expect(pexpect.EOF)
     process.close()
@@ -146,5 +202,6 @@ def test_progress(tmp_path: Path, loop: str) -> None:
     assert re.search(r"\r\d+ lines sent", process.before)
     assert process.before.endswith("\r")
     assert process.before.rsplit("\r", 2)[1].strip() == ""
-    assert "sent" not in (tmp_path / "out").read_text()
+    if is_redirected:
+        assert "sent" not in (tmp_path / "out").read_text()
     assert server.stop() == 0

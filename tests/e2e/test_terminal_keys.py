@@ -3,13 +3,18 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import termios
+import time
+from pathlib import Path
 
 import pexpect
 import pytest
 
 from chatroom.terminal.full import ESCAPE
-from conftest import ServerProcess
+from chatroom.terminal.resize import QUIET
+from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer, incoming
 from e2e.terminal import PROMPT, joined
@@ -61,6 +66,7 @@ def test_paste_that_is_dropped() -> None:
     with BriefServer() as brief, joined(brief) as terminal:
         terminal.paste("*|hello all\n*|hello again\n")
         terminal.wait_for("2 lines: Enter sends all, Ctrl-C drops all")
+        assert terminal.wait_for("hello again")[-1].endswith(">*|hello again")
         terminal.type("\x03")
         terminal.wait(lambda lines: lines[-1] == PROMPT)
         terminal.paste("one\ntwo")
@@ -215,7 +221,8 @@ def test_dropped_line(server: ServerProcess) -> None:
 def test_resize(server: ServerProcess, *, breaks: bool) -> None:
     """However the window changes, a long draft stands there once, and the chat above it stays."""
     draft = "*|" + " ".join(f"word{number}" for number in range(20))
-    with LineClient(server.port, "bob") as bob, joined(server) as terminal:
+    environment = {} if breaks else {"XTERM_VERSION": "XTerm(379)"}
+    with LineClient(server.port, "bob") as bob, joined(server, environment=environment) as terminal:
         bob.ask(code="outgoing", to="ann", content="hi")
         terminal.wait_for("bob to you: hi")
         terminal.type(draft)
@@ -234,6 +241,43 @@ def test_resize(server: ServerProcess, *, breaks: bool) -> None:
             assert "".join(shown).count(PROMPT) == 1, shown
 
 
+@pytest.mark.parametrize("draft", ["*|short", "*|" + " ".join(f"word{number}" for number in range(20))])
+@pytest.mark.parametrize("pause", [0.0, 2 * QUIET])
+def test_resize_in_tmux(server: ServerProcess, tmp_path: Path, draft: str, pause: float) -> None:
+    """Fast or slow resizes leave everything once in tmux, on the screen and above it."""
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not here")
+
+    def tmux(*words: str) -> str:
+        command = ["tmux", "-S", str(tmp_path / "tmux"), "-f", "/dev/null", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout
+
+    def shown() -> str:
+        return "".join(tmux("capture-pane", "-p", "-S", "-").split())
+
+    def wait_for(text: str) -> None:
+        while text not in shown():
+            time.sleep(0.05)
+
+    program = f"for line in $(seq 12); do echo line $line; done; {sys.executable} client.py"
+    tmux("new-session", "-d", "-x", "100", "-y", "24", f"{program} {server.host} {server.port} ann")
+    try:
+        tmux("set", "-g", "window-size", "manual")
+        wait_for("enteryourmessage>")
+        tmux("send-keys", "-l", draft)
+        wait_for("".join(draft.split()))
+        for columns in (44, 90, 75, 60, 45, 40, 70, 100):
+            tmux("resize-window", "-x", str(columns), "-y", "24")
+            time.sleep(pause)
+        tmux("send-keys", "-l", "!")
+        wait_for("".join(draft.split()) + "!")
+
+        for text in ("connectingtoserver", "currentusers:", "enteryourmessage>", draft.split(maxsplit=1)[0]):
+            assert shown().count(text) == 1, tmux("capture-pane", "-p", "-S", "-")
+    finally:
+        tmux("kill-server")
+
+
 def test_slash_commands(server: ServerProcess) -> None:
     """/who, /msg, /help and /quit do what they say; another word with a slash is not sent."""
     with LineClient(server.port, "Thị Hoa") as hoa, joined(server) as terminal:
@@ -244,12 +288,20 @@ def test_slash_commands(server: ServerProcess) -> None:
         terminal.type("/help\r")
         terminal.wait_for("NAME|text or /msg NAME text")
         terminal.type("/shrug\r")
-        terminal.wait_for("/shrug is no command")
+        terminal.wait_for("unknown command /shrug")
         terminal.type("*|/shrug\r")
         assert hoa.read()["content"] == "/shrug"
         terminal.type("/m\t")
-        terminal.wait_for(PROMPT + "/msg")
-        terminal.type("\x15/quit\r")
+        terminal.wait(lambda lines: lines[-1] == PROMPT + "/msg")
+        terminal.type(" th\t")
+        terminal.wait_for(PROMPT + '/msg "Thị Hoa"')
+        terminal.type("chào\r")
+        assert hoa.read()["content"] == "chào"
+        terminal.type("/quit now\r")
+        terminal.wait_for("/quit takes nothing behind it")
+        terminal.type("help\r")
+        terminal.wait_for("Tab completes names")
+        terminal.type("/quit\r")
 
         assert terminal.status() == 0
 

@@ -7,9 +7,20 @@ import pytest
 
 from chatroom.client.errors import ConnectionLost, Refused
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
-from chatroom.terminal.reasons import reason
+from chatroom.terminal.reasons import lost, reason
 from chatroom.terminal.text import line, users, visible
-from chatroom.terminal.typed import HINT, Help, Quit, Say, Unclear, Who, about, can_be_typed, understand
+from chatroom.terminal.typed import (
+    HINT,
+    Help,
+    Quit,
+    Say,
+    Unclear,
+    Who,
+    about,
+    can_be_typed,
+    for_msg,
+    understand,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +83,10 @@ def test_lines() -> None:
         ("who？", Unclear(HINT)),
         ("/who", Who()),
         ("/quit", Quit()),
-        ("/quit bye, all", Quit()),
         ("/help", Help()),
+        ("help", Help()),
+        (" ? ", Help()),
+        ("?|x", Say("?", "x")),
         ("/msg bob a | b", Say("bob", "a | b")),
         ('/msg "Nguyễn Thị Hoa" xin chào', Say("Nguyễn Thị Hoa", "xin chào")),
         ("  /msg\tbob  hi", Say("bob", "hi")),
@@ -92,11 +105,12 @@ def test_understand(typed: str, meaning: object) -> None:
 @pytest.mark.parametrize(
     ("typed", "hint"),
     [
-        ("/shrug at bob", "/shrug is no command: /help names them; *|/shrug at bob says it to all"),
+        ("/shrug at bob", "unknown command /shrug; /help lists the commands"),
         ("/msg", "type /msg NAME text"),
         ("/msg bob", "type /msg NAME text"),
         ('/msg "bob hi', "type /msg NAME text"),
-        ("/who is there", "/who is no command"),
+        ("/who is there", "/who takes nothing behind it; /help lists the commands"),
+        ("/quit now", "/quit takes nothing behind it; /help lists the commands"),
     ],
 )
 def test_hints(typed: str, hint: str) -> None:
@@ -160,3 +174,39 @@ def test_names_that_can_be_typed(name: str, *, can: bool) -> None:
 def test_reasons(error: Exception, said: str) -> None:
     """Why there is no connection is said in the system's words, without addresses and brackets."""
     assert reason(error) == said
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("the server ended the connection: draining", "the server is going down"),
+        (
+            "the server ended the connection: idle",
+            "the server ended the connection: nothing was said for too long",
+        ),
+        (
+            "the server ended the connection: flood",
+            "the server ended the connection: too much was sent too fast",
+        ),
+        (
+            "the server ended the connection: \x1b",
+            "the connection to the server was lost: the server ended the connection: ␛",
+        ),
+        (
+            "the server does not answer any longer",
+            "the connection to the server was lost: the server does not answer any longer",
+        ),
+    ],
+)
+def test_lost(why: str, said: str) -> None:
+    """The server's codes for why it ends a connection are said in plain words, once."""
+    assert lost(why) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "offer"),
+    [("ann", "ann"), ("Zoë Ann", '"Zoë Ann"'), ("a|b", "a|b"), ('"a" b', None), ("a\x1b", None)],
+)
+def test_names_for_msg(name: str, offer: str | None) -> None:
+    """A name with blanks stands in quotation marks behind /msg; one that cannot is not offered."""
+    assert for_msg(name) == offer

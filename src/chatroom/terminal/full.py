@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import os
 import re
+import select
 import signal
 import sys
 import textwrap
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 from prompt_toolkit import PromptSession
@@ -25,11 +25,20 @@ from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
-from prompt_toolkit.utils import get_cwidth
 
+from chatroom.terminal.resize import Resizing
 from chatroom.terminal.screen import PROMPT
 from chatroom.terminal.text import Pieces
-from chatroom.terminal.typed import BAR, COMMANDS, HINT, about, can_be_typed, is_command, is_no_command
+from chatroom.terminal.typed import (
+    BAR,
+    COMMANDS,
+    HINT,
+    about,
+    can_be_typed,
+    for_msg,
+    is_command,
+    is_no_command,
+)
 
 if sys.platform != "win32":
     import termios
@@ -48,8 +57,8 @@ REFRESH = 0.02
 """Seconds that a line may be held back, so that many are drawn together."""
 ESCAPE = 0.1
 """Seconds after which an Escape is a key of its own, and not the beginning of what another key sends."""
-KEPT_LINES = 500
-"""What was shown last, to be shown again after a resize: more than the rows of a screen."""
+STILL = 0.3
+"""Seconds without a key after which a question takes the keyboard: what is typed is no answer to it before."""
 
 
 class TerminalScreen:
@@ -79,24 +88,34 @@ class TerminalScreen:
         )
         app = self._prompt.app
         app.ttimeoutlen = app.timeoutlen = ESCAPE
-        app._on_resize = self._resized  # type: ignore[method-assign]  # noqa: SLF001 - it has no other hook
+        self._resizing = Resizing(self._prompt)
+        self._question: tuple[PromptSession[str], Resizing] | None = None
         self._refusal: Callable[[str], str | None] = lambda _: None
         self.has_left = asyncio.Event()
         self._editing: asyncio.Task[None] | None = None
         self._lines: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
         self._undrawn: list[Pieces] = []
-        self._drawn: deque[Pieces] = deque(maxlen=KEPT_LINES)
         self._drawing: asyncio.TimerHandle | None = None
 
     async def read_name(self, question: str, offer: str) -> str | None:
-        """Ask for another name; Enter takes the one offered. What was being typed comes back afterwards."""
-        draft = await self._stop_editing()
-        self.complain(question)
-        asking: PromptSession[str] = PromptSession("your name: ", output=self._output, enable_suspend=True)
-        name = await _read(asking, offer)
-        if draft is not None:
-            self._editing = asyncio.create_task(self._edit(draft))
-        return name
+        """Ask for another name; Enter takes the one offered. What was being typed comes back afterwards.
+
+        What somebody types meanwhile, not knowing of the question, is no answer to it.
+        """
+        await self._until_still()
+        stopping = asyncio.create_task(self._stop_editing(erase=True))
+        try:
+            await asyncio.shield(stopping)  # else the editor could be lost if the question is withdrawn now
+            self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
+            asking: PromptSession[str] = PromptSession(
+                "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
+            )
+            self._question = asking, Resizing(asking)
+            return await _read(asking, offer)
+        finally:
+            self._question = None
+            if (draft := await stopping) is not None:
+                self._editing = asyncio.create_task(self._edit(draft))
 
     @contextlib.asynccontextmanager
     async def conversation(
@@ -122,7 +141,7 @@ class TerminalScreen:
         if self._rings and any(kind == "direct" for kind, _ in pieces):
             self._output.bell()
         self._undrawn.append([(kind and f"class:{kind}", text) for kind, text in pieces])
-        if not self._prompt.app.is_running:
+        if not self._running:
             self._draw()
         elif self._drawing is None:
             self._drawing = asyncio.get_running_loop().call_later(REFRESH, self._draw)
@@ -138,49 +157,24 @@ class TerminalScreen:
             self._drawing = None
         if not self._undrawn:
             return
-        app = self._prompt.app
-        if app.is_running:
-            app.renderer.erase()
-        self._print(self._undrawn)
-        self._drawn.extend(self._undrawn)
+        running = self._running
+        if running:
+            app, resizing = running[0].app, running[1]
+            if resizing.is_going_on:
+                self._drawing = asyncio.get_running_loop().call_later(REFRESH, self._draw)
+                return
+            resizing.erase()
+        text = [piece for line in self._undrawn for piece in (*line, ("", "\n"))]
+        print_formatted_text(self._output, FormattedText(text), STYLE)
         self._undrawn = []
-        if app.is_running and not app.is_done:
+        if running and not app.is_done:
             app.invalidate()
 
-    def _print(self, lines: list[Pieces]) -> None:
-        text = [piece for line in lines for piece in (*line, ("", "\n"))]
-        print_formatted_text(self._output, FormattedText(text), STYLE)
-
-    def _resized(self) -> None:
-        """Draw the prompt anew.
-
-        If a row of it was wider than the terminal is now, some terminals have broken it in two, others have cut
-        it off, and none tells. Then where the prompt begins is not known, and the whole screen is drawn anew.
-        """
-        app, size = self._prompt.app, self._output.get_size()
-        before = app.renderer.last_rendered_screen
-        cells = [cell for row in before.data_buffer.values() for cell in row.items()] if before else []
-        if all(column < size.columns for column, cell in cells if cell.char != " "):
-            app.renderer.erase()
-        else:
-            app.renderer.reset()
-            # From the second row on: tmux keeps what is erased from the first one on, and shows it again later.
-            self._output.cursor_goto(2, 1)
-            self._output.erase_down()
-            self._output.cursor_goto(1, 1)
-            self._output.erase_end_of_line()
-            fitting: list[Pieces] = []
-            rows = size.rows - app.layout.container.preferred_height(size.columns, size.rows).preferred
-            for line in reversed(self._drawn):
-                rows -= -(-sum(get_cwidth(text) for _, text in line) // size.columns) or 1
-                if rows < 0:
-                    break
-                fitting.insert(0, line)
-            self._print(fitting)
-        self._redraw()
-
-    def _redraw(self) -> None:
-        self._prompt.app._redraw()  # noqa: SLF001 - at once, unlike `invalidate`
+    @property
+    def _running(self) -> tuple[PromptSession[str], Resizing] | None:
+        """What stands on the screen below all that is shown: a question, the editor, or nothing."""
+        shown = self._question or (self._prompt, self._resizing)
+        return shown if shown[0].app.is_running else None
 
     def _message(self) -> FormattedText:
         """Return the prompt, below what is said about several lines."""
@@ -200,22 +194,23 @@ class TerminalScreen:
         return "" if wraps or number >= len(lines) else _label(lines[number], ">")
 
     def _accept(self) -> None:
-        """Take what stands in the editor, unless nothing of it could be sent now."""
+        """Take what stands in the editor; if nothing of it can be sent now, the Up key brings it back."""
         buffer = self._prompt.default_buffer
-        refused = self._refusal(buffer.text)
+        if refused := self._refusal(buffer.text):
+            self.complain(refused)
+            buffer.reset(append_to_history=True)
+            return
         if "\n" in buffer.text:
             buffer.text = buffer.text.strip("\n")
-            refused = refused or (None if any(map(is_command, buffer.text.split("\n"))) else HINT)
-        if refused is None:
-            buffer.validate_and_handle()
-        else:
-            self.complain(refused)
+            if not any(map(is_command, buffer.text.split("\n"))):
+                self.complain(HINT)
+                return
+        buffer.validate_and_handle()
 
     async def _edit(self, draft: str = "") -> None:
         """Take lines from the editor, whatever becomes of those before, until somebody leaves."""
         try:
             while (line := await _read(self._prompt, draft)) is not None:
-                self._drawn.extend([("", text)] for text in f"{PROMPT}{line}".split("\n"))
                 self._lines.put_nowait(line)
                 draft = ""
             self.has_left.set()
@@ -223,15 +218,33 @@ class TerminalScreen:
             self.has_left.set()
             raise
 
-    async def _stop_editing(self) -> str | None:
+    async def _until_still(self) -> None:
+        """Wait until nobody types: keys go into the editor if there is one, and nowhere before that."""
+        if self._editing is not None:
+            buffer, before = self._prompt.default_buffer, None
+            while before != buffer.document:
+                before = buffer.document
+                await asyncio.sleep(STILL)
+        elif sys.platform != "win32":
+            terminal = sys.stdin.fileno()
+            with self._prompt.app.input.raw_mode():
+                is_still = False
+                while not is_still:
+                    termios.tcflush(terminal, termios.TCIFLUSH)
+                    await asyncio.sleep(STILL)
+                    is_still = not select.select([terminal], [], [], 0)[0]
+
+    async def _stop_editing(self, *, erase: bool = False) -> str | None:
         """Return what was being typed, if anything could be."""
         task, self._editing = self._editing, None
         if task is None:
             return None
+        self._prompt.app.erase_when_done = erase
         task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():
             task.result()
+        self._prompt.app.erase_when_done = False
         return self._prompt.default_buffer.text
 
     @contextlib.contextmanager
@@ -254,7 +267,7 @@ class TerminalScreen:
                 loop.remove_signal_handler(signal.SIGCONT)
 
     def _suspend(self) -> None:
-        self._prompt.app.renderer.erase()
+        self._resizing.erase()
         termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._before)
         os.kill(0, signal.SIGTSTP)  # the whole job: it returns when that is continued
         self._resume()
@@ -262,8 +275,8 @@ class TerminalScreen:
     def _resume(self) -> None:
         termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._within)
         if self._prompt.app.is_running:
-            self._prompt.app.renderer.erase()
-            self._redraw()
+            self._resizing.erase()
+            self._prompt.app.invalidate()
 
 
 class NameCompleter(Completer):
@@ -279,11 +292,16 @@ class NameCompleter(Completer):
     ) -> AsyncGenerator[Completion, None]:
         """Offer what begins with what stands before the cursor; ask who is here."""
         begun = document.text_before_cursor
+        if msg := re.fullmatch(r'\s*/msg\s+("?([^"]*))', begun):
+            for name in await self._names():
+                if (offer := for_msg(name)) and name.casefold().startswith(msg[2].casefold()):
+                    yield Completion(f"{offer} ", start_position=-len(msg[1]))
+            return
         if BAR.search(begun):
             return
         # A server may let people have names that cannot be typed here.
         names = [f"{name}|" for name in await self._names() if can_be_typed(name)]
-        commands = COMMANDS if begun.startswith("/") else ["who", "quit"]
+        commands = COMMANDS if begun.startswith("/") else ["who", "help", "quit"]
         for offer in [*names, "*|", *commands]:
             if offer.casefold().startswith(begun.lstrip().casefold()):
                 yield Completion(offer, start_position=-len(begun))
@@ -321,7 +339,7 @@ def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBinding
         """Take one line, with or without its line break, as if it were typed; keep several in the editor."""
         pasted = re.sub("\r\n?", "\n", event.data)
         if "\n" in pasted.strip("\n"):
-            event.current_buffer.insert_text(pasted)
+            event.current_buffer.insert_text(pasted.rstrip("\n"))
             return
         event.current_buffer.insert_text(pasted.strip("\n"))
         if pasted.endswith("\n"):
@@ -332,6 +350,16 @@ def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBinding
         @keys.add("c-z")
         def _suspend(event: KeyPressEvent) -> None:  # noqa: ARG001
             suspend()
+
+    return keys
+
+
+def _question_keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("c-d")
+    def _leave(event: KeyPressEvent) -> None:
+        event.app.exit(exception=EOFError())
 
     return keys
 

@@ -30,7 +30,7 @@ class PlainScreen:
         self._reports = bool(sys.stderr and sys.stderr.isatty())
         self._reported = time.monotonic()
         self._report = ""
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._wanted = threading.Semaphore(0)  # the thread reads no further than it is asked to
 
     async def read_name(self, question: str, offer: str) -> None:
@@ -50,13 +50,18 @@ class PlainScreen:
             self._replace_report("")
 
     async def read_line(self) -> str | None:
-        """Return the next line; None at the end of input."""
+        """Return the next line that is UTF-8, and complain about others; None at the end of input."""
         if self._reports and self._taken and time.monotonic() - self._reported >= PROGRESS:
             self._replace_report(f"{self._taken} lines sent")
             self._reported = time.monotonic()
-        self._taken += 1
-        self._wanted.release()
-        return await self._lines.get()
+        while True:
+            self._taken += 1
+            self._wanted.release()
+            line = await self._lines.get()
+            try:
+                return None if line is None else line.decode()
+            except UnicodeDecodeError:
+                self.complain(f"line {self._taken} was not sent: it is not UTF-8")
 
     def show(self, pieces: Pieces) -> None:
         """Print the line."""
@@ -83,7 +88,7 @@ class PlainScreen:
             loop.call_soon_threadsafe(self._lines.put_nowait, None)
 
 
-def _lines(descriptor: int | None) -> Iterator[str]:
+def _lines(descriptor: int | None) -> Iterator[bytes]:
     """Read lines without Python's buffered reader, whose lock would abort the program if it ends meanwhile."""
     if descriptor is None:
         return  # the program was started without an input
@@ -92,8 +97,8 @@ def _lines(descriptor: int | None) -> Iterator[str]:
         while data := os.read(descriptor, 65536):
             *ends, rest = data.split(b"\n")
             for end in ends:
-                yield b"".join([*begun, end]).decode(errors="replace").rstrip("\r")
+                yield b"".join([*begun, end]).rstrip(b"\r")
                 begun.clear()
             begun.append(rest)
     if last := b"".join(begun):
-        yield last.decode(errors="replace")
+        yield last

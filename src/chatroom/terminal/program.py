@@ -8,15 +8,16 @@ import ssl
 import sys
 from contextlib import suppress
 from functools import partial
-from typing import TextIO
+from typing import TextIO, TypeGuard
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
+from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
-from chatroom.terminal.reasons import reason
+from chatroom.terminal.reasons import lost, reason
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import line, users, visible
 
@@ -106,7 +107,7 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
         return _fail(f"the server refused: {reason(refusal)}")
     except (ConnectionLost, TimeoutError, InboxFull) as error:
         hint = "" if is_welcome or tls else "; if this is its TLS port, add --tls"
-        return _fail(f"the connection to the server was lost: {reason(error)}{hint}")
+        return _fail(f"{lost(reason(error))}{hint}")
 
 
 async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> str | None:
@@ -118,20 +119,19 @@ async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> s
             if refusal.code not in {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}:
                 screen.complain(f"the server refused: {visible(refusal.message)}")
                 return None
-            name = await _another_name(screen, refusal, name)
+            name = await screen.read_name(_refused(refusal, name), _offer(refusal.error))
         else:
             break
     return name
 
 
-async def _another_name(screen: Screen, refusal: Refused, name: str) -> str | None:
-    question = f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
-    return await screen.read_name(question, _offer(refusal))
+def _refused(refusal: Refused, name: str) -> str:
+    return f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
 
 
-def _offer(refusal: Refused) -> str:
+def _offer(error: Error) -> str:
     """Return the name that the server suggests, if it is one that can be shown and typed."""
-    offer = (isinstance(refusal, NameTaken) and refusal.suggestion) or ""
+    offer = error.suggestion if isinstance(error.suggestion, str) else ""
     return offer if offer == visible(offer) else ""
 
 
@@ -160,20 +160,100 @@ async def _leave(client: AsyncClient, screen: Screen) -> None:
 
 
 async def _hear(client: AsyncClient, screen: Screen, name: str) -> None:
-    """Show what comes; if somebody has taken our name while we were away, ask for another one."""
-    while True:
+    """Show what comes; if somebody has taken our name while we were away, ask for another one.
+
+    At first the client goes on trying with the old one: if that succeeds, the question is withdrawn.
+    """
+    question = _Question(client, screen)
+    try:
+        while not screen.has_left.is_set():
+            try:
+                async for message in client:
+                    if isinstance(message, Reconnected):
+                        name = message.name
+                        question.is_back.set()
+                    if _is_name_taken(message) and not client.is_connected:
+                        question.ask(_while_trying(message), message)
+                    else:
+                        _show(screen, message)
+            except NameTaken as refusal:
+                if not question.ask(_refused(refusal, name), refusal.error):
+                    screen.complain(f"still offline: {visible(refusal.message)}; only another name helps now")
+                await question.answered()
+            else:
+                return
+    finally:
+        await question.close()
+
+
+class _Question:
+    """The question for another name, after a lost connection: one at a time."""
+
+    def __init__(self, client: AsyncClient, screen: Screen) -> None:
+        self.is_back = asyncio.Event()
+        """To be set when the client is connected again."""
+        self._client, self._screen = client, screen
+        self._asking: asyncio.Task[None] | None = None
+
+    def ask(self, question: str, error: Error) -> bool:
+        """Ask, if the question does not stand there already; return whether it did not."""
+        if self._asking is not None and not self._asking.done():
+            return False
+        self.is_back.clear()
+        renaming = _rename(self._client, self._screen, question, _offer(error), self.is_back)
+        self._asking = asyncio.create_task(renaming)
+        return True
+
+    async def answered(self) -> None:
+        """Wait until it has been answered, or withdrawn."""
+        if self._asking is not None:
+            await self._asking
+
+    async def close(self) -> None:
+        """Withdraw it; raise what went wrong."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+            if not self._asking.cancelled():
+                self._asking.result()
+
+
+async def _rename(
+    client: AsyncClient, screen: Screen, question: str, offer: str, is_back: asyncio.Event
+) -> None:
+    """Take another name, unless the client is back before there is an answer; without an answer, leave."""
+    asking = asyncio.create_task(screen.read_name(question, offer))
+    coming = asyncio.create_task(is_back.wait())
+    try:
+        await asyncio.wait([asking, coming], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        coming.cancel()
+        asking.cancel()
+        await asyncio.wait([asking])
+    if asking.cancelled():
+        return
+    accepted = None
+    try:
+        name = asking.result()
         try:
-            return await _show_all(client, screen)
-        except NameTaken as refusal:
-            another = await _another_name(screen, refusal, name)
-        try:
-            accepted = await _introduce(client, screen, another)
-        except OSError as error:  # then the iteration raises once more
+            accepted = await _introduce(client, screen, name)
+        except OSError as error:  # then the client tries again with the old name, or the iteration raises again
             screen.complain(f"no connection: {reason(error)}")
-        else:
-            if accepted is None:
-                return None
-            name = accepted
+            accepted = name
+    finally:
+        if accepted is None:
+            screen.has_left.set()
+
+
+def _is_name_taken(message: Message) -> TypeGuard[Error]:
+    return isinstance(message, Error) and message.error == ErrorCode.NAME_TAKEN
+
+
+def _while_trying(error: Error) -> str:
+    return (
+        f"still offline: {visible(error.message)}; trying again for {NAME_PATIENCE:.0f} seconds, "
+        "or under another name at once"
+    )
 
 
 async def _show_all(client: AsyncClient, screen: Screen) -> None:
@@ -186,7 +266,7 @@ def _show(screen: Screen, message: Message) -> None:
         case Incoming() | IncomingBroadcast():
             screen.show(line(message))
         case Disconnected(reason=why):
-            screen.complain(f"the connection to the server was lost: {visible(why)}; reconnecting…")
+            screen.complain(f"{lost(why)}; reconnecting…")
         case Reconnected(name=name):
             screen.show([("", f"connected again, as {visible(name)}")])
         case Unconfirmed(to=to, content=content):
@@ -243,7 +323,7 @@ def _refusal(client: AsyncClient, lines: str) -> str | None:
     meanings = map(typed.understand, lines.split("\n"))
     if client.is_connected or not any(isinstance(meaning, typed.Say | typed.Who) for meaning in meanings):
         return None
-    return "not sent: there is no connection; what you typed stays here"
+    return "not sent: there is no connection; the Up key brings it back"
 
 
 def _fail(text: str) -> int:

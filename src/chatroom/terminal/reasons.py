@@ -8,6 +8,15 @@ from chatroom.terminal.text import visible
 _NOT_TLS = "no TLS is spoken there; leave out --tls and --ca, or name the TLS port"
 
 
+_ENDED = "the server ended the connection: "
+_ENDS = {
+    "draining": "the server is going down",
+    "idle": "the server ended the connection: nothing was said for too long",
+    "flood": "the server ended the connection: too much was sent too fast",
+    "too_many_errors": "the server ended the connection: too much that it did not understand was sent",
+}
+
+
 def reason(error: Exception, *, tls: bool = False) -> str:
     """Say what went wrong; `tls` if TLS was wanted."""
     if isinstance(error, Refused):
@@ -21,6 +30,14 @@ def reason(error: Exception, *, tls: bool = False) -> str:
     if tls and isinstance(error, ConnectionResetError | ConnectionAbortedError):
         return f"it ended the connection during the TLS handshake: perhaps {_NOT_TLS}"
     return visible((isinstance(error, OSError) and error.strerror) or str(error))
+
+
+def lost(why: str) -> str:
+    """Say why the connection was lost: the server's own word for it in words for people."""
+    end = why.removeprefix(_ENDED)
+    if end != why and end in _ENDS:
+        return _ENDS[end]
+    return f"the connection to the server was lost: {visible(why)}"
 
 
 def _reason_of_tls(error: ssl.SSLError) -> str:

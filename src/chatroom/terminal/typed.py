@@ -11,7 +11,10 @@ HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
 who or /who                   who is here
-quit or /quit                 leave"""
+help, ? or /help              this list
+quit or /quit                 leave
+Tab completes names and commands; Up and Down bring back earlier lines;
+Ctrl-C drops the line, and on an empty one it leaves, as Ctrl-D does"""
 COMMANDS = ["/help", "/msg", "/quit", "/who"]
 
 BAR = re.compile(f"[{re.escape(BARS)}]")
@@ -67,13 +70,22 @@ def understand(line: str) -> Meaning:
     if bar := BAR.search(line):
         return _say(line[: bar.start()].strip(), line[bar.end() :])
     if line.strip().startswith("/"):
-        return Unclear(f"{line.split()[0]} is no command: /help names them; *|{line.strip()} says it to all")
+        word = line.split()[0]
+        if word in COMMANDS:
+            return Unclear(f"{word} takes nothing behind it; /help lists the commands")
+        return Unclear(f"unknown command {word}; /help lists the commands")
     return Unclear(HINT)
 
 
 def can_be_typed(name: str) -> bool:
     """Whether a message to this name can be typed as `NAME|text`."""
     return name == visible(name) and understand(f"{name}|text") == Say(name, "text")
+
+
+def for_msg(name: str) -> str | None:
+    """Return the name as it stands behind `/msg`, in quotation marks if need be; None if it cannot."""
+    offer = f'"{name}"' if re.search(r"\s", name) else name
+    return offer if name == visible(name) and understand(f"/msg {offer} x") == Say(name, "x") else None
 
 
 def is_command(line: str) -> bool:
@@ -107,9 +119,9 @@ def _command(line: str) -> Meaning | None:
     match re.split(r"\s+", line, maxsplit=1):
         case ["who" | "/who"]:
             return Who()
-        case ["quit"] | ["/quit", *_]:
+        case ["quit" | "/quit"]:
             return Quit()
-        case ["/help", *_]:
+        case ["help" | "?"] | ["/help", *_]:
             return Help()
         case ["/msg", *_]:
             found = _MSG.fullmatch(line)
