@@ -375,3 +375,184 @@ def test_one_object_of_many() -> None:
     chat.loop.turn()
 
     assert ann.take() == [{"code": "pong"}]
+
+
+# What an adversary found
+
+
+@pytest.mark.parametrize(("host", "count"), [("127.0.0.1", 2 * A_TURN), (FAR, A_TURN)])
+def test_what_waits_ends_with_a_turn(host: str, count: int) -> None:
+    """A peer whose requests end exactly at the bound of a turn is read on."""
+    chat = FakeChat(message_burst=10_000)
+    ann = chat.join("ann", host)
+
+    ann.send(b'{"code":"pong"}\n' * (count - 1) + b'{"code":"ping"}\n')
+    chat.loop.turn()
+    ann.ask(code="ping")
+    chat.loop.turn()
+
+    assert ann.take() == [{"code": "pong"}] * 2
+    ann.transport.unread = b""
+    assert ann.connection.eof_received()
+    chat.loop.pass_time(1)
+    assert chat.hub.users() == []
+
+
+def test_reset_while_answers_are_owed() -> None:
+    """Whoever resets the connection before its answers have left leaves nothing behind."""
+    chat = FakeChat()
+    bare, lines = chat.connect(FAR), chat.join("lines", FAR)
+    bare.ask_bare(code="hello", name="bare")
+    chat.loop.turn()
+    lines.transport.is_reading = False
+    chat.loop.turn()
+
+    for client in (bare, lines):
+        client.send(b'{"code": "outgoing", "to": "nobody", "content": "x"}' * 40)
+        client.send(b"\n" if client is lines else b"")
+    chat.loop.turn()
+    for client in (bare, lines):
+        client.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(60)
+
+    assert not chat.door.connections
+    assert not chat.hub.users()
+    assert chat.door.admission.connections == 0
+
+
+@pytest.mark.parametrize("how", ["name taken", "drained", "reader leaves"])
+def test_reset_while_held(how: str) -> None:
+    """A sender that is held and resets ends, whoever takes its name, and whatever becomes of the reader."""
+    chat = FakeChat()
+    sender, reader = chat.join("sender"), chat.join("reader")
+    reader.transport.is_reading = False
+    sender.send(line(16_000) * 40)
+    chat.loop.turn()
+    assert sender.connection._session.is_held
+
+    sender.transport.vanish(ConnectionResetError())
+    chat.loop.turn()
+    if how == "name taken":
+        chat.join("sender")
+    elif how == "drained":
+        chat.door.close()
+    else:
+        reader.transport.vanish(None)
+    chat.loop.pass_time(5)
+
+    assert sender.connection not in chat.door.connections
+    assert not chat.hub.flow._tickets
+    assert not chat.hub.flow._for_readers
+
+
+def test_released_without_asking_again() -> None:
+    """A sender that is let go on and has nothing to add leaves no ticket behind."""
+    chat = FakeChat()
+    sender, reader = chat.join("sender"), chat.join("reader")
+    reader.transport.is_reading = False
+    sender.send(b'{"code":"outgoing","to":"reader","content":"%b"}\n' % (b"x" * 16_000) * 40)
+    chat.loop.turn()
+    assert chat.hub.flow._tickets
+
+    reader.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(1)
+
+    assert not chat.hub.flow._tickets
+    assert {message["error"] for message in sender.take()} == {"unknown_user"}
+
+
+def test_the_dead_are_ended() -> None:
+    """A peer whose name was given away as it seemed dead is not left connected, unheard."""
+    chat = FakeChat()
+    old = chat.join("ann")
+    old.connection._kernel.is_silent = True  # type: ignore[attr-defined]
+
+    chat.join("ann")
+    chat.loop.turn()
+
+    assert old.transport.is_gone
+    assert len(chat.door.connections) == 1
+
+
+def test_a_stranger_s_rest_is_read_in_large_pieces() -> None:
+    """What comes behind the end is passed over as cheaply as it comes."""
+    chat = FakeChat()
+    stranger = chat.connect()
+
+    stranger.send(b" " * 5000)
+    chat.loop.turn()
+
+    assert stranger.transport.eof_written
+    assert len(stranger.connection.get_buffer(-1)) == INPUT
+
+
+def test_pongs_are_free_only_if_asked_for() -> None:
+    """Pongs that nobody asked for are limited like any request."""
+    chat = FakeChat()
+    ann = chat.join("ann", FAR)
+
+    ann.send(b'{"code":"pong"}\n' * 100)
+    chat.loop.turn()
+
+    assert not ann.transport.is_read
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"code":"ping","x":[' + b",".join([b"[]"] * 20_000) + b"]}\n",
+        b'{"x":' + b"[]" * 30_000,
+        b'{"code":"pong","x":1}\n' * 3000,
+    ],
+)
+def test_many_who_send_what_is_hard_to_decode(odd: bytes) -> None:
+    """Fifty peers that send odd objects share what a turn has for such work, and pay for it by their rate."""
+    chat = FakeChat()
+    crowd = [chat.join(f"odd{number}", f"192.0.2.{number}") for number in range(50)]
+    ann = chat.join("ann")
+
+    for client in crowd:
+        client.send(odd)
+    most = 0
+    for _ in range(50):
+        before = sum(len(client.connection._decoder.rest) + len(client.transport.unread) for client in crowd)
+        one_turn(chat)
+        after = sum(len(client.connection._decoder.rest) + len(client.transport.unread) for client in crowd)
+        most = max(most, before - after)
+
+    assert most < 60_000  # bytes in one turn: of three thousand thousand
+    ann.ask(code="ping")
+    one_turn(chat)
+    assert ann.take() == [{"code": "pong"}]
+
+
+def test_unread_at_a_reset() -> None:
+    """What a throttled peer sent before it reset the connection is done, though nobody had read it."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", FAR), chat.join("bob")
+    for number in range(60):
+        ann.send(line(20, number))
+    assert ann.transport.unread
+
+    ann.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(30)
+
+    assert numbers(bob) == list(range(60))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", FAR])
+def test_first_request_of_whoever_is_limited(host: str) -> None:
+    """A bare peer that limits hold for is pushed nothing before its first request, too."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.connect(host)
+    bob.ask_bare(code="hello", name="bob")
+    chat.loop.turn()
+    bob.take()
+
+    ann.send(line(5, 1))
+    chat.loop.pass_time(0.5)
+    assert bob.take() == []
+    bob.ask_bare(code="who")
+    chat.loop.pass_time(0.1)
+
+    assert [message["code"] for message in bob.take()] == ["users", "incoming_broadcast"]

@@ -233,4 +233,4 @@ class Tls(asyncio.BufferedProtocol):
 
 
 def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or "an unfinished message").replace("_", " ").lower()
+    return (getattr(error, "reason", None) or "an unfinished message").replace("_", " ").lower()
