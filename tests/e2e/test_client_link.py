@@ -126,15 +126,17 @@ def hold(peer: Peer) -> None:
     peer.wait_for_end()
 
 
-def naive(*, knows: tuple[str, ...], segments: queue.Queue[int]) -> Callable[[Peer], None]:
-    """Return a server that sends no line break, and counts the segments of what comes behind `hello`."""
+def naive(
+    *, knows: tuple[str, ...], segments: queue.Queue[int], delimiter: bytes = b""
+) -> Callable[[Peer], None]:
+    """Return a server that grants no features, and counts the segments of what comes behind `hello`."""
 
     def script(peer: Peer) -> None:
         connection = peer.connection
         hello = json.loads(connection.recv(1024))
         if set(hello) - {"code", "name"} and not knows:
             return
-        connection.sendall(b'{"code": "welcome"}')
+        connection.sendall(b'{"code": "welcome"}' + delimiter)
         before = DATA_SEGMENTS_IN.unpack_from(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))[
             0
         ]
@@ -148,11 +150,15 @@ def naive(*, knows: tuple[str, ...], segments: queue.Queue[int]) -> Callable[[Pe
     return script
 
 
+@pytest.mark.parametrize("delimiter", [b"", b"\n"])
 @pytest.mark.parametrize("knows", [(), ("features",)])
-async def test_naive_server(knows: tuple[str, ...]) -> None:
-    """A server that reads one message a `recv()` gets each in a segment of its own, `quit` last."""
+async def test_naive_server(knows: tuple[str, ...], delimiter: bytes) -> None:
+    """A server that reads one message a `recv()` gets each in a segment of its own, `quit` last.
+
+    That it sends line breaks says nothing about how it reads.
+    """
     segments: queue.Queue[int] = queue.Queue()
-    script = naive(knows=knows, segments=segments)
+    script = naive(knows=knows, segments=segments, delimiter=delimiter)
     with ScriptedServer(script, script) as server:
         async with await AsyncClient.open(server.host, server.port, features=True) as client:
             await client.hello("ann")
@@ -317,6 +323,33 @@ async def test_what_is_unknown_is_reported() -> None:
             Reconnected("ann"),
         ]
         await client.close()
+
+
+async def test_what_was_under_way_to_a_server_of_the_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has just left when the connection is lost is reported too, though no confirmation was due."""
+    monkeypatch.setattr(core, "UNDER_WAY", 100.0)
+    with BriefServer(delimiter="\n") as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
+        await client.broadcast("perhaps", confirm=False)
+        brief.hang_up()
+
+        assert [await anext(client) for _ in range(3)] == [
+            Unconfirmed(None, "perhaps"),
+            Disconnected("the server closed the connection"),
+            Reconnected("ann"),
+        ]
+        await client.close()
+
+
+async def test_own_server_gets_full_speed(server: ServerProcess) -> None:
+    """A server that has granted features is sent what there is at once."""
+    async with await AsyncClient.open(server.host, server.port, features=True) as client:
+        await client.hello("ann")
+        wire = client._link.wire
+        calls = [wire.core.send(None, str(number), confirm=False) for number in range(core.WINDOW)]
+        wire.pump()
+
+        assert all(call.has_left for call in calls)
 
 
 def test_end_that_is_meant() -> None:

@@ -191,6 +191,7 @@ class Core:
         call: Call[None] = self._new(hello, has_ref=self.wants_features)
         self._at_welcome = [Reconnected(name)] if is_return else []
         self._asking.append(call)
+        self._doubt = None
         return call
 
     def who(self) -> Call[list[str]]:
@@ -356,26 +357,28 @@ class Core:
         return [] if call.is_confirmed else [error]
 
     def _not_asked_for(self, error: Error) -> list[Message]:
-        if error.ref is UNSET and self._is_greeting:
-            self._complaint = error.message  # of something that stands before the server, say
-            if error.error not in _OURS:
-                self._turn_away(error)
-            return []
-        return [error]
+        hello = self._greeting
+        if error.ref is not UNSET or hello is None or hello.ref is None:
+            return [error]
+        self._complaint = error.message  # of something that stands before the server, say
+        if error.error not in _OURS and not self._knows_refs:
+            self._turn_away(error)
+        return []
 
     def _wonder(self, reply: Fault) -> list[Message]:
-        """Take a reply of an unknown kind: of our server, it is newer than we are; of another, a refusal."""
+        """Take a reply of an unknown kind: something new of our server's, or a refusal of another's."""
         if self._knows_refs or not isinstance(reply, UnknownReply):
             return []
-        if self._is_greeting:
+        if self._greeting is not None:
             self._doubt, self._doubt_ends = reply, self._clock() + DOUBT
         elif self._is_welcome and reply.message != reply.error:
             return [Error(error=reply.error, message=reply.message)]
         return []
 
     @property
-    def _is_greeting(self) -> bool:
-        return any(isinstance(call.request, Hello) for call in self._asked.values())
+    def _greeting(self) -> Call[None] | None:
+        """The `hello` that has been sent and not been answered, if there is one."""
+        return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
 
     def _turn_away(self, error: Error) -> None:
         """Fail `hello`: it was refused; or, if it asked for more than the brief has, not understood."""

@@ -200,7 +200,8 @@ class StreamDecoder(Generic[Message]):
             message: Message = self._decoder.decode(raw)
         except (ValueError, RecursionError) as fault:
             if self._decoder is REPLIES:
-                return foreign.understood(raw, fault)
+                reply: object = foreign.understood(raw, fault)
+                return cast("Message | Fault", reply)
             return _explain(raw, fault)
         if self._decoder is REQUESTS and not _all_plain([message], raw):
             return _doubt(raw) or message
