@@ -329,7 +329,7 @@ class Core:
         if welcome.features is not UNSET:
             self._knows_refs = self._knows_ping = True
         call = self._question_of(welcome.ref, Hello)
-        self._doubt, self._is_welcome = None, True
+        self._is_welcome = True
         self._answer(call, None)
         return self._at_welcome if call is not None else []
 
