@@ -126,17 +126,15 @@ def hold(peer: Peer) -> None:
     peer.wait_for_end()
 
 
-def naive(
-    *, knows: tuple[str, ...], segments: queue.Queue[int], delimiter: bytes = b""
-) -> Callable[[Peer], None]:
-    """Return a server that grants no features, and counts the segments of what comes behind `hello`."""
+def naive(*, knows: tuple[str, ...], segments: queue.Queue[int]) -> Callable[[Peer], None]:
+    """Return a server that sends no line break, and counts the segments of what comes behind `hello`."""
 
     def script(peer: Peer) -> None:
         connection = peer.connection
         hello = json.loads(connection.recv(1024))
         if set(hello) - {"code", "name"} and not knows:
             return
-        connection.sendall(b'{"code": "welcome"}' + delimiter)
+        connection.sendall(b'{"code": "welcome"}')
         before = DATA_SEGMENTS_IN.unpack_from(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))[
             0
         ]
@@ -150,15 +148,11 @@ def naive(
     return script
 
 
-@pytest.mark.parametrize("delimiter", [b"", b"\n"])
 @pytest.mark.parametrize("knows", [(), ("features",)])
-async def test_naive_server(knows: tuple[str, ...], delimiter: bytes) -> None:
-    """A server that reads one message a `recv()` gets each in a segment of its own, `quit` last.
-
-    That it sends line breaks says nothing about how it reads.
-    """
+async def test_naive_server(knows: tuple[str, ...]) -> None:
+    """A server that reads one message a `recv()` gets each in a segment of its own, `quit` last."""
     segments: queue.Queue[int] = queue.Queue()
-    script = naive(knows=knows, segments=segments, delimiter=delimiter)
+    script = naive(knows=knows, segments=segments)
     with ScriptedServer(script, script) as server:
         async with await AsyncClient.open(server.host, server.port, features=True) as client:
             await client.hello("ann")
@@ -339,6 +333,21 @@ async def test_what_was_under_way_to_a_server_of_the_brief(monkeypatch: pytest.M
             Reconnected("ann"),
         ]
         await client.close()
+
+
+@pytest.mark.parametrize("delimiter", ["", "\n"])
+async def test_pace_towards_a_server_of_the_brief(monkeypatch: pytest.MonkeyPatch, delimiter: str) -> None:
+    """Whoever asked for more than the brief, and got it not, waits between messages: line breaks or none."""
+    monkeypatch.setattr(core, "PACE", 1000.0)
+    with BriefServer(delimiter=delimiter) as brief:
+        client = await AsyncClient.open(brief.host, brief.port, features=True)
+        await client.hello("ann")
+        wire = client._link.wire
+        call = wire.core.send(None, "x", confirm=False)
+        wire.pump()
+
+        assert not call.has_left
+        client._link.abort()
 
 
 async def test_own_server_gets_full_speed(server: ServerProcess) -> None:
