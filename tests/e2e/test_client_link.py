@@ -319,6 +319,48 @@ async def test_what_is_unknown_is_reported() -> None:
         await client.close()
 
 
+async def test_what_was_under_way_to_a_server_of_the_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has just left when the connection is lost is reported too, though no confirmation was due."""
+    monkeypatch.setattr(core, "UNDER_WAY", 100.0)
+    with BriefServer(delimiter="\n") as brief:
+        client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
+        await client.broadcast("perhaps", confirm=False)
+        brief.hang_up()
+
+        assert [await anext(client) for _ in range(3)] == [
+            Unconfirmed(None, "perhaps"),
+            Disconnected("the server closed the connection"),
+            Reconnected("ann"),
+        ]
+        await client.close()
+
+
+@pytest.mark.parametrize("delimiter", ["", "\n"])
+async def test_pace_towards_a_server_of_the_brief(monkeypatch: pytest.MonkeyPatch, delimiter: str) -> None:
+    """Whoever asked for more than the brief, and got it not, waits between messages: line breaks or none."""
+    monkeypatch.setattr(core, "PACE", 1000.0)
+    with BriefServer(delimiter=delimiter) as brief:
+        client = await AsyncClient.open(brief.host, brief.port, features=True)
+        await client.hello("ann")
+        wire = client._link.wire
+        call = wire.core.send(None, "x", confirm=False)
+        wire.pump()
+
+        assert not call.has_left
+        client._link.abort()
+
+
+async def test_own_server_gets_full_speed(server: ServerProcess) -> None:
+    """A server that has granted features is sent what there is at once."""
+    async with await AsyncClient.open(server.host, server.port, features=True) as client:
+        await client.hello("ann")
+        wire = client._link.wire
+        calls = [wire.core.send(None, str(number), confirm=False) for number in range(core.WINDOW)]
+        wire.pump()
+
+        assert all(call.has_left for call in calls)
+
+
 def test_end_that_is_meant() -> None:
     """A server that says not to come back is believed."""
 

@@ -378,3 +378,40 @@ def test_server_that_goes_instead_of_answering() -> None:
 
     assert ended.returncode == 1
     assert re.fullmatch("the connection to the server was lost: [^\n]*\n", ended.stderr)
+
+
+def test_server_that_sends_fields_of_its_own() -> None:
+    """Optional fields of another type, as a server of dataclasses sends them, change nothing."""
+    odd = {"ref": None, "features": "none", "limits": None, "server": {"v": 1}, "name": None}
+    users = raw({"code": "users", "users": ["ann"], "ref": None}, incoming("hi") | {"ref": None})
+    with (
+        BriefServer(instead={"hello": [raw({"code": "welcome"} | odd)], "who": [users]}) as brief,
+        joined(brief) as terminal,
+    ):
+        terminal.wait_for("bob to you: hi")
+
+
+REFUSALS = [{"code": "error", "message": "taken, sorry"}, {"code": "name_in_use", "reason": "taken, sorry"}]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_name_refused_by_another_server(refusal: dict[str, str]) -> None:
+    """A refusal in a server's own words is shown, and another name is asked for; so are later ones."""
+    instead: dict[str, list[bytes | None]] = {"hello": [raw(refusal)], "outgoing_broadcast": [raw(refusal)]}
+    with BriefServer(instead=instead) as brief, Terminal(brief, "ann") as terminal:
+        terminal.wait_for('the name "ann" was refused: taken, sorry')
+        terminal.type("bea\r")
+        terminal.wait_for(PROMPT)
+        terminal.type("*|x\r")
+        brief.wait_for("outgoing_broadcast")
+        terminal.wait(lambda lines: "taken, sorry" in lines)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_name_refused_by_another_server_in_a_pipe(refusal: dict[str, str]) -> None:
+    """In a pipe the refusal is the end."""
+    with BriefServer(instead={"hello": [raw(refusal)]}) as brief:
+        ended = pipe(brief, "ann", "*|x\n")
+
+    assert ended.returncode == 1
+    assert ended.stderr == 'the name "ann" was refused: taken, sorry\n'

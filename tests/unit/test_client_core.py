@@ -26,10 +26,12 @@ def refusal(code: str, **fields: Any) -> dict[str, Any]:
 class Wired:
     """A core, its clock, and what it has sent. Unless it is naive, its server has sent a line break."""
 
-    def __init__(self, *, naive: bool = False, features: bool = False, known: bool = False) -> None:
+    def __init__(
+        self, *, naive: bool = False, features: bool = False, known: bool = False, keeps_pace: bool = False
+    ) -> None:
         """`known`: its server has said that it knows more than the brief."""
         self.now = 1000.0
-        self.core = Core(lambda: self.now, wants_features=features)
+        self.core = Core(lambda: self.now, wants_features=features, keeps_pace=keeps_pace)
         if not naive:
             self.core.receive(b"\n")
         if known:
@@ -198,6 +200,184 @@ def test_refused_name() -> None:
     assert hello.result() is None
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"server": {"v": 1}},
+        {"features": "none"},
+        {"features": [1]},
+        {"limits": {"a": "b"}},
+        {"limits": None},
+        {"name": None},
+        {"ref": 7},
+        {"ref": None, "features": None, "name": []},
+    ],
+)
+def test_extra_fields_of_another_type(extra: dict[str, Any]) -> None:
+    """What is optional and of another type is as if it were not there: the server is one of the brief."""
+    wired = Wired()
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear({"code": "welcome"} | extra)
+    who = wired.core.who()
+    assert wired.sent() == [{"code": "who"}]
+    unasked = wired.hear(
+        {"code": "users", "users": ["bob"], "ref": extra.get("ref")},
+        {"code": "incoming", "from": "bob", "content": "1", "ref": None},
+        {"ref": {}, "content": "2", "from": "bob", "code": "incoming_broadcast", "x": {"ref": 1}},
+    )
+
+    assert hello.result() is None
+    assert who.result() == ["bob"]
+    assert unasked == [Incoming("bob", "1"), IncomingBroadcast("bob", "2")]
+
+
+def test_extra_fields_of_another_type_in_an_error() -> None:
+    """So it is in a refusal: the name is taken, whatever else is said of it."""
+    wired = Wired()
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear(refusal("name_taken", suggestion=None, temporary="perhaps", retry_after="soon", ref=None))
+
+    with pytest.raises(NameTaken) as caught:
+        hello.result()
+    assert (caught.value.suggestion, caught.value.temporary, caught.value.retry_after) == (None, False, None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "words", "code"),
+    [
+        ({"code": "error", "message": "name taken"}, "name taken", "error"),
+        ({"code": "error", "error": "name taken"}, "name taken", "name taken"),
+        ({"code": "error", "error": 404, "message": "no such user"}, "no such user", "error"),
+        ({"code": "error", "message": "", "reason": "no"}, "no", "error"),
+        ({"code": "error", "message": None}, "error", "error"),
+        ({"code": "name_in_use", "reason": "choose another"}, "choose another", "name_in_use"),
+    ],
+)
+def test_refusals_of_other_servers(reply: dict[str, Any], words: str, code: str) -> None:
+    """A refusal of another server's making refuses `hello`, and shows in the chat, in its own words."""
+    wired = Wired()
+    hello = wired.core.hello("ann")
+    wired.sent()
+    assert wired.hear(reply) == []
+    if not hello.is_done:
+        assert wired.core.wake_at() == wired.now + rules.DOUBT
+        wired.wake()
+    with pytest.raises(Refused) as caught:
+        hello.result()
+    wired.core.hello("ann2")
+    wired.sent()
+    wired.hear({"code": "welcome"})
+
+    assert (caught.value.message, caught.value.code) == (words, code)
+    assert wired.hear(reply) == [Error(error=code, message=words)]
+
+
+def test_question_refused_by_another_server() -> None:
+    """An error refuses `who`; what is of an unknown kind is neither its answer nor its refusal."""
+    wired = Wired()
+    wired.core.hello("ann")
+    wired.sent()
+    wired.hear({"code": "welcome"})
+    first, second = wired.core.who(), wired.core.who()
+    wired.sent()
+    wired.hear({"code": "error", "reason": "not now"})
+    wired.sent()
+    assert len(wired.hear({"code": "notice", "message": "bob is here"})) == 1
+    wired.hear({"code": "users", "users": ["bob"]})
+
+    with pytest.raises(Refused, match="not now"):
+        first.result()
+    assert second.result() == ["bob"]
+
+
+def test_unknown_kinds_of_our_server() -> None:
+    """What a server of ours may say one day harms nothing and is no error."""
+    wired = Wired(known=True)
+    hello, who = wired.core.hello("ann2"), wired.core.who()
+    wired.sent()
+
+    assert (
+        wired.hear({"code": "left", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref}) == []
+    )
+    wired.now += rules.DOUBT
+    wired.core.tick()
+    assert not hello.is_done
+    assert not who.is_done
+
+
+def test_greeting_of_another_server() -> None:
+    """A server may greet before it answers `hello`; that is no refusal of it."""
+    for features in (False, True):
+        wired = Wired(features=features)
+        assert wired.hear({"code": "motd", "message": "be kind"}) == []
+        hello = wired.core.hello("ann")
+        wired.sent()
+        assert wired.hear({"code": "motd", "message": "be kind"}, {"code": "welcome"}) == []
+        wired.now += rules.DOUBT
+        wired.core.tick()
+
+        assert hello.is_done
+        assert hello.result() is None
+
+
+@pytest.mark.parametrize("reply", [{"code": "error", "message": "what?"}, {"code": "what", "reason": "what?"}])
+def test_refusal_of_a_hello_that_wants_more(reply: dict[str, Any]) -> None:
+    """It may be about the features: the client is to connect once more, and to ask as the brief has it."""
+    wired = Wired(features=True)
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear(reply)
+    wired.now += rules.DOUBT
+    wired.core.tick()
+
+    with pytest.raises(ConnectionLost, match="what"):
+        hello.result()
+
+
+def test_greeting_and_refusal() -> None:
+    """Once `hello` is refused, what came before counts no longer, and is not held against the next one."""
+    wired = Wired()
+    wired.core.hello("ann")
+    wired.sent()
+    wired.hear({"code": "motd", "message": "be kind"}, refusal("name_taken"))
+    hello = wired.core.hello("ann2")
+    wired.sent()
+    assert [type(one) for one in wired.hear(refusal("unknown_user"))] == [Error]  # of a message before
+    wired.now += rules.DOUBT
+    wired.core.tick()
+
+    assert not hello.is_done
+
+
+def test_refusal_and_end() -> None:
+    """A server that refuses in its own way and hangs up has refused."""
+    wired = Wired()
+    hello = wired.core.hello("ann")
+    wired.sent()
+    wired.hear({"code": "name_in_use"})
+    wired.core.lose("gone")
+
+    with pytest.raises(Refused, match="name_in_use"):
+        hello.result()
+
+
+def test_replies_that_cannot_be_understood() -> None:
+    """Neither what is no JSON nor a reply without what it must have ends anything."""
+    wired = Wired()
+    who = wired.core.who()
+    wired.sent()
+    data = (
+        b'{"code":users}\n{"code":7}\n{"x":1}\n{"code":"users","users":[1]}\n{"code":"incoming","from":"a"}\n'
+    )
+
+    assert wired.core.receive(data) == []
+    assert not who.is_done
+    wired.hear({"code": "users", "users": []})
+    assert who.result() == []
+
+
 def test_any_framing_and_unknown_codes() -> None:
     """A server that sends no line breaks is understood; messages of unknown kinds are passed over."""
     wired = Wired(naive=True)
@@ -215,7 +395,7 @@ def test_any_framing_and_unknown_codes() -> None:
 
 
 def test_naive_server() -> None:
-    """Until it has sent a line break a server gets one message at a time, 5 ms apart, and `quit` last."""
+    """Until it has sent a line break a server gets one message at a time, 20 ms apart, and `quit` last."""
     wired = Wired(naive=True)
     wired.core.hello("ann")
     wired.core.quit()
@@ -228,11 +408,46 @@ def test_naive_server() -> None:
         sent += [(wired.now - begun, request["code"]) for request in wired.sent()]
 
     assert [code for _, code in sent] == ["hello", *["outgoing_broadcast"] * 3, "quit"]
-    assert [when for when, _ in sent] == pytest.approx([0, 0.005, 0.010, 0.015, 0.020])
+    assert [when for when, _ in sent] == pytest.approx([0, 0.020, 0.040, 0.060, 0.080])
+
+
+def test_pace_that_is_kept() -> None:
+    """A server that grants no features may read one message a `recv()`, though it sends line breaks."""
+    wired = Wired(keeps_pace=True)
+    wired.core.hello("ann")
+    wired.sent()
+    wired.hear({"code": "welcome"})
+    for number in range(100):
+        wired.core.send(None, str(number), confirm=False)
+    assert wired.sent() == []
+    wired.now += rules.PACE
+    assert len(wired.sent()) == 1
+
+    wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": "another's"})
+
+    assert len(wired.sent()) == 99
+
+
+def test_loss_to_a_server_of_the_brief() -> None:
+    """What left within the last second before a loss is reported; behind `quit`, nothing is."""
+    for quits in (False, True):
+        wired = Wired(keeps_pace=True)
+        for content in ("old", "new", "newer"):
+            wired.core.send(None, content, confirm=False)
+            wired.now += 0.6
+            wired.sent()
+        if quits:
+            wired.core.quit()
+            wired.now += rules.PACE
+            assert wired.sent() == [{"code": "quit"}]
+
+        assert wired.core.lose("gone") == (
+            [] if quits else [Unconfirmed(None, "new"), Unconfirmed(None, "newer")]
+        )
 
 
 def test_line_break_of_a_server() -> None:
-    """With the first line break a server gets full speed for good."""
+    """With the first line break a server gets full speed for good, unless more than the brief was wanted."""
     wired = Wired(naive=True)
     wired.core.hello("ann")
     assert len(wired.sent()) == 1

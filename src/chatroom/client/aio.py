@@ -54,8 +54,8 @@ class AsyncClient:
         `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
         it; the server's certificate must be for `host`. `features`: `hello` asks for more than the brief has,
         so that the client knows what becomes of messages with `confirm=False` too; if the server does not
-        understand that, the client connects once more and asks as the brief has it. `reconnect`: as for
-        `connect`, once `hello` has succeeded.
+        understand that, the client connects once more and asks as the brief has it, and sends it one message at
+        a time, some milliseconds apart. `reconnect`: as for `connect`, once `hello` has succeeded.
         Raises `OSError`, `TimeoutError` among them; `UnicodeError` for what is no name of a host.
         """
         link = Link(host, port, timeout=timeout, tls=tls, features=features, reconnect=reconnect)

@@ -7,6 +7,7 @@ that it knows more, every request carries a `ref`, by which its answer is found.
 
 import itertools
 from bisect import insort
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
@@ -14,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from chatroom.client.errors import ConnectionLost, OutcomeUnknown, refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
+from chatroom.protocol.foreign import UnknownReply
 from chatroom.protocol.messages import (
     Closing,
     Error,
@@ -44,9 +46,14 @@ FEATURES = ["notices", "ping"]
 WINDOW, WINDOW_BYTES = 8, 16 * 1024
 """Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
 slowly from a client that waits for confirmations, and refuses nothing."""
-PACE = 0.005
-"""Seconds between two messages to a server that has sent no line break. Like many a client of the brief, such a
-server may take what one `recv()` returns for one message (`doors/pacing.py` has the measurements)."""
+PACE = 0.02
+"""Seconds between two messages to a server that may take what one `recv()` returns for one message. One that
+works for 10 ms on each lost half of what came 5 ms apart, and nothing of what came 20 ms apart."""
+UNDER_WAY = 1.0
+"""Seconds before a loss within which an unconfirmed message to such a server may have got lost too."""
+DOUBT = 1.0
+"""Seconds after which a reply of an unknown kind, rather than a welcome, is the answer to `hello`. A server may
+greet before it answers."""
 PATIENCE = 60.0
 """Seconds for which a message that is refused with `slow_down` is sent again."""
 REST = 1.0
@@ -58,6 +65,7 @@ PING_AFTER, PONG_WITHIN = 15.0, 10.0
 
 # Errors that only a message can be answered with: one without a `ref` is no answer to `who`.
 _OF_MESSAGES = {ErrorCode.UNKNOWN_USER, ErrorCode.TOO_BIG}
+_OURS = frozenset(ErrorCode)
 _PING, _PONG, _QUIT = encode(Ping()), encode(Pong()), encode(Quit())
 
 Result = TypeVar("Result")
@@ -132,8 +140,14 @@ class Core:
     not Unicode (a lone surrogate); then it is as if it had never been made.
     """
 
-    def __init__(self, clock: Callable[[], float], *, wants_features: bool = False) -> None:
-        """`clock`: seconds, of any origin, that never go back."""
+    def __init__(
+        self, clock: Callable[[], float], *, wants_features: bool = False, keeps_pace: bool = False
+    ) -> None:
+        """`clock`: seconds, of any origin, that never go back.
+
+        A server that sends no line breaks is sent one message at a time, `PACE` apart; with `keeps_pace`, each
+        server that has not shown that it knows more than the brief.
+        """
         self.wants_features = wants_features
         """Whether `hello` asks for more than the brief has."""
         self.lost: str | None = None
@@ -154,9 +168,14 @@ class Core:
         self._said_bytes = 0
         self._at_welcome: list[Message] = []
         self._complaint = ""  # an error that came instead of a welcome
+        self._doubt: UnknownReply | None = None  # what came while hello waited, and may be its refusal
+        self._doubt_ends = 0.0
+        self._is_welcome = False
         self._knows_refs = False
         self._knows_ping = False
         self._owes_ping = self._owes_pong = self._owes_quit = False
+        self._keeps_pace = keeps_pace
+        self._under_way: deque[Call[Sent]] = deque()  # messages without a ref, sent a short while ago
         self._not_before = 0.0  # when the next message may be sent
         self._resting_until = 0.0  # when the next request may be sent, after a slow_down
         self._heard_at = clock()
@@ -172,6 +191,7 @@ class Core:
         call: Call[None] = self._new(hello, has_ref=self.wants_features)
         self._at_welcome = [Reconnected(name)] if is_return else []
         self._asking.append(call)
+        self._doubt = None
         return call
 
     def who(self) -> Call[list[str]]:
@@ -219,7 +239,8 @@ class Core:
 
     def next(self) -> bytes | None:
         """Return the next message, if one may be sent now."""
-        now, is_naive = self._clock(), not self._decoder.newline_seen
+        now = self._clock()
+        is_naive = not (self._knows_refs or (self._decoder.newline_seen and not self._keeps_pace))
         if self.lost is not None or (is_naive and now < self._not_before):
             return None
         data = self._sign_of_life() or self._question(now) or self._message(now) or self._farewell(now)
@@ -257,6 +278,10 @@ class Core:
                 return None
             self._said[call.ref] = call
             self._said_bytes += size
+        elif self._keeps_pace:
+            self._under_way.append(call)
+            while now > (self._under_way[0].left_at or now) + UNDER_WAY:
+                self._under_way.popleft()
         del self._saying[0]
         return self._leave(call, now)
 
@@ -264,6 +289,7 @@ class Core:
         if not self._owes_quit or self._asking or self._saying or self._said:
             return None
         self._owes_quit = False
+        self._under_way.clear()  # the server takes it all before its end
         self.moved_at = now
         return _QUIT
 
@@ -281,7 +307,7 @@ class Core:
         for message in self._decoder.feed(data):
             match message:
                 case Fault():
-                    pass  # a message of a kind that we do not know
+                    unasked += self._wonder(message)
                 case Incoming() | IncomingBroadcast():
                     unasked.append(message)
                 case Welcome():
@@ -303,6 +329,7 @@ class Core:
         if welcome.features is not UNSET:
             self._knows_refs = self._knows_ping = True
         call = self._question_of(welcome.ref, Hello)
+        self._is_welcome = True
         self._answer(call, None)
         return self._at_welcome if call is not None else []
 
@@ -330,12 +357,35 @@ class Core:
         return [] if call.is_confirmed else [error]
 
     def _not_asked_for(self, error: Error) -> list[Message]:
-        if error.ref is UNSET:
-            for ref, call in self._asked.items():
-                if ref is not None and isinstance(call.request, Hello):
-                    self._complaint = error.message  # of something that stands before the server, say
-                    return []
-        return [error]
+        hello = self._greeting
+        if error.ref is not UNSET or hello is None or hello.ref is None:
+            return [error]
+        self._complaint = error.message  # of something that stands before the server, say
+        if error.error not in _OURS and not self._knows_refs:
+            self._turn_away(error)
+        return []
+
+    def _wonder(self, reply: Fault) -> list[Message]:
+        """Take a reply of an unknown kind: something new of our server's, or a refusal of another's."""
+        if self._knows_refs or not isinstance(reply, UnknownReply):
+            return []
+        if self._greeting is not None:
+            self._doubt, self._doubt_ends = reply, self._clock() + DOUBT
+        elif self._is_welcome and reply.message != reply.error:
+            return [Error(error=reply.error, message=reply.message)]
+        return []
+
+    @property
+    def _greeting(self) -> Call[None] | None:
+        """The `hello` that has been sent and not been answered, if there is one."""
+        return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
+
+    def _turn_away(self, error: Error) -> None:
+        """Fail `hello`: it was refused; or, if it asked for more than the brief has, not understood."""
+        self._doubt = None
+        if (call := self._question_of(UNSET, Hello)) is not None:
+            self.moved_at = self._clock()
+            call.fail(refused(error) if call.ref is None else ConnectionLost(error.message))
 
     def _question_of(self, ref: str | UnsetType, kind: type[Request]) -> Call[Any] | None:
         """Return the question that is answered: the one with the ref, or, without one, of the kind."""
@@ -362,6 +412,8 @@ class Core:
         now = self._clock()
         if self._knows_ping and not self.is_deaf and self._pinged_at is None and now >= self._silent_at():
             self._owes_ping, self._pinged_at = True, now
+        if self._doubt is not None and now >= self._doubt_ends:
+            self._turn_away(self._doubt)
         late = [
             call
             for call in self._said.values()
@@ -392,20 +444,25 @@ class Core:
             times += [self._not_before, self._resting_until]
         if self._knows_ping and not self.is_deaf:
             times.append(self._silent_at())
+        if self._doubt is not None:
+            times.append(self._doubt_ends)
         now = self._clock()
         return min((time for time in times if time > now), default=None)
 
     def lose(self, reason: str) -> list[Message]:
         """Fail all that waits: the connection has ended. Return the messages whose fate is unknown."""
         self.lost = f"{reason} ({self._complaint})" if self._complaint else reason
-        said = list(self._said.values())
+        if self._doubt is not None:
+            self._turn_away(self._doubt)
+        said, now = list(self._said.values()), self._clock()
+        under_way = [call for call in self._under_way if now <= (call.left_at or now) + UNDER_WAY]
         for call in [*self._asking, *self._saying, *self._asked.values()]:
             call.fail(ConnectionLost(self.lost))
         for call in said:
             call.fail(OutcomeUnknown(self.lost))
         for calls in (self._asking, self._saying, self._asked, self._said):
             calls.clear()
-        return [_unconfirmed(call) for call in said if not call.is_confirmed]
+        return [_unconfirmed(call) for call in [*under_way, *said] if not call.is_confirmed]
 
     def _silent_at(self) -> float:
         """Return when silence will have lasted too long: for a ping, or for hope."""

@@ -9,7 +9,8 @@ class Refused(Exception):
     """The server answered a request with an error.
 
     `code` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
-    may succeed later, and `retry_after` in how many seconds, if the server says so.
+    may succeed later, and `retry_after` in how many seconds, if the server says so. A server that is not ours
+    may refuse in its own way: then `code` is its own, or `error`, and `message` what words there were.
     """
 
     def __init__(self, error: Error) -> None:

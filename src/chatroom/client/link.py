@@ -220,7 +220,8 @@ class Link:
 
     async def _dial(self, *, features: bool) -> None:
         loop = asyncio.get_running_loop()
-        wire = Wire(Core(loop.time, wants_features=features), self.inbox)
+        core = Core(loop.time, wants_features=features, keeps_pace=self._features)
+        wire = Wire(core, self.inbox)
         async with asyncio.timeout(self._timeout):
             connection = await dial(*self._address)
             name = self._address[0] if self._tls else None

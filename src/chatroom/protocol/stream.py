@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast, get_args
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from chatroom.protocol import burst
+from chatroom.protocol import burst, foreign
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
     MAX_OBJECT,
@@ -212,6 +212,9 @@ class StreamDecoder(Generic[Message]):
         try:
             message: Message = self._decoder.decode(raw)
         except (ValueError, RecursionError) as fault:
+            if self._decoder is REPLIES:
+                reply: object = foreign.understood(raw, fault)
+                return cast("Message | Fault", reply)
             return _explain(raw, fault)
         if self._decoder is REQUESTS and not _all_plain([message], raw):
             return _doubt(raw) or message

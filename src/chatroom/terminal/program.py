@@ -23,6 +23,7 @@ from chatroom.terminal.text import line, users, visible
 
 ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the program in good order."""
+_NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}  # a server's own code may be
 
 
 def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None, *, bell: bool = False) -> int:
@@ -116,7 +117,7 @@ async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> s
         try:
             await client.hello(typed.as_unicode(name))
         except Refused as refusal:
-            if refusal.code not in {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}:
+            if refusal.code in _NOT_FOR_THE_NAME:
                 screen.complain(f"the server refused: {visible(refusal.message)}")
                 return None
             name = await screen.read_name(_refused(refusal, name), _offer(refusal.error))
