@@ -436,7 +436,7 @@ def test_tls_without_a_certificate(server: ServerProcess, tmp_path: Path) -> Non
     """A certificate that cannot be read is one clear line, and status 1."""
     for files in ([], ["--tls-cert", str(tmp_path / "no.pem"), "--tls-key", str(tmp_path / "no.pem")]):
         ended = run("server.py", "0", "--tls-port", "0", *files)
-        assert ended.returncode == 1
+        assert ended.returncode == 2
         assert len(ended.stderr.splitlines()) == 1
 
 
