@@ -433,7 +433,7 @@ def test_tls_client_program(start: Start, certificates: tuple[trustme.CA, Path])
 
 
 def test_tls_without_a_certificate(server: ServerProcess, tmp_path: Path) -> None:
-    """A certificate that cannot be read is one clear line, and status 1."""
+    """A certificate that cannot be read is one clear line, and status 2."""
     for files in ([], ["--tls-cert", str(tmp_path / "no.pem"), "--tls-key", str(tmp_path / "no.pem")]):
         ended = run("server.py", "0", "--tls-port", "0", *files)
         assert ended.returncode == 2

@@ -43,9 +43,9 @@ _COME_BACK = frozenset({"draining", "idle"})
 
 ANSWERS = 64 * 1024
 """Bytes of answers that a session is given before it waits for them to leave."""
-FOLDING = 1024
+FOLDING = 2048
 EFFORT: dict[str, int] = {
-    ErrorCode.UNKNOWN_USER: 2048,
+    ErrorCode.UNKNOWN_USER: 4096,
     ErrorCode.BAD_NAME: 4096,
     ErrorCode.NAME_TAKEN: 16 * 1024,
 }
