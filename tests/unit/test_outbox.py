@@ -10,13 +10,19 @@ from chatroom.doors.pacing import MAX_WAITING, PACE
 from fakes import FakeChat, FakeClient, FakeLoop
 
 
-def bare(chat: FakeChat, name: str) -> FakeClient:
-    """One who never sends a line break, and reads one message per segment."""
+def joined_bare(chat: FakeChat, name: str) -> FakeClient:
+    """One who never sends a line break, has just been welcomed, and has not asked for anything yet."""
     client = chat.connect()
     client.ask_bare(code="hello", name=name)
     chat.loop.turn()
     assert client.transport.segments == [b'{"code":"welcome"}\n']
     client.transport.segments.clear()
+    return client
+
+
+def bare(chat: FakeChat, name: str) -> FakeClient:
+    """The same a second later, when others' messages are no longer held back."""
+    client = joined_bare(chat, name)
     chat.loop.pass_time(1)
     return client
 
@@ -197,15 +203,6 @@ def test_hello_and_who_in_one_segment() -> None:
     chat.loop.pass_time(1)
 
     assert [json.loads(segment)["code"] for segment in client.transport.segments] == ["welcome", "users"]
-
-
-def joined_bare(chat: FakeChat, name: str) -> FakeClient:
-    """One who has just been welcomed, and has not asked for anything yet."""
-    client = chat.connect()
-    client.ask_bare(code="hello", name=name)
-    chat.loop.turn()
-    client.take()
-    return client
 
 
 def test_first_answer_comes_first() -> None:
