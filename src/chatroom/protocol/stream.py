@@ -45,7 +45,7 @@ _QUOTES = {
 
 # Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
-STEPS = 50
+STEPS = 30
 """See `StreamDecoder`. A message of the brief takes ten to twenty."""
 LITTLE = 100
 """Steps of a call that are not counted."""
