@@ -226,12 +226,9 @@ class Connection(asyncio.BufferedProtocol):
         """End the connection now."""
         self._turned_away(reason)
         self._reason = reason
-        self._take = _pass_over
-        self._intake.drop()
         self._outbox.drop()
         self._transport.abort()
-        if self._is_lost and self._is_in:
-            self._end()
+        self.pass_over()
 
     def fail(self, bug: Exception) -> None:
         """A bug of ours ends this connection, and no other."""
@@ -251,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
         self._take = _pass_over
         self._buffer = self._door.buffer
         self._intake.drop()
-        if self._is_lost and self._is_in:
+        if self._is_lost:
             self._end()
 
     def hold(self) -> None:
@@ -266,8 +263,7 @@ class Connection(asyncio.BufferedProtocol):
     def read_on(self) -> None:
         """All that was read has been done, or need not be."""
         if self._is_lost:
-            if self._is_in:
-                self._end()
+            self._end()
             return
         self._is_held = False
         if self._is_stranger:
@@ -403,7 +399,9 @@ class Connection(asyncio.BufferedProtocol):
             self._door.deadlines.clear((self, wait))
 
     def _end(self) -> None:
-        """Give back what the connection had."""
+        """Give back what the connection had, once."""
+        if not self._is_in:
+            return
         door = self._door
         self._is_in = False
         self._intake.drop()
