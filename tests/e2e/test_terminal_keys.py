@@ -124,7 +124,7 @@ def test_suspend(shell: str, how: str) -> None:
     dash leaves the terminal to its jobs as it finds it; bash does not.
     """
     if shutil.which(shell.split(maxsplit=1)[0]) is None:
-        pytest.skip("this shell is not here")
+        pytest.skip(f"missing: apt-get install {shell.split(maxsplit=1)[0]}")
     with BriefServer() as brief, joined(brief, shell=shell) as terminal:
         terminal.type("*|a draft")
         terminal.wait_for("a draft")
@@ -246,7 +246,7 @@ def test_resize(server: ServerProcess, *, breaks: bool) -> None:
 def test_resize_in_tmux(server: ServerProcess, tmp_path: Path, draft: str, pause: float) -> None:
     """Fast or slow resizes leave everything once in tmux, on the screen and above it."""
     if shutil.which("tmux") is None:
-        pytest.skip("tmux is not here")
+        pytest.skip("tmux is missing: apt-get install tmux")
 
     def tmux(*words: str) -> str:
         command = ["tmux", "-S", str(tmp_path / "tmux"), "-f", "/dev/null", *words]

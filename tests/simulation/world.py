@@ -230,8 +230,9 @@ class World:
         sessions = [connection._session for connection in door.connections]
         names = [session.name for session in sessions if session.name is not None]
         assert sorted(names) == sorted(hub.users()), "a name without a session, or the reverse"
-        keys = [key for session in sessions if session.name is not None for key in session.keys]
-        assert sorted(keys) == sorted(hub._named), "a key that belongs to nobody, or to two"
+        for kind, claimed in enumerate(hub._claimed):
+            keys = [session.keys[kind] for session in sessions if session.name is not None]
+            assert sorted(keys) == sorted(claimed), "a key that belongs to nobody, or to two"
         assert door.admission.connections + door.admission._waiting == len(door.connections)
         assert {key[0] for key in door.deadlines._due} <= door.connections, "something is waited for in vain"
         assert door.backlog.size <= chat.door.limits.max_backlogs
@@ -287,7 +288,7 @@ class World:
         assert not door.connections
         assert not len(door.deadlines)
         assert not hub.users()
-        assert not hub._named
+        assert not any(hub._claimed)
         assert not hub.lobby.members
         assert not hub.lobby.ahead
         assert not hub._turn

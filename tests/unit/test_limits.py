@@ -474,7 +474,7 @@ def test_nothing_is_waited_for_in_vain() -> None:
     assert not chat.door.connections
     assert not len(chat.door.deadlines)
     assert not chat.hub.users()
-    assert not chat.hub._named
+    assert not any(chat.hub._claimed)
     assert chat.door.admission.connections == 0
     assert set(Wait)  # each was cleared
 

@@ -13,9 +13,10 @@ class Holder(Protocol):
 class Backlog:
     """The pieces that outboxes hold, by identity, and the bytes that their transports keep."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: bytes that all together may have."""
+    def __init__(self, limit: int, of_one: int) -> None:
+        """`limit`: bytes that all together may have; `of_one`: that one outbox may have."""
         self._limit = limit
+        self.of_one = of_one
         self._holders: dict[int, int] = {}  # how many outboxes hold a piece
         self._outboxes: dict[Holder, int] = {}  # the bytes that each holds
         self._kept: dict[Holder, int] = {}  # by its transport

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import math
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
@@ -24,6 +25,7 @@ log = logging.getLogger("chatroom")
 LINGER = 1.0
 """Seconds that a peer has to close its side when all that it was sent is acknowledged; if it is turned away, to
 ask for something."""
+_MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
 
 
 class Wait(Enum):
@@ -45,10 +47,8 @@ class Connection(asyncio.BufferedProtocol):
         "_decoder",
         "_door",
         "_has_come",
-        "_host",
         "_intake",
         "_is_finished",
-        "_is_full",
         "_is_held",
         "_is_in",
         "_is_lost",
@@ -58,14 +58,12 @@ class Connection(asyncio.BufferedProtocol):
         "_kernel",
         "_outbox",
         "_owed",
-        "_owed_since",
         "_peer_is_done",
         "_reason",
         "_session",
         "_strange_bytes",
         "_take",
         "_transport",
-        "_unread",
         "_verdict",
         "_was_pinged",
     )
@@ -83,7 +81,6 @@ class Connection(asyncio.BufferedProtocol):
         self._begun: object | None = None
         self._buffer = door.buffer[: door.limits.stranger_in + 1]
         self._has_come = False  # it has been welcomed, by the bytes that came last
-        self._host = ""
         self._is_finished = False
         self._is_held = False  # nothing is read from it
         self._is_in = False
@@ -91,12 +88,10 @@ class Connection(asyncio.BufferedProtocol):
         self._is_retrying = False
         self._is_stranger = True
         self._is_watched = True  # a stranger, or one whose signs of life are waited for, or its first request
-        self._owed: int | None = None  # bytes that it has not acknowledged at the end
-        self._owed_since = 0.0
+        self._owed = _MUCH
         self._peer_is_done = False
         self._reason = "vanished"
         self._strange_bytes = 0
-        self._unread = 0  # bytes in the transport when it was last looked at
         self._verdict = Verdict.CLOSE
         self._was_pinged = False
 
@@ -108,21 +103,19 @@ class Connection(asyncio.BufferedProtocol):
         door = self._door
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername") or ("unknown", 0)
-        self._host = peer[0]
+        host = peer[0]
         name = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
-        self._verdict = door.enter(self._host, name)
+        self._verdict = door.enter(host, name)
         if self._verdict is Verdict.CLOSE:
             self._transport.abort()
             return
         self._is_in = True
         limits = door.limits
         self._kernel = door.kernel(transport.get_extra_info("socket"), limits)
-        self._outbox = Outbox(
-            self._transport, self, door.loop, door.backlog, door.dialect, limit=limits.max_backlog, peer=name
-        )
+        self._outbox = Outbox(self._transport, self, door.loop, door.backlog, door.dialect, peer=name)
         refusal = door.refusal(self._verdict)
         self._session = door.hub.connect(self._outbox, turned_away=refusal)
-        is_exempt = door.admission.is_exempt(self._host)
+        is_exempt = door.admission.is_exempt(host)
         throttle = None if is_exempt else Throttle(limits, door.loop, self._kernel.unread)
         self._intake = Intake(
             door.hub,
@@ -171,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
         self._outbox.pause()
         if not self._session.is_leaving:
             self._door.hub.flow.fell_behind(self._session)
-        self._unread = self._transport.get_write_buffer_size()
+        self._owed = self._transport.get_write_buffer_size(), self._door.loop.time()
         self._door.deadlines.set((self, Wait.READ), self._door.limits.stall_timeout)
 
     def resume_writing(self) -> None:
@@ -220,6 +213,7 @@ class Connection(asyncio.BufferedProtocol):
         except (OSError, RuntimeError):  # it has just been reset
             self._transport.abort()
             return
+        self._owed = _MUCH
         self._look_at_end()
 
     def give_up(self, reason: str) -> None:
@@ -294,8 +288,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
                 self.leave("idle")
             case Wait.READ:
-                before, self._unread = self._unread, self._transport.get_write_buffer_size()
-                if self._unread < before:
+                if self._has_taken_some(self._transport.get_write_buffer_size()):
                     deadlines.set((self, wait), limits.stall_timeout)
                 else:
                     self.give_up("slow_consumer")
@@ -384,15 +377,21 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look_at_end(self) -> None:
         """Wait while the peer takes what is left; when it has all, for its own end, but not for long."""
-        now, deadlines = self._door.loop.time(), self._door.deadlines
+        deadlines = self._door.deadlines
         owed = self._transport.get_write_buffer_size() + self._kernel.unacknowledged()
-        if self._owed is None or owed < self._owed:
-            self._owed, self._owed_since = owed, now
+        if self._has_taken_some(owed):
             deadlines.set((self, Wait.CLOSE), 0 if owed else LINGER)
-        elif now - self._owed_since < (self._door.limits.stall_timeout if owed else LINGER):
+        elif self._door.loop.time() - self._owed[1] < (self._door.limits.stall_timeout if owed else LINGER):
             deadlines.set((self, Wait.CLOSE), 0)
         else:
             self._transport.abort()
+
+    def _has_taken_some(self, owed: int) -> bool:
+        """Whether the peer is owed fewer bytes than when it was last seen to take some."""
+        if owed >= self._owed[0]:
+            return False
+        self._owed = owed, self._door.loop.time()
+        return True
 
     def _stop_waiting(self) -> None:
         for wait in Wait:
@@ -407,7 +406,7 @@ class Connection(asyncio.BufferedProtocol):
         self._intake.drop()
         door.hub.disconnect(self._session, self._reason)
         self._stop_waiting()
-        door.admission.leave(self._host, self._verdict)
+        door.admission.leave(_host(self._outbox.peer), self._verdict)
         door.connections.discard(self)
         if not door.connections:
             door.all_gone.set()
@@ -415,3 +414,8 @@ class Connection(asyncio.BufferedProtocol):
 
 def _pass_over(data: bytes) -> None:
     """Take nothing of what comes behind the end."""
+
+
+def _host(peer: str) -> str:
+    """Return the host of an address as the log has it."""
+    return peer.rpartition(":")[0].strip("[]")

@@ -55,7 +55,7 @@ class Door:
         self.observer = observer
         self.kernel = kernel
         self.admission = Admission(limits, max_connections, loop)
-        self.backlog = Backlog(limits.max_backlogs)
+        self.backlog = Backlog(limits.max_backlogs, limits.max_backlog)
         self.dialect = Dialect()
         self.effort = Effort(loop)
         self.buffer = memoryview(bytearray(INPUT))

@@ -72,9 +72,6 @@ class Outbox:
         "_is_closing",
         "_is_congested",
         "_is_dropped",
-        "_is_timed",
-        "_limit",
-        "_next",
         "_owner",
         "_pacer",
         "_timing",
@@ -94,12 +91,11 @@ class Outbox:
         backlog: Backlog,
         dialect: Dialect,
         *,
-        limit: int,
         peer: str,
     ) -> None:
         """`backlog`: counts what all hold. `dialect`: how bare peers get frames.
 
-        `limit`: bytes that may wait. `peer`: the address, for the log.
+        `peer`: the address, for the log.
         """
         self._backlog = backlog
         self._dialect = dialect
@@ -108,14 +104,11 @@ class Outbox:
         self._transport = transport
         self._owner = owner
         self._timing = timing
-        self._limit = limit
         self.is_bare = True
         """Whether the peer has sent no line break yet."""
         self._is_closing = False
         self._is_congested = False
         self._is_dropped = False
-        self._is_timed = False  # a message is to be sent, or the patience to end, at some time
-        self._next = 0.0  # when the next message may go to a bare peer
         self._pacer: Pacer | None = None  # made when first needed
         self._held: deque[bytes] | None = None  # only while the transport is congested
         self._held_bytes = 0
@@ -263,7 +256,7 @@ class Outbox:
     def _keep_piece(self, piece: bytes) -> None:
         self._held_bytes += len(piece)
         self._backlog.hold(self, piece)
-        if self._held_bytes + self._transport.get_write_buffer_size() > self._limit:
+        if self._held_bytes + self._transport.get_write_buffer_size() > self._backlog.of_one:
             self.let_go()
 
     def _drop_piece(self, piece: bytes) -> None:
@@ -291,9 +284,9 @@ class Outbox:
             self._keep_piece(part.data)
             if self._is_dropped:
                 return  # that was too much
-        if pacer.is_waited_for and self._held_bytes > self._limit // 4:
+        if pacer.is_waited_for and self._held_bytes > self._backlog.of_one // 4:
             pacer.is_waited_for = False  # a busy room
-        if not self._is_timed:
+        if not pacer.is_timed:
             self._send()
 
     def _send(self) -> None:
@@ -306,25 +299,26 @@ class Outbox:
                 data, piece = pacer.take_piece()
                 self._drop_piece(piece)
                 self._write(data)
-            self._next = now + PACE
-        elif now >= self._next and len(pacer) and not self._is_congested:
+            pacer.next = now + PACE
+        elif now >= pacer.next and len(pacer) and not self._is_congested:
             message, gone = pacer.take()
             if gone is not None:
                 self._drop_piece(gone)
-            self._next = now + PACE
+            pacer.next = now + PACE
             self._write(message)
         if self._answers_end is not None and not pacer.answers and not self._is_congested:
             self._answers_end = None
             self._say_that_answers_left()
-        if self._pacer is pacer and len(pacer) and not self._is_congested and not self._is_timed:
-            self._is_timed = True
-            self._timing.call_later(self._next - now, self._send_on_time)
+        if self._pacer is pacer and len(pacer) and not self._is_congested and not pacer.is_timed:
+            pacer.is_timed = True
+            self._timing.call_later(pacer.next - now, self._send_on_time)
         self._finish_if_empty()
 
     def _send_on_time(self) -> None:
-        self._is_timed = False
-        if not self._is_congested:
-            self._send()
+        if self._pacer is not None:
+            self._pacer.is_timed = False
+            if not self._is_congested:
+                self._send()
 
 
 def _ignore(data: bytes) -> None:

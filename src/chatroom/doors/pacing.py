@@ -64,13 +64,17 @@ class Pacer:
     pieces in which it came, which all who wait for it share.
     """
 
-    __slots__ = ("_answers", "_begun", "_pushed", "_waiting", "is_waited_for")
+    __slots__ = ("_answers", "_begun", "_pushed", "_waiting", "is_timed", "is_waited_for", "next")
 
     def __init__(self) -> None:
         self._answers: deque[bytes] = deque()
         self._pushed: deque[bytes] = deque()
         self._begun = 0  # where in the first of them the next message begins
         self._waiting = 0
+        self.is_timed = False
+        """The next message is to be sent at some time."""
+        self.next = 0.0
+        """When that may be."""
         self.is_waited_for = False
         """The peer has been welcomed, and its first request is awaited: until then nothing is pushed."""
 

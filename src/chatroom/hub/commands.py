@@ -14,6 +14,8 @@ from chatroom.protocol.messages import (
     ErrorCode,
     Fault,
     Hello,
+    Incoming,
+    IncomingBroadcast,
     Outgoing,
     OutgoingBroadcast,
     Ping,
@@ -25,6 +27,7 @@ from chatroom.protocol.messages import (
     Welcome,
     Who,
     complete,
+    opening,
 )
 from chatroom.protocol.names import BadName
 
@@ -95,14 +98,15 @@ def who(hub: "Hub", session: Session, request: Who) -> None:
 
 def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
     """Pass a message on to one; one may write to oneself."""
+    content = request.content
     if request.ref is not UNSET and answered_before(hub, session, request):
         return
-    if len(request.content) > hub.surely_fits:
-        check_content(hub, request.content)
+    if len(content) > hub.surely_fits:
+        check_content(hub, content)
     receiver = hub.spelled.get(request.to) or hub.find(session, request.to)
     if receiver is None:
         raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
-    frame = complete(session.incoming, request.content)
+    frame = complete(session.incoming or begin(session, Incoming), content)
     flow = hub.flow
     flow.left -= len(frame)
     if flow.left < 0:
@@ -116,9 +120,10 @@ def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast)
     """Pass a message on to everybody else."""
     if request.ref is not UNSET and answered_before(hub, session, request):
         return
-    if len(request.content) > hub.surely_fits:
-        check_content(hub, request.content)
-    hub.broadcast(session, complete(session.incoming_broadcast, request.content))
+    content = request.content
+    if len(content) > hub.surely_fits:
+        check_content(hub, content)
+    hub.broadcast(session, complete(session.incoming_broadcast or begin(session, IncomingBroadcast), content))
     if request.ref is not UNSET:
         acknowledge(hub, session, request)
 
@@ -128,12 +133,12 @@ def burst(hub: "Hub", session: Session, burst: Burst) -> None:
     first, flow = burst.first, hub.flow
     if session.name is not None and burst.fits(hub.limits.max_content):
         if isinstance(first, OutgoingBroadcast):
-            frames = burst.completed(session.incoming_broadcast)
+            frames = burst.completed(session.incoming_broadcast or begin(session, IncomingBroadcast))
             if len(frames) <= flow.left:
                 hub.broadcast(session, frames)
                 return
         elif receiver := hub.spelled.get(first.to):
-            frames = burst.completed(session.incoming)
+            frames = burst.completed(session.incoming or begin(session, Incoming))
             left = flow.left - len(frames)
             if left >= 0:
                 flow.left = left
@@ -146,6 +151,16 @@ def burst(hub: "Hub", session: Session, burst: Burst) -> None:
 def quit_(hub: "Hub", session: Session, request: Quit) -> None:
     """Let the session go."""
     hub.leave(session, "quit")
+
+
+def begin(session: Session, kind: type[Incoming | IncomingBroadcast]) -> bytes:
+    """Return what the session's messages of this kind begin with, and keep it at hand."""
+    beginning = opening(kind, session.name or "")
+    if kind is Incoming:
+        session.incoming = beginning
+    else:
+        session.incoming_broadcast = beginning
+    return beginning
 
 
 def check_content(hub: "Hub", content: str) -> None:

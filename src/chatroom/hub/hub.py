@@ -23,8 +23,6 @@ from chatroom.protocol.messages import (
     ErrorCode,
     Fault,
     Hello,
-    Incoming,
-    IncomingBroadcast,
     OutgoingBroadcast,
     PingEvent,
     Pong,
@@ -34,7 +32,6 @@ from chatroom.protocol.messages import (
     Sent,
     Who,
     encode,
-    opening,
 )
 from chatroom.protocol.stream import Asked
 
@@ -72,7 +69,7 @@ class Hub:
         self.flow = Flow(timing)
         self.spelled: dict[str, Session] = {}
         """Who is welcome, by name as given, in the order in which they came."""
-        self._named: dict[str, Session] = {}  # the same by each key, of which the first is the address
+        self._claimed: tuple[dict[str, Session], ...] = ({}, {}, {}, {})  # the same by each of `names.keys`
         self._turn: list[Session] = []  # those with frames of their own
         self._leaving: list[Session] = []
         self._flush_is_due = False
@@ -150,19 +147,20 @@ class Hub:
         if session.name is not None:
             self.lobby.leave(session)
             del self.spelled[session.name]
-            for key in session.keys:
-                del self._named[key]
+            for claimed, key in zip(self._claimed, session.keys, strict=True):
+                del claimed[key]
             self._observer.left(session.name, session.sink.peer, reason)
             session.name = None
 
     def flush(self) -> None:
         """Hand out what this turn has produced: one write per connection."""
         self._flush_is_due = False
-        self.lobby.flush()
-        if self._turn:
-            for session in self._turn:
-                session.flush()
-            self._turn.clear()
+        turn = self._turn
+        if self.lobby.log:
+            self.lobby.flush(turn)
+        for session in turn:
+            session.flush()
+        turn.clear()
         if self._leaving:
             for session in self._leaving:
                 try:
@@ -185,8 +183,8 @@ class Hub:
         """
         name = names.checked(name)
         keys = names.keys(name)
-        for key in keys:
-            holder = self._named.get(key)
+        for claimed, key in zip(self._claimed, keys, strict=True):
+            holder = claimed.get(key)
             if holder is not None and holder.sink.is_dead():
                 self.disconnect(holder, "dead")
                 holder.sink.give_up("dead")
@@ -194,11 +192,9 @@ class Hub:
             raise Refusal(ErrorCode.NAME_TAKEN, why, suggestion=self._free_name(name))
         session.name, session.keys = name, keys
         session.stand(ANYTHING)
-        session.incoming = opening(Incoming, name)
-        session.incoming_broadcast = opening(IncomingBroadcast, name)
         self.spelled[name] = session
-        for key in keys:
-            self._named[key] = session
+        for claimed, key in zip(self._claimed, keys, strict=True):
+            claimed[key] = session
         self.lobby.join(session)
         self._observer.joined(name, session.sink.peer)
 
@@ -206,7 +202,7 @@ class Hub:
         """Return whom this session means: the name as spelled, or else as folded; but looks do not count."""
         self._charge(session, FOLDING)
         try:
-            return self.spelled.get(name) or self._named.get(names.address(name))
+            return self.spelled.get(name) or self._claimed[names.ADDRESS].get(names.address(name))
         except names.BadName:
             return None
 
@@ -229,13 +225,15 @@ class Hub:
 
     def push(self, session: Session, frames: bytes) -> None:
         """Send one or more whole frames to a session, behind all that was said before."""
-        lobby = self.lobby
-        if lobby.ahead.get(session) != len(lobby.log):
-            lobby.settle(session)
+        log = self.lobby.log
+        if log and self.lobby.ahead.get(session) != len(log):
+            self.lobby.settle(session)
         own = session.own
-        if not own:
+        if own:
+            own.append(frames)
+        else:
+            session.own = [frames]
             self._turn.append(session)
-        own.append(frames)
         if not self._flush_is_due:
             self._expect_flush()
 
@@ -299,10 +297,10 @@ class Hub:
 
     def _likeness(self, name: str, keys: tuple[str, ...]) -> str:
         """Return whom this name would be taken for, in a sentence; nothing if for nobody."""
-        for key in keys:
-            if (holder := self._named.get(key)) is not None:
+        for kind, key in enumerate(keys):
+            if (holder := self._claimed[kind].get(key)) is not None:
                 other = names.quoted(holder.name or "")
-                if key == keys[0]:
+                if kind == names.ADDRESS:
                     return f"{other} is here already"
                 return f"{names.quoted(name)} looks like {other}, who is here"
         return ""
@@ -317,7 +315,7 @@ class Hub:
         candidates = (names.numbered(name, number) for number in numbers)
         with suppress(names.BadName):  # cut in a place that makes it none
             for free in islice((one for one in candidates if one not in self.spelled), 3):
-                if self._named.keys().isdisjoint(names.keys(free)):
+                if not self._likeness(free, names.keys(free)):
                     return names.checked(free)
         return UNSET
 

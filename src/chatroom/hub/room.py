@@ -5,6 +5,8 @@ bytes are joined once, and every member's connection is handed the same object. 
 have the same as all others have a cursor: how much of the log they have had, or must not get.
 """
 
+from collections.abc import Iterable
+
 from chatroom.hub.ports import Sink
 from chatroom.hub.session import Session
 
@@ -28,7 +30,8 @@ class Room:
     def join(self, member: Session) -> None:
         """Let it hear what is posted from now on."""
         self.members[member] = member.sink
-        self.ahead[member] = len(self.log)
+        if self.log:
+            self.ahead[member] = len(self.log)
 
     def leave(self, member: Session) -> None:
         """Let it hear what was posted up to now, and no more."""
@@ -52,27 +55,24 @@ class Room:
         end = len(self.log)
         cursor = self.ahead.get(member)
         if cursor != end and member in self.members:
-            if cursor or end:
+            if end:
                 member.take(self.log[cursor:])
             self.ahead[member] = end
 
-    def flush(self) -> None:
-        """Hand this turn's log to every member."""
+    def flush(self, owners: Iterable[Session]) -> None:
+        """Hand this turn's log to every member: to `owners`, who have frames of their own, behind those."""
         log, ahead = self.log, self.ahead
-        if log:
-            end = len(log)
-            for member, cursor in ahead.items():
-                if cursor != end:
-                    self.settle(member)
-            everything = b"".join(log)
-            others = self.members.copy()
-            for member in ahead:
-                others.pop(member, None)
-            for sink in others.values():
-                push = sink.push  # called as `sink.push()` it would be looked for in the class each time
-                try:
-                    push(everything)
-                except Exception as exception:  # noqa: BLE001 - it is logged there
-                    sink.fail(exception)
-            log.clear()
+        for member in [*ahead, *owners]:
+            self.settle(member)
+        everything = b"".join(log)
+        others = self.members.copy()
+        for member in ahead:
+            others.pop(member, None)
+        for sink in others.values():
+            push = sink.push  # called as `sink.push()` it would be looked for in the class each time
+            try:
+                push(everything)
+            except Exception as exception:  # noqa: BLE001 - it is logged there
+                sink.fail(exception)
+        log.clear()
         ahead.clear()

@@ -7,6 +7,7 @@ from chatroom.protocol.messages import Sent
 
 Handlers = Mapping[type, Callable[..., None]]
 """What each kind of request does."""
+_NOTHING_ASKED: frozenset[str] = frozenset()  # one for all: an empty one is not shared by itself
 MAX_REFS = 256
 """Messages whose `ref` a session remembers, so that a retry is not delivered twice."""
 
@@ -59,18 +60,18 @@ class Session:
         self.keys: tuple[str, ...] = ()
         """What the name is compared by."""
         self.incoming = self.incoming_broadcast = b""
-        """What its messages begin with."""
+        """What its messages begin with; made with the first of each kind."""
         self.faults = 0
         """Wrong objects in a row."""
         self.hellos = 0
         """Names that were refused."""
         self.error_bytes = 0
         """Bytes of errors told before it was welcome."""
-        self.features: frozenset[str] = frozenset()
+        self.features = _NOTHING_ASKED
         """What it asked to be sent beyond the brief."""
         self.is_leaving = False
         """It ends with this turn; nothing more is read from it."""
-        self.own: list[bytes] = []
+        self.own: list[bytes] | tuple[()] = ()
         self._turn = turn
         self._sent: dict[str, Sent] | None = None
 
@@ -80,13 +81,15 @@ class Session:
 
     def take(self, frames: list[bytes]) -> None:
         """Have these frames sent at the end of this turn, behind the ones before."""
-        if not self.own:
+        if self.own:
+            self.own += frames
+        else:
+            self.own = frames
             self._turn.append(self)
-        self.own += frames
 
     def flush(self) -> None:
         """Hand this turn's own frames to the connection, as one piece."""
-        frames, self.own = self.own, []
+        frames, self.own = self.own, ()
         try:
             self.sink.push(b"".join(frames))
         except Exception as exception:  # noqa: BLE001 - it is logged there

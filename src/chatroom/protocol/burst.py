@@ -16,6 +16,9 @@ from chatroom.protocol.messages import Outgoing, OutgoingBroadcast
 _FEW = 4
 """Lines that are decoded one by one in the time that it takes to find out whether they are a burst."""
 
+SHORTEST = _FEW * len(b'{"code":"outgoing","to":"","content":""}\n')
+"""Bytes that a burst has at least."""
+
 _CONTENT = re.compile(rb'"content": ?"')
 _END = b'"}\n'
 # The quotation marks in front of the content, if there is no field but the required ones, and no escape.

@@ -27,6 +27,8 @@ MAX_FOLDED = 64
 _TOO_LONG_FOLDED = f"the name has more than {MAX_FOLDED} characters when it is folded"
 BARS = "|｜ǀ∣│⏐❘￨"
 """What is or looks like the `|` that ends a name where one types messages: illegal in a name."""
+ADDRESS = 0
+"""Which of a name's `keys` is its address."""
 STARS = "*＊∗﹡⁎٭"
 """What is or looks like the `*` that stands for everybody: illegal as a name."""
 
@@ -99,15 +101,15 @@ def address(name: str) -> str:
         name = _normalised(name)
     elif len(name) > MAX_NAME:
         raise BadName(_length(len(name)))
-    return "address " + _folded(_EMOJI_JOINERS.sub("", name))
+    return _folded(_EMOJI_JOINERS.sub("", name))
 
 
 def keys(name: str) -> tuple[str, ...]:
-    """Return what a name is claimed by: two names are one if they have a key in common.
+    """Return what a name is claimed by: four keys, each of a kind. Two names are one if one key is the same.
 
-    The first is its address. The others are of three kinds, and each is in common with others of its kind only:
-    how the name looks, case kept; how it looks when folded; and how it looks when folded after all that
-    is not ASCII, and an `I` behind a small letter, was replaced by what it looks like.
+    The first is the address; the second, how the name looks, case kept; the third, how it looks when folded;
+    the fourth, how it looks when folded after all that is not ASCII, and an `I` behind a small letter, was
+    replaced by what it looks like. Keys that are equal are one object, as a rule the name itself.
 
     Any text of at most 32 characters will do; raises `BadName` if it is too long when folded.
     """
@@ -119,7 +121,8 @@ def keys(name: str) -> tuple[str, ...]:
     folded_looks = _skeleton(folded).casefold()
     as_ascii = _as_ascii(plain)
     ascii_looks = folded_looks if as_ascii == plain else _skeleton(_folded(as_ascii)).casefold()
-    return f"address {folded}", f"looks {looks}", f"folded {folded_looks}", f"ascii {ascii_looks}"
+    known = {name: name}
+    return tuple(known.setdefault(key, key) for key in (folded, looks, folded_looks, ascii_looks))
 
 
 def numbered(name: str, number: str) -> str:

@@ -108,7 +108,6 @@ class StreamDecoder(Generic[Message]):
 
     def feed(self, data: bytes) -> Sequence[Message | Fault]:
         """Take the next bytes; return the messages and errors that they complete."""
-        in_one_call = not self._is_doubted
         if self._is_between and data[-2:] == b"}\n" and len(data) <= self._max_object:
             # As a rule: whole lines, and nothing wrong with them.
             messages = self._decode_many(data)
@@ -116,7 +115,8 @@ class StreamDecoder(Generic[Message]):
                 self.newline_seen = True
                 return messages
             in_one_call = False
-        elif self.rest:
+        else:
+            in_one_call = not self._is_doubted
             data, self.rest = self.rest + data, b""
         found: list[Message | Fault] = []
         position, size, last = 0, len(data), self._batch
@@ -144,7 +144,7 @@ class StreamDecoder(Generic[Message]):
 
     def _decode_many(self, data: bytes) -> Sequence[Message] | None:
         """Return the messages, if all of it is messages and nothing is wrong with them."""
-        if self.finds_bursts and (many := burst.found(data)):
+        if self.finds_bursts and len(data) >= burst.SHORTEST and (many := burst.found(data)):
             return [cast("Message", many)]
         try:
             messages = self._decoder.decode_lines(data)
