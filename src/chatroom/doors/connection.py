@@ -79,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, door: "Door") -> None:
         self._door = door
         self._begun: object | None = None
-        self._buffer = door.buffer[: door.limits.stranger_in + 1]
+        self._buffer = door.strange
         self._has_come = False  # it has been welcomed, by the bytes that came last
         self._is_finished = False
         self._is_held = False  # nothing is read from it

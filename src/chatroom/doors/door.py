@@ -60,6 +60,8 @@ class Door:
         self.effort = Effort(loop)
         self.buffer = memoryview(bytearray(INPUT))
         """Where all connections read to, one at a time."""
+        self.strange = self.buffer[: limits.stranger_in + 1]
+        """The same, of the length that a stranger's first bytes may have."""
         self.connections: set[Connection] = set()
         self.deadlines: Deadlines[tuple[Connection, Wait]] = Deadlines(loop, lambda key: key[0].missed(key[1]))
         self.all_gone = asyncio.Event()
