@@ -216,7 +216,14 @@ class FakeChat:
         self.loop = FakeLoop()
         self.observer = FakeObserver()
         settings = Limits(**limits)
-        self.hub = hub(limits=settings, clock=self.loop.time, timing=self.loop, observer=self.observer)
+        secrets = (f"secret {number}" for number in itertools.count(1))
+        self.hub = hub(
+            limits=settings,
+            clock=self.loop.time,
+            timing=self.loop,
+            observer=self.observer,
+            secret=secrets.__next__,
+        )
         self.door = Door(
             self.hub,
             settings,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
+from secrets import token_urlsafe
 from types import ModuleType
 
 from chatroom.announce import Port, endpoint
@@ -59,7 +60,7 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
     loop = asyncio.get_running_loop()
     limits = settings.limits
     observer = LogObserver(loop)
-    hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer)
+    hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer, secret=partial(token_urlsafe, 16))
     files = _descriptors()
     room = _room(files, limits.max_connections, observer.note)
     _prepare(min(files, room + RESERVED, PREPARED))

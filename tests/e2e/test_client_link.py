@@ -297,7 +297,7 @@ async def test_what_is_unknown_is_reported() -> None:
         peer.welcome()
         sent = peer.expect("outgoing_broadcast")
         assert sent["content"] == "waits"
-        peer.send({"code": "sent", "id": 1, "time": 1.5, "ref": sent["ref"]})
+        peer.send({"code": "sent", "id": "1", "time": 1.5, "ref": sent["ref"]})
         peer.wait_for_end()
 
     with ScriptedServer(first, second) as server:
@@ -310,7 +310,7 @@ async def test_what_is_unknown_is_reported() -> None:
 
         with pytest.raises(OutcomeUnknown):
             await confirmed
-        assert (await waits).id == 1
+        assert (await waits).id == "1"
         assert [await anext(client) for _ in range(9)] == [
             *(Unconfirmed(None, str(number)) for number in range(7)),
             Disconnected("the server closed the connection"),

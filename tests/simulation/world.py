@@ -11,8 +11,11 @@ from collections.abc import Callable
 
 from chatroom.doors.intake import INPUT
 from chatroom.doors.outbox import Outbox
+from chatroom.hub.client import Client
+from chatroom.hub.entries import Entry, Said
+from chatroom.hub.house import Asked
 from chatroom.hub.hub import Hub
-from chatroom.hub.session import Session
+from chatroom.protocol.messages import stamped
 from fakes import FakeChat, FakeClient
 
 NAMES = ["ann", "Ann", "аnn", "bob", "eve", "dan", "zoë", "*", "a|b", "", "x" * 40, "mallory", "Trent", "peggy"]
@@ -20,18 +23,27 @@ HOSTS = ["127.0.0.1", "127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "200
 CODES = {"welcome", "users", "incoming", "incoming_broadcast", "error", "sent", "pong"}
 
 
-class SpyHub(Hub):
-    """Writes down what each session is to be sent, as the hub decides it."""
+def spy(hub: Hub) -> None:
+    """Have it written down what each client is to be sent, as the hub decides it."""
+    push, append = hub.delivery.push, hub.append
 
-    def push(self, session: Session, frames: bytes) -> None:
-        decided[session] += frames.splitlines(keepends=True)
-        super().push(session, frames)
+    def spy_push(client: Client, frames: bytes) -> None:
+        decided[client] += frames.splitlines(keepends=True)
+        push(client, frames)
 
-    def broadcast(self, session: Session, frames: bytes) -> None:
-        super().broadcast(session, frames)  # or it must wait
-        for member in self.lobby.members:
-            if member is not session:
-                decided[member] += frames.splitlines(keepends=True)
+    def spy_append(entry: Entry, asked: Asked | None) -> None:
+        before = hub.house.last
+        append(entry, asked)
+        if isinstance(entry, Said) and hub.house.last > before:
+            room = hub.house.rooms[entry.room] if entry.room else hub.house.lobby
+            sender = hub.house.sessions[entry.session].client
+            for client in {*room.plain, *room.stamped} - {sender}:
+                frames = entry.frames
+                if client.has_stamps:
+                    frames = stamped(frames, *room.stamps[-1])
+                decided[client] += frames.splitlines(keepends=True)
+
+    hub.delivery.push, hub.append = spy_push, spy_append  # type: ignore[method-assign]
 
 
 PUSHED = b'{"code":"incoming'
@@ -43,7 +55,7 @@ def pieces(outbox: Outbox) -> list[bytes]:
     return [*(outbox._held or ()), *([] if pacer is None else [*pacer._answers, *pacer._pushed])]
 
 
-decided: dict[Session, list[bytes]] = defaultdict(list)
+decided: dict[Client, list[bytes]] = defaultdict(list)
 
 
 class Person:
@@ -54,7 +66,7 @@ class Person:
         self.client = client
         self.is_bare = is_bare
         self.features = features
-        self.session: Session | None = getattr(client.connection, "_session", None)
+        self.session: Client | None = getattr(client.connection, "_client", None)
         self.received = b""  # and not looked at yet
         # What it has not got yet: all or, if it is bare, answers and what others said.
         self.wanted: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
@@ -78,7 +90,6 @@ class World:
         decided.clear()
         self.chance = random.Random(seed)
         self.chat = FakeChat(
-            hub=SpyHub,
             max_connections=40,
             max_per_address=15,
             max_backlog=100_000,
@@ -86,6 +97,7 @@ class World:
             rate_per_address=5,
             max_content=3000,
         )
+        spy(self.chat.hub)
         self.people: list[Person] = []
         self.number = 0
 
@@ -227,11 +239,11 @@ class World:
         for person in self.people:
             person.collect()
         self.people = [person for person in self.people if person.is_live]
-        sessions = [connection._session for connection in door.connections]
+        sessions = [connection._client for connection in door.connections]
         names = [session.name for session in sessions if session.name is not None]
         assert sorted(names) == sorted(hub.users()), "a name without a session, or the reverse"
-        for kind, claimed in enumerate(hub._claimed):
-            keys = [session.keys[kind] for session in sessions if session.name is not None]
+        for kind, claimed in enumerate(hub.house.claimed):
+            keys = [session.session.keys[kind] for session in sessions if session.name is not None]
             assert sorted(keys) == sorted(claimed), "a key that belongs to nobody, or to two"
         assert door.admission.connections + door.admission._waiting == len(door.connections)
         assert {key[0] for key in door.deadlines._due} <= door.connections, "something is waited for in vain"
@@ -288,10 +300,12 @@ class World:
         assert not door.connections
         assert not len(door.deadlines)
         assert not hub.users()
-        assert not any(hub._claimed)
-        assert not hub.lobby.members
-        assert not hub.lobby.ahead
-        assert not hub._turn
+        assert not any(hub.house.claimed)
+        assert not hub.house.sessions
+        assert not hub.house.rooms
+        assert not len(hub.house.lobby)
+        assert not hub.house.lobby.ahead
+        assert not hub.delivery.own
         assert door.admission.connections == door.admission._waiting == 0
         assert door.backlog.size == 0
         assert not door.backlog._outboxes

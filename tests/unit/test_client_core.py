@@ -75,7 +75,7 @@ def test_requests_are_the_brief_s() -> None:
     core.quit()
     sent += wired.sent()
     wired.hear(
-        {"code": "sent", "id": 1, "time": 1.5, "ref": sent[-1].pop("ref")}, {"code": "users", "users": []}
+        {"code": "sent", "id": "1", "time": 1.5, "ref": sent[-1].pop("ref")}, {"code": "users", "users": []}
     )
     sent += wired.sent()
 
@@ -135,7 +135,7 @@ def test_answers_find_their_calls() -> None:
 
     unasked = wired.hear(
         {"code": "incoming", "from": "bob", "content": "x"},
-        {"code": "sent", "id": 7, "time": 1.5, "ref": second.ref},
+        {"code": "sent", "id": "7", "time": 1.5, "ref": second.ref},
         {"code": "users", "users": ["second"], "ref": again.ref},
         {"code": "incoming_broadcast", "from": "bob", "content": "y"},
         refusal("unknown_user", ref=first.ref),
@@ -145,7 +145,7 @@ def test_answers_find_their_calls() -> None:
 
     assert who.result() == ["first"]
     assert again.result() == ["second"]
-    assert second.result().id == 7
+    assert second.result().id == "7"
     with pytest.raises(Refused, match="unknown_user"):
         first.result()
     assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, Error]
@@ -423,7 +423,7 @@ def test_pace_that_is_kept() -> None:
     wired.now += rules.PACE
     assert len(wired.sent()) == 1
 
-    wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": "another's"})
+    wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": "another's"})
 
     assert len(wired.sent()) == 99
 
@@ -464,10 +464,10 @@ def test_window() -> None:
     calls = [wired.core.send(None, str(number), confirm=number % 2 > 0) for number in range(20)]
     assert [request["content"] for request in wired.sent()] == [str(number) for number in range(8)]
 
-    wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": calls[3].ref}, refusal("x", ref=calls[0].ref))
+    wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": calls[3].ref}, refusal("x", ref=calls[0].ref))
 
     assert [request["content"] for request in wired.sent()] == ["8", "9"]
-    assert calls[3].result().id == 1
+    assert calls[3].result().id == "1"
 
 
 def test_window_of_large_messages() -> None:
@@ -478,7 +478,7 @@ def test_window_of_large_messages() -> None:
     sent = []
     for call in calls:
         sent.append([len(request["content"]) for request in wired.sent()])
-        wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": call.ref})
+        wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": call.ref})
     wired.core.send(None, "x" * 20_000)
     wired.core.send(None, "x")
     wired.core.who()
@@ -566,7 +566,7 @@ def test_forgotten_calls() -> None:
     wired.sent()
     unasked = wired.hear(
         refusal("unknown_user", message="late", ref=first.ref),
-        {"code": "sent", "id": 7, "time": 1.5, "ref": second.ref},
+        {"code": "sent", "id": "7", "time": 1.5, "ref": second.ref},
         {"code": "welcome"},
     )
     forgotten(core.who())

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from chatroom.doors.intake import A_TURN, CLOSELY, INPUT
+from chatroom.hub.delivery import ANSWERS
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
-from chatroom.hub.hub import ANSWERS
 from fakes import FakeChat, FakeClient
 
 FAR = "192.0.2.7"
@@ -120,7 +120,7 @@ def test_objects_that_must_be_looked_at() -> None:
     assert ann.transport.segments[0].count(b"\n") == CLOSELY
     assert bob.take() == [{"code": "pong"}]
     chat.loop.pass_time(1)
-    assert ann.connection._session.is_leaving
+    assert ann.connection._client.is_leaving
 
 
 def test_reading_goes_on_in_the_next_turn() -> None:
@@ -428,7 +428,7 @@ def test_reset_while_held(how: str) -> None:
     reader.transport.is_reading = False
     sender.send(line(16_000) * 40)
     chat.loop.turn()
-    assert sender.connection._session.is_held
+    assert sender.connection._client.is_held
 
     sender.transport.vanish(ConnectionResetError())
     chat.loop.turn()

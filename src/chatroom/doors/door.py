@@ -12,9 +12,9 @@ from chatroom.doors.effort import Effort
 from chatroom.doors.intake import INPUT
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.pacing import Dialect
-from chatroom.hub.commands import Refusal
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Observer
+from chatroom.hub.refusal import Refusal
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import ErrorCode
 

@@ -1,9 +1,15 @@
 """What the hub needs from outside, as protocols: whoever runs it plugs these in."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chatroom.protocol.messages import Error
+
+if TYPE_CHECKING:
+    from chatroom.hub.entries import Entry
+    from chatroom.hub.house import Asked
+    from chatroom.hub.past import Record
+    from chatroom.hub.reading import Page, Query, Stored
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""
@@ -78,3 +84,65 @@ class Observer(Protocol):
 
     def note(self, text: str) -> None:
         """Something else that the operator should know."""
+
+
+class Log(Protocol):
+    """Where entries are put in order, and from where they are done."""
+
+    def append(self, entry: "Entry", asked: "Asked | None") -> None:
+        """Have an entry done; `asked` is the request that is answered then, and never travels.
+
+        Raises a `Refusal` if the entry is done at once and cannot be.
+        """
+
+
+class Known(NamedTuple):
+    """A session that can come back, as it is stored."""
+
+    number: int
+    secret: bytes
+    """The hash of what it comes back with."""
+    name: str
+    rooms: tuple[str, ...]
+    """Those that it was in, as they are spelled."""
+
+
+class Restored(NamedTuple):
+    """What a store knew when it was opened."""
+
+    last: int = 0
+    """A number from which on none was given out before."""
+    records: "Sequence[Record]" = ()
+    """The newest messages of each room and to sessions that can come back, oldest first."""
+    sessions: Sequence[Known] = ()
+    floor: int = 0
+    """The number behind which no record is missing."""
+
+
+class Store(Protocol):
+    """What outlives this process.
+
+    Nothing waits: what takes time is done elsewhere, in the order in which it was asked for, and `then` is
+    called when it is done, later and in the hub's own thread.
+    """
+
+    def restore(self) -> Restored:
+        """Return what is stored; to be called once, before anything else."""
+
+    def keep(self, record: "Record", then: Callable[[bool], None] | None) -> None:
+        """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk."""
+
+    def know(self, session: Known) -> None:
+        """Store a session that can come back, or what has changed of it."""
+
+    def end(self, number: int) -> None:
+        """Forget a session, and what was said between it and others that are forgotten too."""
+
+    def fill(self, page: "Page", query: "Query", then: Callable[[], None]) -> None:
+        """Let the page take what is stored and fits the query, in its order."""
+
+    def find(self, number: int, then: "Callable[[Stored | None], None]") -> None:
+        """Return the message of this number."""
+
+    def forget(self, number: int, then: Callable[[bool], None]) -> None:
+        """Overwrite the text of a message; `then` is told whether that is on the disk."""

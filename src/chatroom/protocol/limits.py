@@ -69,5 +69,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     ping_interval: Seconds = 20.0
     """Seconds of silence until a client that asked for it is pinged; as long again, and it is gone."""
 
+    max_rooms: Count = 10_000
+    """Rooms that there may be at a time, beside the lobby."""
+    max_rooms_each: Count = 100
+    """Rooms that one session may be in at a time."""
+
     drain_timeout: Annotated[float, Meta(gt=0, le=300)] = 4.5
     """Seconds that a stopping server gives its connections to take what is queued."""

@@ -1,0 +1,115 @@
+"""Everything that others hear, or that changes who is where, as plain data.
+
+Requests are checked where they come in, and become entries; entries are done, in one order, and nothing else
+changes the house. An entry names sessions by number and rooms by folded name, and its frames are finished
+lines: it can be written down, sent to another machine, and done there with the same outcome.
+"""
+
+import msgspec
+from msgspec import Struct
+
+Keys = tuple[str, str, str, str]
+"""What a name is claimed by; see `names.keys`."""
+
+
+class Entry(Struct, array_like=True, gc=False):
+    """What happens next."""
+
+
+class Turned(Entry, tag="turned", gc=False):
+    """A turn of the event loop has begun that has entries: its time, in seconds since 1970, UTC."""
+
+    time: float
+
+
+class Came(Entry, tag="came", gc=False):
+    """Somebody new, with a name; `secret` is the hash of what it can come back with."""
+
+    name: str
+    keys: Keys
+    secret: bytes | None = None
+
+
+class Returned(Entry, tag="returned", gc=False):
+    """A session has a connection again; it may have another name."""
+
+    session: int
+    name: str
+    keys: Keys
+
+
+class Dropped(Entry, tag="dropped", gc=False):
+    """A session has lost its connection, and may come back."""
+
+    session: int
+
+
+class Went(Entry, tag="went", gc=False):
+    """A session has ended."""
+
+    session: int
+
+
+class Joined(Entry, tag="joined", gc=False):
+    """A session wants to hear a room, by its folded name; `name`, if it is this one who makes the room."""
+
+    session: int
+    room: str
+    name: str
+    most: int
+    """Rooms that there may be."""
+    most_of_one: int
+    """Rooms that one may be in."""
+
+
+class Left(Entry, tag="left", gc=False):
+    """A session wants to hear a room no more."""
+
+    session: int
+    room: str
+
+
+class Said(Entry, tag="said", gc=False):
+    """One message or a burst of them, to a room, or to the lobby if `room` is empty."""
+
+    session: int
+    room: str
+    frames: bytes
+    count: int = 1
+    ref: str | None = None
+
+
+class Told(Entry, tag="told", gc=False):
+    """One message or a burst of them, from one session to another, which bears the name `to`."""
+
+    session: int
+    receiver: int
+    to: str
+    frames: bytes
+    count: int = 1
+    ref: str | None = None
+
+
+class Forgot(Entry, tag="forgot", gc=False):
+    """A session takes back what it wrote: the message of this number, to a room or to a session."""
+
+    session: int
+    number: int
+    room: str | None
+    receiver: int = 0
+
+
+AnyEntry = Turned | Came | Returned | Dropped | Went | Joined | Left | Said | Told | Forgot
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyEntry] = msgspec.msgpack.Decoder(AnyEntry)
+
+
+def encode(entry: AnyEntry) -> bytes:
+    """Return the entry as it travels."""
+    return _encoder.encode(entry)
+
+
+def decode(data: bytes) -> AnyEntry:
+    """Return the entry again. Raises `msgspec.DecodeError`."""
+    return _decoder.decode(data)

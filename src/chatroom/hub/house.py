@@ -1,0 +1,184 @@
+"""The house: who is here, under which name, in which rooms, and what was said.
+
+Nothing of it changes but by an entry that is done (`deeds`), and what an entry does follows from the entries
+before it: no clock, no randomness, no setting. So a second house that does the same entries is the same.
+"""
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
+from chatroom.hub.client import Client, Handlers
+from chatroom.hub.delivery import Delivery
+from chatroom.hub.entries import Keys
+from chatroom.hub.keeper import Keeper
+from chatroom.hub.past import Past
+from chatroom.hub.ports import Known, Observer, Restored, Store, Timing
+from chatroom.hub.presence import Presence
+from chatroom.hub.refusal import Refusal
+from chatroom.hub.room import Room
+from chatroom.hub.session import Session
+from chatroom.protocol import names
+from chatroom.protocol.messages import ErrorCode, Request
+
+
+class Asked(NamedTuple):
+    """A request of a client here, to be answered when its entry is done. It never travels."""
+
+    client: Client
+    request: Request
+    secret: str = ""
+    """Of a `hello`: what its session can come back with."""
+
+
+class House:
+    """The state of the chat."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        observer: Observer,
+        timing: Timing,
+        store: Store | None,
+        *,
+        welcome: Handlers,
+        limits: dict[str, int],
+        refuse: Callable[[Client, Refusal, Request], None],
+    ) -> None:
+        """`welcome`: what the requests of clients do that are; `limits`: what those are told.
+
+        `refuse` answers a request with an error.
+        """
+        restored = Restored() if store is None else store.restore()
+        last = restored.last
+        self.delivery = delivery
+        self.observer = observer
+        self.store = store
+        self.keeper = Keeper(store, delivery, refuse)
+        self.presence = Presence(timing, delivery, self.people)
+        self.welcome = welcome
+        self.limits = limits
+        self.lobby = delivery.lobby
+        self.time = 0.0
+        """The log's: seconds since 1970, UTC."""
+        self.least = 0
+        """The number that belongs to this time: microseconds."""
+        self.last = last
+        """The last number that was given out, to a message or a session."""
+        self.past = Past(last)
+        self.sessions: dict[int, Session] = {}
+        self.secrets: dict[bytes, Session] = {}
+        """Those that can come back."""
+        self.spelled: dict[str, Session] = {}
+        """Who is here, by name as given, in the order in which they came."""
+        self.claimed: tuple[dict[str, Session], ...] = ({}, {}, {}, {})
+        """The same by each of `names.keys`."""
+        self.away: dict[str, Session] = {}
+        """Who can come back to a name that nobody has taken, by folded name."""
+        self.rooms: dict[str, Room] = {}
+        """Beside the lobby, those with somebody in them, by folded name."""
+
+    def numbers(self, count: int = 1) -> int:
+        """Give out so many consecutive numbers; return the first."""
+        first = max(self.last + 1, self.least)
+        self.last = first + count - 1
+        return first
+
+    def claims(self, keys: Keys) -> Iterator[tuple[int, Session]]:
+        """Return who has a name that is one with this, and the kind of key that says so."""
+        for kind, key in enumerate(keys):
+            if (holder := self.claimed[kind].get(key)) is not None:
+                yield kind, holder
+
+    def likeness(self, name: str, keys: Keys, asker: Session | None = None) -> str:
+        """Return whom this name would be taken for, in a sentence; nothing if for nobody but the asker."""
+        for kind, holder in self.claims(keys):
+            if holder is not asker:
+                other = names.quoted(holder.name)
+                if kind == names.ADDRESS:
+                    return f"{other} is here already"
+                return f"{names.quoted(name)} looks like {other}, who is here"
+        return ""
+
+    def enter(self, session: Session, name: str, keys: Keys) -> None:
+        """Let the session in under this name.
+
+        Raises a `Refusal` if somebody has it.
+        """
+        if why := self.likeness(name, keys, session):
+            raise Refusal(ErrorCode.NAME_TAKEN, why)
+        if session.is_here:
+            self.take_out(session)
+        elif self.away.get(session.keys[names.ADDRESS]) is session:
+            del self.away[session.keys[names.ADDRESS]]
+        self.away.pop(keys[names.ADDRESS], None)  # whoever it was may come back, under another name
+        session.name, session.keys, session.is_here = name, keys, True
+        self.spelled[name] = session
+        for kind, key in enumerate(keys):
+            self.claimed[kind][key] = session
+
+    def take_out(self, session: Session) -> None:
+        """Let the session be here no more: nobody has its name, and it is in no room, but knows in which it was."""
+        if not session.is_here:
+            return
+        session.is_here = False
+        client, session.client = session.client, None
+        if client is not None:
+            self.lobby.leave(client)
+            client.name = None
+        del self.spelled[session.name]
+        for kind, key in enumerate(session.keys):
+            del self.claimed[kind][key]
+        self.presence.went(self.lobby, session.name)
+        if session.rooms is not None:
+            session.was_in = tuple(room.name for room in session.rooms.values())
+            for room in session.rooms.values():
+                self.leave_room(session, room, client)
+            session.rooms = None
+
+    def leave_room(self, session: Session, room: Room, client: Client | None) -> None:
+        """Let the session hear a room no more; an empty one is none."""
+        del room.members[session.number]
+        self.presence.went(room, session.name)
+        if client is not None:
+            if session.posted is room and room.log:
+                self.delivery.flush_room(room)
+            room.leave(client)
+        if not room.members:
+            del self.rooms[room.key]
+
+    def people(self, room: Room) -> int:
+        """Return how many are in a room, or in the lobby."""
+        return len(room.members) if room.key else len(self.spelled)
+
+    def replaced(self, client: Client) -> None:
+        """End a connection of this machine whose session has another now."""
+        self.delivery.say_why(client, "replaced")
+        self.delivery.hear_no_more(client)
+        self.delivery.end(client)
+        self.observer.left(client.session.name, client.sink.peer, "replaced")
+
+    def know(self, session: Session) -> None:
+        """Have the store know a session, if it can come back."""
+        if self.store is not None and session.secret is not None:
+            rooms = session.was_in
+            if session.rooms is not None:
+                rooms = tuple(room.name for room in session.rooms.values())
+            self.store.know(Known(session.number, session.secret, session.name, rooms))
+
+    def digest(self) -> str:
+        """Return a hash of all that must be the same on every machine."""
+        state = [
+            (self.time, self.last),
+            [
+                (s.number, s.name, s.keys, s.is_here, s.secret, sorted(s.rooms or ()), s.was_in, s.receipts())
+                for s in self.sessions.values()
+            ],
+            list(self.spelled),
+            [{key: s.number for key, s in claimed.items()} for claimed in self.claimed],
+            [(key, s.number) for key, s in self.away.items()],
+            [(room.key, room.name, list(room.members)) for room in self.rooms.values()],
+            [(key, list(line), line.floor) for key, line in self.past.rooms.items()],
+            (list(self.past.direct), self.past.direct.floor, self.past.size),
+        ]
+        return sha256(repr(state).encode()).hexdigest()
