@@ -40,7 +40,7 @@ def spy(hub: Hub) -> None:
             for client in {*room.plain, *room.stamped} - {sender}:
                 frames = entry.frames
                 if client.has_stamps:
-                    frames = stamped(frames, *room.stamps[-1])
+                    frames = stamped(frames, room.records[-1].number, room.records[-1].time)
                 decided[client] += frames.splitlines(keepends=True)
 
     hub.delivery.push, hub.append = spy_push, spy_append  # type: ignore[method-assign]

@@ -32,15 +32,14 @@ from chatroom.protocol.messages import ErrorCode, stamped
 
 def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: ARG001
     """Let it be that time."""
-    house.time = entry.time
-    house.least = int(entry.time * 1_000_000)
+    house.turned(entry.time)
 
 
 def came(house: House, entry: Came, asked: Asked | None) -> None:
     """Let somebody new in."""
-    session = Session(0, entry.secret)
+    session = Session(max(house.last + 1, house.least), entry.secret, house.lobby)
     house.enter(session, entry.name, entry.keys)
-    session.number = house.numbers()
+    house.last = session.number
     house.sessions[session.number] = session
     if entry.secret is not None:
         house.secrets[entry.secret] = session
@@ -140,15 +139,17 @@ def said(house: House, entry: Said, asked: Asked | None) -> None:
     if ref is not None and ref in session.refs:
         house.keeper.again(session, entry, asked)
         return
-    number = house.numbers(entry.count)
+    number = house.last + 1
+    number = max(number, house.least)
+    house.last = number + entry.count - 1
     if session.posted is not room:
-        if session.posted is not None and session.posted.log:
+        if session.posted.log:
             house.delivery.flush_room(session.posted)
         session.posted = room
-    house.delivery.post(room)
-    room.post(entry.frames, number, house.time, session.client)
+    if not room.log:
+        house.delivery.begin(room)
     record = Record(number, house.time, entry)
-    house.past.keep(key, record)
+    room.post(record, session.client)
     if ref is not None or house.store is not None:
         house.keeper.keep(session, record, asked)
 
@@ -164,12 +165,13 @@ def told(house: House, entry: Told, asked: Asked | None) -> None:
         return
     if receiver is None or not (receiver.is_here or house.away.get(receiver.keys[names.ADDRESS]) is receiver):
         raise Refusal(ErrorCode.UNKNOWN_USER, f"{names.quoted(entry.to)} has just gone")
-    number = house.numbers(entry.count)
+    number = house.last + 1
+    number = max(number, house.least)
+    house.last = number + entry.count - 1
     client = receiver.client
     if client is not None:
-        posted = session.posted
-        if posted is not None and posted.log:
-            posted.settle(client)
+        if session.posted.log:
+            session.posted.settle(client)
         frames = entry.frames
         house.delivery.push(client, stamped(frames, number, house.time) if client.has_stamps else frames)
     if receiver.secret is not None or session.secret is not None:

@@ -2,6 +2,7 @@
 
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.flow import TURN, Flow
+from chatroom.hub.past import Past
 from chatroom.hub.ports import Timing
 from chatroom.hub.room import Room
 from chatroom.protocol.messages import Closing, Reply, Request, encode
@@ -19,8 +20,9 @@ class Delivery:
     frames leave first, then those of rooms; a room is flushed before who spoke in it speaks in another.
     """
 
-    def __init__(self, timing: Timing, *, later: Handlers, nothing: Handlers) -> None:
+    def __init__(self, timing: Timing, past: Past, *, later: Handlers, nothing: Handlers) -> None:
         """`later`, `nothing`: what requests do that must wait for another turn, or come behind the end."""
+        self.past = past
         self.lobby = Room("", "")
         self.flow = Flow(timing)
         self.turn = 0
@@ -32,7 +34,7 @@ class Delivery:
         self._call_soon = timing.call_soon
         self._later = later
         self._nothing = nothing
-        self._posted: list[Room] = []
+        self._posted: list[Room] = []  # those in which something was said in this turn
         self._leaving: list[Client] = []
 
     def push(self, client: Client, frames: bytes) -> None:
@@ -55,10 +57,9 @@ class Delivery:
             room.settle(client)
         self.push(client, frames)
 
-    def post(self, room: Room) -> None:
-        """Something is posted in a room."""
-        if room is not self.lobby and not room.log:
-            self._posted.append(room)
+    def begin(self, room: Room) -> None:
+        """Something is about to be posted in a room, for the first time in this turn."""
+        self._posted.append(room)
         if not self.is_due:
             self.expect_flush()
 
@@ -103,25 +104,21 @@ class Delivery:
         """Hand out what was said in a room before this turn ends: behind what its members have of their own."""
         self._posted = [other for other in self._posted if other is not room]
         room.settle_all(self.own)
-        room.flush()
+        room.flush(self.past)
 
     def flush(self) -> None:
         """Hand out what this turn has produced."""
         self.is_due = False
         self.turn += 1
-        own, posted, lobby = self.own, self._posted, self.lobby
-        if lobby.log:
-            lobby.settle_all(own)
+        own, posted = self.own, self._posted
         for room in posted:
             room.settle_all(own)
         for client in own:
             client.flush()
         own.clear()
-        if lobby.log:
-            lobby.flush()
         if posted:
             for room in posted:
-                room.flush()
+                room.flush(self.past)
             posted.clear()
         if self._leaving:
             self._close()
@@ -130,6 +127,11 @@ class Delivery:
             flow.left = TURN
         else:
             flow.next_turn()
+
+    def remember(self) -> None:
+        """See to it that the past has all that was said: what is still to be handed out goes now."""
+        for room in list(self._posted):
+            self.flush_room(room)
 
     def expect_flush(self) -> None:
         """See to it that this turn ends with a flush."""

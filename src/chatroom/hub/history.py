@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def read(hub: "Hub", client: Client, request: History) -> None:
     """Answer with what was said, from memory if that has it all."""
     query = _query(client, request)
+    hub.delivery.remember()
     past, store = hub.house.past, hub.house.store
     page = Page(query)
     end = floor(past, query)
@@ -39,6 +40,7 @@ def read(hub: "Hub", client: Client, request: History) -> None:
 
 def take_back(hub: "Hub", client: Client, request: Forget) -> None:
     """Take back a message of the client's own session; nobody learns of what others wrote."""
+    hub.delivery.remember()
     number = parsed(request.id)
     record = None if number is None else hub.house.past.find(number)
     if record is not None and number is not None:

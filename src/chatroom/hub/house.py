@@ -6,14 +6,14 @@ before it: no clock, no randomness, no setting. So a second house that does the 
 
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.entries import Keys
 from chatroom.hub.keeper import Keeper
-from chatroom.hub.past import Past
-from chatroom.hub.ports import Known, Observer, Restored, Store, Timing
+from chatroom.hub.ports import Known, Observer, Store, Timing
 from chatroom.hub.presence import Presence
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
@@ -22,7 +22,7 @@ from chatroom.protocol import names
 from chatroom.protocol.messages import ErrorCode, Request
 
 
-class Asked(NamedTuple):
+class Asked(Struct, gc=False):
     """A request of a client here, to be answered when its entry is done. It never travels."""
 
     client: Client
@@ -49,8 +49,6 @@ class House:
 
         `refuse` answers a request with an error.
         """
-        restored = Restored() if store is None else store.restore()
-        last = restored.last
         self.delivery = delivery
         self.observer = observer
         self.store = store
@@ -63,9 +61,9 @@ class House:
         """The log's: seconds since 1970, UTC."""
         self.least = 0
         """The number that belongs to this time: microseconds."""
-        self.last = last
+        self.last = delivery.past.floor
         """The last number that was given out, to a message or a session."""
-        self.past = Past(last)
+        self.past = delivery.past
         self.sessions: dict[int, Session] = {}
         self.secrets: dict[bytes, Session] = {}
         """Those that can come back."""
@@ -78,11 +76,10 @@ class House:
         self.rooms: dict[str, Room] = {}
         """Beside the lobby, those with somebody in them, by folded name."""
 
-    def numbers(self, count: int = 1) -> int:
-        """Give out so many consecutive numbers; return the first."""
-        first = max(self.last + 1, self.least)
-        self.last = first + count - 1
-        return first
+    def turned(self, time: float) -> None:
+        """Let it be that time, in seconds since 1970, UTC."""
+        self.time = time
+        self.least = int(time * 1_000_000)
 
     def claims(self, keys: Keys) -> Iterator[tuple[int, Session]]:
         """Return who has a name that is one with this, and the kind of key that says so."""

@@ -19,6 +19,7 @@ from chatroom.hub.entries import Dropped, Entry, Keys, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
+from chatroom.hub.past import Past
 from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.session import Session
@@ -79,7 +80,7 @@ class Hub:
         self.limits = limits
         self.surely_fits = limits.max_content // 4
         """Characters of a content that need not be looked at: none has more than four bytes."""
-        self.delivery = Delivery(timing, later=LATER, nothing=NOTHING)
+        self.delivery = Delivery(timing, Past(0), later=LATER, nothing=NOTHING)
         self.flow = self.delivery.flow
         self.reply = self.delivery.reply
         self.house = House(
@@ -223,8 +224,7 @@ class Hub:
 
     def change_room(self, client: Client) -> None:
         """Let a client speak in another room than last; may raise `Later`: each change may flush a room."""
-        left = client.session.posted
-        if left is not None and left.log:
+        if client.session.posted.log:
             turn, changes = client.changes
             changes = changes + 1 if turn == self.delivery.turn else 1
             if changes > CHANGES:
@@ -289,7 +289,7 @@ class Hub:
             found = self.house.rooms.get(message.room)
             room, readers = found or self.house.lobby, len(found.members) if found else 0
         left = session.posted
-        if isinstance(message, OutgoingBroadcast) and left is not None and left is not room and left.log:
+        if isinstance(message, OutgoingBroadcast) and left is not room and left.log:
             readers += len(left)
         return readers
 

@@ -1,15 +1,13 @@
 """The log of one node: what is appended is done at once."""
 
-from typing import Any
-
 from chatroom.hub.deeds import DEEDS
-from chatroom.hub.entries import Entry, Turned
+from chatroom.hub.entries import Entry
 from chatroom.hub.house import Asked, House
 from chatroom.hub.ports import Clock
 
 
 class OneNode:
-    """Does each entry when it is appended; states the time once a turn, in front of the turn's first entry."""
+    """Does each entry when it is appended; states the time once a turn (`Turned`)."""
 
     def __init__(self, house: House, clock: Clock) -> None:
         self._house = house
@@ -19,11 +17,8 @@ class OneNode:
 
     def append(self, entry: Entry, asked: Asked | None) -> None:
         """Do the entry. A `Refusal` is raised by what cannot be done."""
+        house = self._house
         if self._turn != self._delivery.turn:
             self._turn = self._delivery.turn
-            self.do(Turned(round(self._clock(), 3)), None)
-        self.do(entry, asked)
-
-    def do(self, entry: Any, asked: Asked | None) -> None:
-        """Do one."""
-        DEEDS[type(entry)](self._house, entry, asked)
+            house.turned(round(self._clock(), 3))
+        DEEDS[type(entry)](house, entry, asked)

@@ -6,7 +6,8 @@ A burst stays one piece. A message that is taken back leaves an empty line, so t
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from chatroom.hub.entries import Said, Told
 
@@ -22,7 +23,7 @@ RECORD = 300
 _GONE = b"\n"
 
 
-class Record(NamedTuple):
+class Record(Struct, gc=False):
     """A message, or a burst of them with consecutive numbers."""
 
     number: int
@@ -96,16 +97,16 @@ class Past:
         self._direct_size = 0
         self._order: deque[Record] = deque()  # all records of rooms, and some that their rooms have forgotten
 
-    def keep(self, room: str, record: Record) -> None:
-        """Keep what was said in a room, and forget the oldest that is too much."""
+    def keep(self, room: str, records: list[Record], size: int) -> None:
+        """Keep what was said in a room, frames of so many bytes, and forget the oldest that is too much."""
         line = self.rooms.get(room)
         if line is None:
             line = self.rooms[room] = Line(self.floor)
-        line.append(record)
-        line.total += record.entry.count
-        self.size += RECORD + len(record.entry.frames)
-        self._records += 1
-        self._order.append(record)
+        line += records
+        self._order += records
+        line.total += sum([record.entry.count for record in records])
+        self.size += RECORD * len(records) + size
+        self._records += len(records)
         if line.total > ROOM or self.size > ROOMS:
             self._make_room(line)
 

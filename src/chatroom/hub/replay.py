@@ -29,7 +29,7 @@ def missed_in_lobby(past: Past, session: Session, after: str, *, last: int) -> b
     others = _of_others(past.rooms[""], session, number)
     if others is None:
         return None
-    return _lines(merge(reversed(others), reversed(direct)), number)
+    return _lines(merge(reversed(others), reversed(direct), key=lambda record: record.number), number)
 
 
 def missed_in_room(past: Past, session: Session, room: str, after: str, *, last: int) -> bytes | None:

@@ -8,6 +8,7 @@ must not have the same as all others have a cursor: how much of the log they hav
 from collections.abc import Sequence
 
 from chatroom.hub.client import Client
+from chatroom.hub.past import Past, Record
 from chatroom.hub.ports import Sink
 from chatroom.hub.session import Session
 from chatroom.protocol.messages import stamped
@@ -22,7 +23,18 @@ class Room:
     3. posting costs nothing per member, and a flush one write per member.
     """
 
-    __slots__ = ("_stamped", "ahead", "key", "log", "members", "name", "plain", "stamped", "stamps", "watchers")
+    __slots__ = (
+        "_stamped",
+        "ahead",
+        "key",
+        "log",
+        "members",
+        "name",
+        "plain",
+        "records",
+        "stamped",
+        "watchers",
+    )
 
     def __init__(self, key: str, name: str) -> None:
         """`key`: the folded name; the lobby has neither."""
@@ -37,8 +49,8 @@ class Room:
         self.watchers: dict[Client, None] = {}
         """Those of them who want to know who comes and goes."""
         self.log: list[bytes] = []
-        self.stamps: list[tuple[int, float]] = []
-        """For each piece in the log, the number of its first message, and the time."""
+        self.records: list[Record] = []
+        """The same pieces, each with its number and time."""
         self._stamped: list[bytes] = []  # the log with stamps, as far as anybody needed it
         self.ahead: dict[Client, int] = {}  # the log's entries that a member has had, if not none
 
@@ -66,16 +78,16 @@ class Room:
         self.ahead.pop(client, None)
         self.watchers.pop(client, None)
 
-    def post(self, frames: bytes, number: int, time: float, sender: Client | None) -> None:
-        """Say something, one or more whole frames, to all members but the sender; `number` is the first's."""
+    def post(self, record: Record, sender: Client | None) -> None:
+        """Say something to all members but the sender."""
         log = self.log
         if sender is not None:
-            ahead = self.ahead
-            if log and ahead.get(sender) != len(log):
+            ahead, end = self.ahead, len(log)
+            if end and ahead.get(sender) != end:
                 self.settle(sender)
-            ahead[sender] = len(log) + 1
-        log.append(frames)
-        self.stamps.append((number, time))
+            ahead[sender] = end + 1
+        log.append(record.entry.frames)
+        self.records.append(record)
 
     def settle(self, client: Client) -> None:
         """Make what was posted up to now the member's own, so that something else can come behind it.
@@ -100,15 +112,19 @@ class Room:
         for client in [*self.ahead, *owners]:
             self.settle(client)
 
-    def flush(self) -> None:
-        """Hand this turn's log to every member that was not settled; to be called behind `settle_all`."""
+    def flush(self, past: Past) -> None:
+        """Hand this turn's log to every member that was not settled, and to the past.
+
+        To be called behind `settle_all`.
+        """
         log, ahead = self.log, self.ahead
-        if self.plain:
-            self._hand(b"".join(log), self.plain)
+        everything = b"".join(log)
+        past.keep(self.key, self.records, len(everything))
+        self._hand(everything, self.plain)
         if self.stamped:
             self._hand(b"".join(self._with_stamps()), self.stamped)
         log.clear()
-        self.stamps.clear()
+        self.records.clear()
         self._stamped.clear()
         ahead.clear()
 
@@ -128,5 +144,6 @@ class Room:
         """Return the log with `id` and `time` in each message."""
         made = self._stamped
         for place in range(len(made), len(self.log)):
-            made.append(stamped(self.log[place], *self.stamps[place]))
+            record = self.records[place]
+            made.append(stamped(self.log[place], record.number, record.time))
         return made

@@ -43,7 +43,7 @@ class Session:
         "was_in",
     )
 
-    def __init__(self, number: int, secret: bytes | None) -> None:
+    def __init__(self, number: int, secret: bytes | None, lobby: "Room") -> None:
         """`secret`: the hash of what it can come back with; None: it ends with its connection."""
         self.number = number
         self.secret = secret
@@ -57,7 +57,7 @@ class Session:
         """Those it has joined since it came or came back, by folded name."""
         self.was_in: tuple[str, ...] = ()
         """Those that it was in before its connection broke."""
-        self.posted: Room | None = None
+        self.posted = lobby
         """The room in which it spoke last."""
         self.dropped_at = 0.0
         """When its connection broke last, by the clock of this machine."""
