@@ -401,6 +401,38 @@ async def test_server_that_restarts() -> None:
         await client.close()
 
 
+def test_server_that_asks_for_a_rest_of_years(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the server wants us to stay away is heeded within bounds."""
+    monkeypatch.setattr(link, "LONGEST_REST", 0.01)
+    full = {"code": "error", "error": "server_full", "message": "?", "temporary": True, "retry_after": 1e9}
+
+    def refuse(peer: Peer) -> None:
+        peer.send(full | {"ref": peer.expect("hello")["ref"]})
+
+    with ScriptedServer(leave, refuse, hold) as server:
+        client = Client.connect(server.host, server.port, "ann", reconnect=True)
+
+        assert [type(client.receive(timeout=10)) for _ in range(2)] == [Disconnected, Reconnected]
+        client.close()
+
+
+def test_attempt_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not want to wait for the next attempt to reconnect has it made at once."""
+    monkeypatch.setattr(link, "FIRST_DELAY", 1000.0)
+    with ScriptedServer(leave, hold) as server:
+        client = Client.connect(server.host, server.port, "ann", reconnect=True)
+        assert isinstance(client.receive(timeout=10), Disconnected)
+        client._do(lambda: asyncio.sleep(0))  # until the link's own task has begun to wait
+        waits = client.retry_in
+        client.retry_now()
+
+        assert waits is not None
+        assert 400 < waits <= 1000
+        assert client.receive(timeout=10) == Reconnected("ann")
+        assert client.retry_in is None
+        client.close()
+
+
 def leave(peer: Peer) -> None:
     """Welcome the client and be gone."""
     peer.welcome()

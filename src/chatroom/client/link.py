@@ -3,6 +3,7 @@
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -16,9 +17,11 @@ from chatroom.protocol.messages import Sent
 
 Result = TypeVar("Result")
 
-FIRST_DELAY, LAST_DELAY = 0.25, 30.0
-"""Seconds before the first attempt to reconnect, and at most before a later one; each is about twice the one
-before, give or take a half, so that not all come back at the same moment."""
+FIRST_DELAY, LAST_DELAY = 0.5, 10.0
+"""Seconds at most before the first attempt to reconnect, and before a later one. Each is twice the one before,
+less up to a half, so that not all clients come back at the same moment."""
+LONGEST_REST = 300.0
+"""Seconds for which the attempts to reconnect rest at most, however long the server asks for."""
 FEATURES_TIMEOUT = 5.0
 """Seconds that a server has to answer a `hello` that asks for more than the brief has."""
 NAME_PATIENCE = 30.0
@@ -63,6 +66,8 @@ class Link:
         self._name: str | None = None  # the one that was accepted
         self._welcome_at = 0.0
         self._delay = FIRST_DELAY
+        self._next_try_at: float | None = None
+        self._try_now = asyncio.Event()
         self._give_up_at: float | None = None  # when a name that is taken will have been so for too long
         self._is_greeting = False
         self._takes_while_asking = takes_while_asking
@@ -80,6 +85,19 @@ class Link:
     def is_paused(self) -> bool:
         """Whether nothing is read from the server, since the inbox is full."""
         return hasattr(self, "wire") and self.wire.is_paused
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to reconnect; None if none is waited for.
+
+        None means that there is a connection, or an attempt is being made, or none will be.
+        """
+        at = self._next_try_at
+        return None if at is None else max(0.0, at - time.monotonic())
+
+    def retry_now(self) -> None:
+        """Make the next attempt to reconnect at once, if one is waited for."""
+        self._try_now.set()
 
     def read_on(self) -> None:
         """Read on, if nothing was read since the inbox was full, and it has room again."""
@@ -282,7 +300,7 @@ class Link:
         self._give_up_at = None
         rest = 0.0
         while True:
-            await asyncio.sleep(max(rest, self._delay * random.uniform(0.5, 1.5)))  # noqa: S311 - no secret
+            await self._pause(max(rest, self._delay * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
             self._delay, rest = min(2 * self._delay, LAST_DELAY), 0.0
             try:
                 await self._attempt(name)
@@ -292,6 +310,19 @@ class Link:
                 rest = self._rest(refusal)
             else:
                 return
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody wants the next attempt made."""
+        self._try_now.clear()
+        self._next_try_at = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._try_now.wait()
+            self._delay = FIRST_DELAY
+        except TimeoutError:
+            pass
+        finally:
+            self._next_try_at = None
 
     async def _attempt(self, name: str) -> None:
         try:
@@ -313,7 +344,7 @@ class Link:
                 raise refusal
         elif not refusal.temporary:
             raise refusal
-        return refusal.retry_after or 0.0
+        return min(refusal.retry_after or 0.0, LONGEST_REST)
 
     def _revived(self, revival: asyncio.Task[None]) -> None:
         if self._revival is not revival:

@@ -110,6 +110,15 @@ class Client:
         """Whether there is a connection at present."""
         return self._link.is_connected
 
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to reconnect; None while none is waited for."""
+        return self._link.retry_in
+
+    def retry_now(self) -> None:
+        """Make the next attempt to reconnect at once, if one is waited for; the pauses begin small again."""
+        _loop().call_soon_threadsafe(self._link.retry_now)
+
     def hello(self, name: str) -> None:
         """Ask for a name; after a `NameTaken` another may be tried.
 
