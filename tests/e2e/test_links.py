@@ -122,6 +122,16 @@ class HalfClosedTls:
                 if not data:
                     self._incoming.write_eof()
 
+    def ask(self, data: bytes) -> bytes:
+        """Send this and return what is answered first."""
+        self._tls.write(data)
+        self._plain.sendall(self._outgoing.read())
+        return self.read()
+
+    def read(self) -> bytes:
+        """Return what comes next."""
+        return bytes(self._until(lambda: self._tls.read(65536)))  # type: ignore[call-overload, no-any-return]
+
     def exchange(self, data: bytes) -> bytes:
         """Send this and the `close_notify` in one write; return all that is answered."""
         self._tls.write(data)
@@ -263,6 +273,48 @@ def test_a_program_that_sends_as_fast_as_it_can(
             time.sleep(max(0.0, pace - time.monotonic()))  # the slow link
 
     assert got == 20_000
+
+
+BROKEN_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
+
+
+@pytest.mark.parametrize("link", ["tls"], indirect=True)
+def test_broken_record(start: Callable[..., Server]) -> None:
+    """Whoever sends what is not TLS is told so in TLS's own way."""
+    server = start()
+    assert server.context is not None
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
+        ann = HalfClosedTls(plain, server.context)
+        assert ann.ask(b'{"code":"hello","name":"ann"}\n') == b'{"code":"welcome"}\n'
+        plain.sendall(BROKEN_RECORD)
+
+        with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+            ann.read()
+
+
+@pytest.mark.parametrize("link", ["tls"], indirect=True)
+def test_broken_record_of_whoever_does_not_read(start: Callable[..., Server]) -> None:
+    """If its own messages wait to be read, its connection ends at once all the same."""
+    server = start(exempt="127.0.0.0/8")
+    assert server.context is not None
+    message = b'{"code":"outgoing","to":"ghost","content":"%b","ref":"1"}\n' % (b"x" * 16_000)
+    with socket.socket() as plain, server.join("ann") as ann, server.join("bob") as bob:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", server.port))
+        HalfClosedTls(plain, server.context).ask(b'{"code":"hello","name":"ghost"}\n')
+        ann.settimeout(0.05)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                ann.sendall(message.replace(b'"1"', b'"%d"' % time.monotonic_ns()))
+                read_line(ann)
+        plain.sendall(BROKEN_RECORD)
+
+        deadline = time.monotonic() + 10  # far less than `stall_timeout`
+        while True:
+            bob.sendall(b'{"code":"who"}\n')
+            if json.loads(read_line(bob))["users"] == ["ann", "bob"]:
+                break
+            assert time.monotonic() < deadline
 
 
 def test_silent_connections(start: Callable[..., Server]) -> None:

@@ -70,6 +70,8 @@ async def test_trouble_in_a_write(caplog: pytest.LogCaptureFixture, monkeypatch:
     monkeypatch.setattr(peer.server, "_tls", Refusing())
     chat.join("bob").ask(code="outgoing", to="ann", content="x")
     chat.loop.turn()
+    await asyncio.sleep(0)
+    chat.loop.turn()
 
     assert peer.transport.is_gone
     assert chat.hub.users() == ["bob"]
@@ -109,7 +111,29 @@ async def test_nothing_but_handshakes() -> None:
     for _ in range(BARREN // 8000 + 2):
         peer.transport.unread += b"x" * 8000
         peer.transport.deliver()
+    await asyncio.sleep(0)
     chat.loop.turn()
 
     assert peer.transport.is_gone
     assert any("too much that is no message" in entry for entry in chat.observer.lines)
+
+
+async def test_broken_record_of_whoever_is_behind() -> None:
+    """A broken record ends the connection at once, though much waits to be read: nobody waits for that."""
+    chat = FakeChat()
+    peer = Peer(chat)
+    peer.say(b'{"code":"hello","name":"ann"}\n')
+    chat.loop.turn()
+    peer.transport.is_reading = False
+    chat.join("bob").send(b'{"code":"outgoing","to":"ann","content":"%b"}\n' % (b"x" * 16_000) * 8)
+    chat.loop.turn()
+    assert chat.hub.flow._behind
+
+    peer.transport.unread += b"\x17\x03\x03\x00\x20" + bytes(32)
+    peer.transport.deliver()
+    await asyncio.sleep(0)
+    assert not chat.hub.flow._behind
+    chat.loop.turn()
+
+    assert peer.transport.is_gone
+    assert chat.hub.users() == ["bob"]

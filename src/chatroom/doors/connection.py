@@ -217,9 +217,10 @@ class Connection(asyncio.BufferedProtocol):
         self._look_at_end()
 
     def give_up(self, reason: str) -> None:
-        """End the connection now."""
+        """End the connection now; nobody waits for its peer to read any longer."""
         self._turned_away(reason)
         self._reason = reason
+        self._door.hub.flow.caught_up(self._session)
         self._outbox.drop()
         self._transport.abort()
         self.pass_over()

@@ -52,7 +52,6 @@ class Tls(asyncio.BufferedProtocol):
         self._is_ready = False  # the handshake is done
         self._has_ended = False  # nothing more comes in
         self._is_closing = False  # nothing more goes out
-        self._has_failed = False
         self._is_paused = False
         self._transport: asyncio.Transport
 
@@ -151,10 +150,9 @@ class Tls(asyncio.BufferedProtocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close both sides now; an alert of ours still goes out."""
+        """Close both sides now."""
         self._is_closing = True
-        if not self._has_failed:
-            self._transport.abort()
+        self._transport.abort()
 
     def is_closing(self) -> bool:
         """Whether the connection is over, or about to be."""
@@ -226,10 +224,15 @@ class Tls(asyncio.BufferedProtocol):
             self._transport.write(self._outgoing.read())
 
     def _fail(self, reason: str) -> None:
-        self._send()  # TLS's alert
-        self._has_failed = True
-        self._transport.close()
-        self._connection.give_up(f"TLS: {reason}" if self._is_ready else f"no TLS: {reason}")
+        """End the connection; TLS's alert goes out if it need not wait for the peer to read."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if not self._transport.get_write_buffer_size():
+            self._send()
+        reason = f"TLS: {reason}" if self._is_ready else f"no TLS: {reason}"
+        # uvloop writes behind this callback.
+        asyncio.get_running_loop().call_soon(self._connection.give_up, reason)
 
 
 def _reason(error: ssl.SSLError) -> str:
