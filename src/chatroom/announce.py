@@ -31,7 +31,7 @@ class Port(Struct, frozen=True):
 
 
 def announcement(ports: Sequence[Port]) -> str:
-    """Return what to print: for each port where it is, and on a line of its own, to be copied, the command to join.
+    """Return what to print: for each port where it is, and below, ready to be copied, the command to join.
 
     If nobody else can come, it says how to let others in.
     """
