@@ -8,7 +8,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fcntl import ioctl
 from pathlib import Path
+from termios import TIOCOUTQ
 
 import pytest
 import trustme
@@ -102,6 +104,11 @@ def read_all(peer: socket.socket) -> list[dict[str, object]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
+def unacknowledged(peer: socket.socket) -> int:
+    """Return how many bytes a reset would lose."""
+    return int(struct.unpack("i", ioctl(peer.fileno(), TIOCOUTQ, b"\0\0\0\0"))[0])
+
+
 class HalfClosedTls:
     """TLS by hand: Python's sockets read nothing more once they have sent their `close_notify`."""
 
@@ -160,6 +167,24 @@ def test_lines_and_a_clean_close(start: Callable[..., Server]) -> None:
         ann.sendall(broadcasts(80))
         ann.close()
         heard = [json.loads(read_line(bob))["content"] for _ in range(80)]
+
+    assert heard == [str(number) for number in range(80)]
+
+
+def test_lines_and_a_reset(start: Callable[..., Server]) -> None:
+    """Whoever sends eighty lines and resets while it is slowed is heard, though they were still unread."""
+    server = start()
+    line = b'{"code":"outgoing_broadcast","content":"%d %b","ref":"x%d"}\n'
+    with server.join("bob") as bob, server.join("ann") as ann:
+        ann.sendall(b"".join(line % (number, b"", number) for number in range(50)))
+        for _ in range(50):
+            read_line(ann)  # it is slowed from here on, and the next answer finds that it is gone
+        ann.sendall(b"".join(line % (number, b"x" * 1800, number) for number in range(50, 80)))
+        while unacknowledged(ann):
+            pass
+        ann.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ann.close()
+        heard = [json.loads(read_line(bob))["content"].split()[0] for _ in range(80)]
 
     assert heard == [str(number) for number in range(80)]
 
