@@ -371,7 +371,7 @@ def issue(authority: trustme.CA, folder: Path) -> str:
 
 
 def test_tls(start: Start, certificates: tuple[trustme.CA, Path]) -> None:
-    """TLS on a port of its own; plain TCP beside it; a certificate renewed on SIGHUP, without a drop."""
+    """TLS on a port of its own; plain TCP beside it; a certificate reloaded on SIGHUP, without a drop."""
     authority, folder = certificates
     first = issue(authority, folder)
     with socket.socket() as probe:

@@ -10,7 +10,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fcntl import ioctl
 from pathlib import Path
+from termios import TIOCOUTQ
 
 import pytest
 import trustme
@@ -102,6 +104,11 @@ def read_all(peer: socket.socket) -> list[dict[str, object]]:
         while piece := peer.recv(65536):
             data += piece
     return [json.loads(line) for line in data.splitlines()]
+
+
+def unacknowledged(peer: socket.socket) -> int:
+    """Return how many bytes a reset would lose."""
+    return int(struct.unpack("i", ioctl(peer.fileno(), TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
 class HalfClosedTls:
@@ -217,6 +224,24 @@ def test_a_web_page_says_nothing(start: Callable[..., Server]) -> None:
     assert answer["error"] == "bad_json"
     assert "HTTP" in str(answer["message"])
     assert heard == {"code": "users", "users": ["bob"]}
+
+
+def test_lines_and_a_reset(start: Callable[..., Server]) -> None:
+    """Whoever sends eighty lines and resets while it is slowed is heard, though they were still unread."""
+    server = start()
+    line = b'{"code":"outgoing_broadcast","content":"%d %b","ref":"x%d"}\n'
+    with server.join("bob") as bob, server.join("ann") as ann:
+        ann.sendall(b"".join(line % (number, b"", number) for number in range(50)))
+        for _ in range(50):
+            read_line(ann)  # it is slowed from here on, and the next answer finds that it is gone
+        ann.sendall(b"".join(line % (number, b"x" * 1800, number) for number in range(50, 80)))
+        while unacknowledged(ann):
+            pass
+        ann.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ann.close()
+        heard = [json.loads(read_line(bob))["content"].split()[0] for _ in range(80)]
+
+    assert heard == [str(number) for number in range(80)]
 
 
 def test_half_close_gets_answers(start: Callable[..., Server]) -> None:

@@ -261,9 +261,9 @@ def test_svg() -> None:
         (["fan-out", "--port", "1"], "--port needs --pid"),
         (["latency", "--plot", "x.png"], "SVG"),
         (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
-        (["fan-out", "--size", "5"], "a whole number from 20 to 10000 is allowed, not '5'"),
-        (["join", "--clients", "x"], "a whole number from 1 up is allowed, not 'x'"),
-        (["direct", "--seconds", "x"], "a number from 0.1 to 3600 is allowed, not 'x'"),
+        (["fan-out", "--size", "5"], "must be a whole number from 20 to 10000, not '5'"),
+        (["join", "--clients", "x"], "must be a whole number of at least 1, not 'x'"),
+        (["direct", "--seconds", "x"], "must be a number from 0.1 to 3600, not 'x'"),
         (["--json", "join"], "--json stands behind join"),
     ],
 )
@@ -276,3 +276,4 @@ def test_bad_options(monkeypatch: pytest.MonkeyPatch, arguments: list[str], comp
 
     assert ended.exit_code
     assert complaint in ended.output
+    assert len(ended.output.splitlines()) == 1

@@ -14,7 +14,7 @@ from chatroom.protocol.messages import (
     Quit,
     Who,
 )
-from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
+from chatroom.protocol.stream import REQUESTS, STEPS, Asked, StreamDecoder
 
 
 def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> list[Asked | Fault]:
@@ -90,6 +90,9 @@ def test_escapes() -> None:
         (b'{"code":"quit","code":"who"}', [ErrorCode.BAD_JSON]),
         (b'{"code":"who","x":{"a":1,"\\u0061":2}}', [ErrorCode.BAD_JSON]),
         (b'{"code":"outgoing_broadcast","content":"\\\\","content":"x"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":[{"\\"":1,"\\u0022":2}]}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":[{"\\\\":1,"\\u0022":"\\\\\\""},{"\\\\":2}]}', [Who()]),
+        (b'{"code":"who","x":[1.5,1e999,{"a":{"a":-0.0}}]}', [Who()]),
         (b'{"code":"who","x":"\xff"}', [ErrorCode.BAD_JSON]),
         (
             b'{"code":"outgoing_broadcast","content":"\\\\","ref":"\\\\","\\\\":"\xff\\\\"}',
@@ -220,6 +223,30 @@ def test_time_is_linear(data: bytes) -> None:
     for size in (1, 50):
         eighth, whole = work(data[: len(data) // 8], size), work(data, size)
         assert whole < 24 * eighth + 0.02
+
+
+@pytest.mark.parametrize("value", [b"1.7976931348623157e308", b'{"a":{}}'])
+def test_unknown_values(value: bytes) -> None:
+    """An object of values that are hard to read takes about as long as one of digits, and is counted."""
+    size = 60_000
+    odd, plain = (
+        b'{"code":"who","x":[%b]}' % b",".join([one] * (size // (len(one) + 1))) for one in (value, b"1")
+    )
+    decoder = StreamDecoder(REQUESTS)
+    assert decoder.feed(odd) == [Who()]
+    assert decoder.effort >= size // STEPS
+
+    def work(data: bytes) -> float:
+        return min(_examined(data) for _ in range(5))
+
+    assert work(odd) < 6 * work(plain)
+
+
+def _examined(data: bytes) -> float:
+    decoder = StreamDecoder(REQUESTS)
+    start = time.process_time()
+    assert decoder._decode(data) == Who()
+    return time.process_time() - start
 
 
 def _timed(data: bytes, size: int) -> float:

@@ -113,3 +113,33 @@ async def test_nothing_but_handshakes() -> None:
 
     assert peer.transport.is_gone
     assert any("too much that is no message" in entry for entry in chat.observer.lines)
+
+
+@pytest.mark.parametrize("is_shut", [False, True])
+async def test_unread_at_a_reset(is_shut: bool) -> None:
+    """What a throttled peer sent before a reset is done, a part in each turn; a message that was cut is not."""
+    chat = FakeChat()
+    bob, peer = chat.join("bob"), Peer(chat)
+    peer.say(b'{"code":"hello","name":"ann"}\n')
+    chat.loop.turn()
+    line = b'{"code":"outgoing_broadcast","content":"%d"}\n'
+    peer.say(b"".join(line % number for number in range(60)))
+    for number in range(60, 500):
+        peer.tls.write(line % number)
+    if is_shut:
+        with suppress(ssl.SSLError):  # there are answers that it has not read
+            peer.tls.unwrap()
+    else:
+        peer.tls.write(line % 500)
+    unread = peer.outgoing.read()
+    assert not peer.transport.is_read
+    peer.transport.unread += unread if is_shut else unread[:-1]
+
+    peer.transport.vanish(ConnectionResetError())
+    chat.loop.turn()
+    decoder = peer.server._connection._decoder
+    assert len(decoder.rest) < RAW < len(unread)
+    chat.loop.pass_time(60)
+
+    assert [message["content"] for message in bob.take()] == [str(number) for number in range(500)]
+    assert not chat.door.admission.connections > 1

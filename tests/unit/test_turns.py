@@ -5,6 +5,7 @@ import json
 import pytest
 
 from chatroom.doors.connection import FIRST_READS
+from chatroom.doors.effort import A_TURN as STEPS_A_TURN
 from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import A_TURN, CLOSELY, INPUT
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
@@ -423,6 +424,7 @@ def test_one_object_of_many() -> None:
     ann, bob = chat.join("ann"), chat.join("bob")
 
     ann.send(b'{"code":"ping","x":[' + b",".join([b'{"a":1}'] * 5000) + b"]}\n")
+    assert 0 < chat.door.effort.left < STEPS_A_TURN  # one batch of steps, not two
     bob.ask(code="ping")
     for _ in range(5):
         one_turn(chat)
@@ -431,6 +433,23 @@ def test_one_object_of_many() -> None:
     chat.loop.turn()
 
     assert ann.take() == [{"code": "pong"}]
+
+
+@pytest.mark.parametrize(("name", "most"), [("TAKEN", 2), ("some\tbody", 8), ("peer", 200)])
+def test_refused_names_of_a_turn(name: str, most: int) -> None:
+    """In a turn few names are refused to one peer: to say what is wrong, and to find another, takes long."""
+    chat = FakeChat()
+    chat.join("taken")
+    peer = chat.connect()
+    if name == "peer":  # it is welcome, and everything behind that is refused at little cost
+        peer.send(b'{"code":"hello","name":"peer"}\n')
+        chat.loop.turn()
+        peer.take()
+
+    peer.send(b'{"code":"hello","name":"%b"}\n' % json.dumps(name)[1:-1].encode() * 120)
+    one_turn(chat)
+
+    assert 0 < len(peer.take()) <= most
 
 
 # What an adversary found

@@ -23,7 +23,7 @@ from chatroom.bench.report import figures, grid, waits
 from chatroom.bench.stall import OPTIONS, Stall, duration
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
-from chatroom.ranges import Number, WholeNumber
+from chatroom.usage import Group, Number, WholeNumber
 
 _READERS = [10, 100, 1000, 10_000]
 _IN_FLIGHT = [1, 4, 16, 64, 256]
@@ -53,7 +53,7 @@ class Given(Struct, frozen=True):
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @_json
 @click.pass_context
 def bench(context: click.Context, *, as_json: bool) -> None:

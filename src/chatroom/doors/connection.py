@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
@@ -27,8 +27,9 @@ LINGER = 1.0
 """Seconds that a peer has to close its side when all that it was sent is acknowledged; if it is turned away, to
 ask for something."""
 FIRST_READS = 64
-"""Reads that are acknowledged at once, unless answered, of a peer that sends line breaks; of a bare one, all are.
+"""Reads of a peer that sends line breaks which are acknowledged at once, unless answered; of a bare one, all are.
 Each costs a system call, and most of those who send fast have turned Nagle's algorithm off."""
+_NOTHING: Iterator[bytes] = iter(())
 _MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
 
 
@@ -61,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         "_is_stranger",
         "_is_watched",
         "_kernel",
+        "_late",
         "_outbox",
         "_owed",
         "_peer_is_done",
@@ -77,6 +79,7 @@ class Connection(asyncio.BufferedProtocol):
     _decoder: StreamDecoder[Asked]
     _intake: Intake
     _kernel: Kernel
+    _late: Iterator[bytes]
     _outbox: Outbox
     _session: Session
     _take: Callable[[bytes], None]
@@ -95,6 +98,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_retrying = False
         self._is_stranger = True
         self._is_watched = True  # it is new or bare, or its signs of life are waited for
+        self._late = _NOTHING  # what came in and nobody had read when the connection was lost
         self._owed = _MUCH
         self._peer_is_done = False
         self._reads = 0  # the first of them are counted
@@ -181,16 +185,20 @@ class Connection(asyncio.BufferedProtocol):
         self._door.hub.flow.caught_up(self._session)
         self._outbox.resume()
 
-    def connection_lost(self, exc: Exception | None, unread: bytes | None = None) -> None:
+    def connection_lost(
+        self, exc: Exception | None, decrypted: Callable[[bytes], Iterable[bytes]] | None = None
+    ) -> None:
         """Forget the peer, once what came from it is done.
 
-        `unread`: what had come in and was not handed on; None: it is still with the kernel.
+        `decrypted` makes pieces for one turn each of what is still with the kernel; None: it is plain.
         """
         if not self._is_in:
             return
         self._outbox.drop()
         if self._reason == "vanished" and not self._session.is_leaving and not self._is_stranger:
-            self._decoder.rest += self._kernel.drain(INPUT) if unread is None else unread
+            unread = self._kernel.drain(INPUT)
+            self._late = iter([unread] if decrypted is None else decrypted(unread))
+            self._decoder.rest += next(self._late, b"")
         if isinstance(exc, OSError):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
@@ -265,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
     def read_on(self) -> None:
         """All that was read has been done, or need not be."""
         if self._is_lost:
-            self._end()
+            self._do_what_came_late()
             return
         self._is_held = False
         if self._is_stranger:
@@ -416,6 +424,15 @@ class Connection(asyncio.BufferedProtocol):
             return False
         self._owed = owed, self._door.loop.time()
         return True
+
+    def _do_what_came_late(self) -> None:
+        """Do the next piece of what nobody had read when the connection was lost; behind the last, end."""
+        piece = b"" if self._session.is_leaving else next(self._late, b"")
+        if piece:
+            self._decoder.rest += piece
+            self._door.loop.call_soon(self._intake.go_on)
+        else:
+            self._end()
 
     def _stop_waiting(self) -> None:
         for wait in Wait:

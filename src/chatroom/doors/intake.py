@@ -117,6 +117,11 @@ class Intake:
             self._is_free = False
             self._waiting = deque(messages)
             self._account()
+            if not messages and decoder.rest:
+                self._wait()
+                return
+        elif self._session.is_leaving:
+            return
         else:
             decoder.rest += data
             if self._throttle is not None:
@@ -135,7 +140,7 @@ class Intake:
     def drop(self) -> None:
         """Forget what waits."""
         self._holds = False
-        self._is_free = self._throttle is None
+        self._is_free = self._throttle is None and not self._session.is_leaving
         self._waiting = ()
         self.decoder.rest = b""
         if self._timer is not None:

@@ -8,11 +8,11 @@ plain port, and a half-closed connection is one: all rules are those of `Connect
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Iterator
 from typing import Any, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
-from chatroom.doors.intake import INPUT
 
 RAW = 16 * 1024
 """Bytes that are read, or encrypted, at a time: OpenSSL's buffers keep the size that they once had."""
@@ -96,13 +96,7 @@ class Tls(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
-        rest = b""
-        with contextlib.suppress(ssl.SSLError):
-            while self._is_ready and not self._is_closing and len(rest) < INPUT:
-                if not (piece := self._tls.read(RAW)):
-                    break
-                rest += piece
-        self._connection.connection_lost(exc, rest)
+        self._connection.connection_lost(exc, self._decrypted)
 
     # The transport of the connection
 
@@ -212,6 +206,17 @@ class Tls(asyncio.BufferedProtocol):
         self._advance()
         if not self._is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def _decrypted(self, unread: bytes) -> Iterator[bytes]:
+        """Decrypt what was left when the connection was lost, as much at a time as is read; nothing is sent."""
+        for start in range(0, len(unread) + 1, RAW):
+            piece = b""
+            with contextlib.suppress(ssl.SSLError):  # a message that was cut, or one behind the end
+                self._incoming.write(unread[start : start + RAW])
+                while got := self._tls.read(RAW):
+                    piece += got
+            if piece:
+                yield piece
 
     def _say_that_it_ends(self) -> None:
         if not self._is_closing:

@@ -41,12 +41,14 @@ _COME_BACK = frozenset({"draining", "idle"})
 ANSWERS = 64 * 1024
 """Bytes of answers that a session is given before it waits for them to leave."""
 FOLDING = 2048
+REFUSING = 256
 EFFORT: dict[str, int] = {
-    ErrorCode.UNKNOWN_USER: 4096,
-    ErrorCode.BAD_NAME: 4096,
-    ErrorCode.NAME_TAKEN: 16 * 1024,
+    ErrorCode.UNKNOWN_USER: 8192,
+    ErrorCode.BAD_NAME: 8192,
+    ErrorCode.NAME_TAKEN: 32 * 1024,
 }
-"""What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.4."""
+"""What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.5, to
+refuse anything else some 5 µs."""
 
 
 class Hub:
@@ -285,7 +287,7 @@ class Hub:
         self._observer.refused(session.name, session.sink.peer, error)
         error.ref = ref
         frame = encode(error)
-        self._give(session, frame, EFFORT.get(error.error, 0))
+        self._give(session, frame, EFFORT.get(error.error, REFUSING))
         if session.name is not None:
             return
         if is_hello:
