@@ -86,7 +86,11 @@ def test_make_serve(monkeypatch: pytest.MonkeyPatch, words: list[str], options: 
     monkeypatch.delenv("MAKEFLAGS", raising=False)
 
     ended = subprocess.run(
-        ["make", "--dry-run", "serve", *words], cwd=PROJECT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", "serve", *words],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     start = ended.stdout.splitlines()[-1]
