@@ -27,7 +27,7 @@ LINGER = 1.0
 """Seconds that a peer has to close its side when all that it was sent is acknowledged; if it is turned away, to
 ask for something."""
 FIRST_READS = 64
-"""Reads of a peer that sends line breaks which are acknowledged at once, unless answered; of a bare one, all are.
+"""Reads that are acknowledged at once, unless answered, of whoever sends line breaks; of bare peers, all are.
 Each costs a system call, and most of those who send fast have turned Nagle's algorithm off."""
 _NOTHING: Iterator[bytes] = iter(())
 _MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
