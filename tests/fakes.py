@@ -174,7 +174,11 @@ class FakeKernel(Kernel):
 
     def __init__(self, connected: Any, limits: Limits) -> None:
         self.transport: FakeTransport = connected
+        self.acknowledged = 0
         self.is_silent = False
+
+    def acknowledge(self) -> None:
+        self.acknowledged += 1
 
     def forget(self) -> None:
         pass

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import select
 import socket
 import ssl
+import statistics
 import struct
 import threading
 import time
@@ -169,6 +171,69 @@ def test_lines_and_a_clean_close(start: Callable[..., Server]) -> None:
         heard = [json.loads(read_line(bob))["content"] for _ in range(80)]
 
     assert heard == [str(number) for number in range(80)]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["bare", "lines"])
+def test_close_with_a_welcome_unread(start: Callable[..., Server], end: bytes) -> None:
+    """Whoever never reads, and closes right behind its last message, is heard all the same.
+
+    That close is a reset, and the sender's own system drops what it has not sent: it waits for the
+    acknowledgement of the message before.
+    """
+    server = start(rate_per_address=1000, max_per_address=1000)
+    with server.join("bob") as bob:
+        for number in range(5):
+            with server.dial() as ann:
+                ann.sendall(b'{"code":"hello","name":"ann%d"}' % number + end)
+                select.select([ann], [], [], 60)
+                for text in ("first", "last"):
+                    ann.sendall(b'{"code":"outgoing","to":"bob","content":"%b"}' % text.encode() + end)
+                    if text == "first":
+                        assert json.loads(read_line(bob))["content"] == "first"
+            bob.settimeout(10)
+            assert json.loads(read_line(bob))["content"] == "last"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["bare", "lines"])
+def test_small_messages_are_not_late(start: Callable[..., Server], end: bytes) -> None:
+    """A client that has Nagle's algorithm on, as sockets have, is heard about as soon as one that has not.
+
+    It sends its second message when the first is acknowledged; by default Linux does that 40 ms later.
+    """
+    server = start(rate_per_address=1000, max_per_address=1000)
+
+    def seconds(bob: socket.socket, *, name: str, no_delay: bool) -> float:
+        with server.dial() as ann:
+            ann.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, no_delay)
+            ann.sendall(b'{"code":"hello","name":"%b"}' % name.encode() + end)
+            assert b"welcome" in ann.recv(1000)
+            begun = time.monotonic()
+            for _ in range(5):
+                ann.sendall(b'{"code":"outgoing","to":"bob","content":"x"}' + end)
+            for _ in range(5):
+                read_line(bob)
+            return time.monotonic() - begun
+
+    with server.join("bob") as bob:
+        usual = statistics.median(seconds(bob, name=f"a{number}", no_delay=False) for number in range(15))
+        quick = statistics.median(seconds(bob, name=f"b{number}", no_delay=True) for number in range(15))
+
+    assert usual < 10 * quick + 0.02
+
+
+def test_a_web_page_says_nothing(start: Callable[..., Server]) -> None:
+    """What a page has a browser post is an error and the end; nobody hears what is in it."""
+    server = start()
+    body = b'{"code":"hello","name":"page"}{"code":"outgoing_broadcast","content":"x"}\n'
+    with server.join("bob") as bob, server.dial() as page:
+        page.sendall(b"POST / HTTP/1.1\r\nHost: chat\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        [answer] = read_all(page)
+        bob.sendall(b'{"code":"who"}\n')
+        heard = json.loads(read_line(bob))
+
+    assert answer["error"] == "bad_json"
+    assert "HTTP" in str(answer["message"])
+    assert heard == {"code": "users", "users": ["bob"]}
 
 
 def test_lines_and_a_reset(start: Callable[..., Server]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import chatroom
 from chatroom.bench.stall import inputs
+from chatroom.doors.connection import FIRST_READS
 from fakes import FakeChat, FakeClient
 
 OURS = str(Path(chatroom.__file__).parent)
@@ -59,8 +60,9 @@ def segment(line: bytes, messages: int, *, alike: bool) -> bytes:
 def turn(line: bytes, readers: int, messages: int, *, alike: bool = False) -> int:
     """Return the steps of one segment of messages, and of the turn that delivers them."""
     chat, sender = room(readers)
-    sender.send(line)  # what its messages begin with is made once
-    chat.loop.turn()
+    for _ in range(FIRST_READS):
+        sender.send(line)  # what its messages begin with is made once, and who is new is watched
+        chat.loop.turn()
 
     def work() -> None:
         sender.send(segment(line, messages, alike=alike))

@@ -128,6 +128,22 @@ def test_lost_ends(data: bytes, expected: list[Asked | ErrorCode]) -> None:
     assert decoded(data) == expected
 
 
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b'{"code":"hello","name":"caf\xe9"}', "byte 0xe9 at offset 27"),
+        (b'{"code":"who","x":["caf\xc3\xa9","\xed\xa0\x80"]}', "byte 0xed at offset 28"),
+        (b'{"\xff":1,"code":"who"}', "byte 0xff at offset 2"),
+    ],
+)
+def test_error_names_the_byte(data: bytes, where: str) -> None:
+    """What is not UTF-8 is shown, and where in its object it stands."""
+    [_, fault] = decode(b'{"code":"who"}\n' + data)
+
+    assert isinstance(fault, Fault)
+    assert where in fault.message
+
+
 def test_error_names_the_field_and_carries_the_ref() -> None:
     """An error says which field is wrong, and goes back with the ref of its request."""
     [fault] = decode(b'{"code":"outgoing","ref":"7","to":1,"content":"x"}')

@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from chatroom.doors.connection import FIRST_READS
 from chatroom.doors.effort import A_TURN as STEPS_A_TURN
+from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import A_TURN, CLOSELY, INPUT
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
 from chatroom.hub.hub import ANSWERS
-from fakes import FakeChat, FakeClient
+from fakes import FakeChat, FakeClient, FakeKernel
 
 FAR = "192.0.2.7"
 WHO = b'{"code":"who"}\n'
@@ -151,6 +153,60 @@ def test_a_stranger_is_read_from_as_far_as_it_may_send(host: str) -> None:
     assert [message["error"] for message in stranger.take()] == ["too_big"]
     assert stranger.transport.eof_written
     assert any("turned away" in entry and "flood" in entry for entry in chat.observer.lines)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_messages_are_acknowledged_at_once(end: str) -> None:
+    """What is not answered is acknowledged: all that comes from a bare peer, the first reads of another."""
+    chat = FakeChat()
+    ann = chat.connect()
+    kernel = ann.connection._kernel
+    assert isinstance(kernel, FakeKernel)
+    ann.send(b'{"code":"hello","name":"ann"}' + end.encode())
+    chat.loop.turn()
+    kernel.acknowledged = 0
+
+    for _ in range(FIRST_READS):
+        ann.send(b'{"code":"outgoing_broadcast","content":"x"}' + end.encode())
+        chat.loop.turn()
+
+    assert kernel.acknowledged == FIRST_READS - len(end)  # the hello was a read too, and answered
+
+
+OTHERS = [
+    b"POST / HTTP/1.1\r\nHost: chat\r\n\r\n",
+    b"GET /{ HTTP/1.1\r\n",
+    b"\x16\x03\x01\x02\x00",
+]
+
+
+@pytest.mark.parametrize("head", OTHERS)
+def test_other_protocols(head: bytes) -> None:
+    """Nothing that comes behind the first bytes of HTTP or TLS is understood, wherever TCP cuts them."""
+    requests = b'{"code":"hello","name":"page"}{"code":"outgoing_broadcast","content":"x"}\n'
+    for cut in range(len(head)):
+        chat = FakeChat()
+        ann, page = chat.join("ann"), chat.connect(FAR)
+
+        page.send(head[:cut])
+        page.send(head[cut:] + requests)
+        page.send(requests)
+        chat.loop.pass_time(1)
+
+        errors = [message["error"] for message in page.take()]
+        assert set(errors) == {"bad_json"}
+        assert len(errors) == 1 or 0 < cut <= len("POST")
+        assert page.transport.eof_written
+        assert ann.take() == []
+        assert list(chat.hub.spelled) == ["ann"]
+
+
+@pytest.mark.parametrize(
+    "first", [b"{", b"\n", b"[", b" GET / ", b"GETTING ", b"get / ", b"\x16\x15", b"POST\n"]
+)
+def test_no_other_protocol(first: bytes) -> None:
+    """What only resembles one is garbage at most, and the connection goes on."""
+    assert other_protocol(first) is None
 
 
 # Time

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from chatroom.doors.admission import Verdict
+from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import INPUT, Intake
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.outbox import Outbox
@@ -25,6 +26,9 @@ log = logging.getLogger("chatroom")
 LINGER = 1.0
 """Seconds that a peer has to close its side when all that it was sent is acknowledged; if it is turned away, to
 ask for something."""
+FIRST_READS = 64
+"""Reads that are acknowledged at once, unless answered, of whoever sends line breaks; of bare peers, all are.
+Each costs a system call, and most of those who send fast have turned Nagle's algorithm off."""
 _NOTHING: Iterator[bytes] = iter(())
 _MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
 
@@ -47,6 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         "_buffer",
         "_decoder",
         "_door",
+        "_first",
         "_has_come",
         "_intake",
         "_is_finished",
@@ -61,6 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         "_outbox",
         "_owed",
         "_peer_is_done",
+        "_reads",
         "_reason",
         "_session",
         "_strange_bytes",
@@ -83,6 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         self._door = door
         self._begun: object | None = None
         self._buffer = door.strange
+        self._first = b""  # bytes, until they tell which protocol this is
         self._has_come = False  # it has been welcomed, by the bytes that came last
         self._is_finished = False
         self._is_held = False  # nothing is read from it
@@ -90,10 +97,11 @@ class Connection(asyncio.BufferedProtocol):
         self._is_lost = False  # and yet what was read is still being done
         self._is_retrying = False
         self._is_stranger = True
-        self._is_watched = True  # a stranger, or one whose signs of life are waited for, or its first request
+        self._is_watched = True  # it is new or bare, or its signs of life are waited for
         self._late = _NOTHING  # what came in and nobody had read when the connection was lost
         self._owed = _MUCH
         self._peer_is_done = False
+        self._reads = 0  # the first of them are counted
         self._reason = "vanished"
         self._strange_bytes = 0
         self._verdict = Verdict.CLOSE
@@ -132,7 +140,7 @@ class Connection(asyncio.BufferedProtocol):
             effort=door.effort,
         )
         self._decoder = self._intake.decoder
-        self._take = self._intake.take
+        self._take = self._take_first
         door.connections.add(self)
         door.deadlines.set((self, Wait.HELLO), LINGER if refusal else limits.hello_timeout)
 
@@ -310,6 +318,20 @@ class Connection(asyncio.BufferedProtocol):
             case Wait.CLOSE:
                 self._look_at_end()
 
+    def _take_first(self, data: bytes) -> None:
+        """Take the first bytes; if the peer means another kind of server, that is the end."""
+        self._first += data
+        other = other_protocol(self._first)
+        if other:
+            text = f"{other} is not spoken here: send JSON objects"
+            self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
+            self.leave(f"spoke {other}")
+            return
+        if other is None:
+            self._first = b""
+            self._take = self._intake.take
+        self._intake.take(data)
+
     def _let_others_go_first(self) -> None:
         """There may be more to read; the others' turn comes first."""
         if not self._is_held and not self._session.is_leaving:
@@ -321,9 +343,12 @@ class Connection(asyncio.BufferedProtocol):
             self.read_on()
 
     def _watch(self, size: int) -> None:
-        """Bytes came from a stranger, from a bare peer, or from one whose signs of life are waited for."""
+        """Bytes came from one who is new or bare, or whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
+        self._reads += 1
+        if self._outbox.is_bare or (self._reads <= FIRST_READS and not self._session.own):
+            self._kernel.acknowledge()
         if self._session.is_leaving:
             return
         if self._is_stranger:
@@ -335,7 +360,7 @@ class Connection(asyncio.BufferedProtocol):
             self._has_come = False  # with these bytes; what it asks for now comes with the next
         else:
             self._outbox.request_came()
-        self._is_watched = self._outbox.is_bare or "ping" in self._session.features
+        self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._session.features
         if "ping" in self._session.features:
             self._was_pinged = False
             self._expect(Wait.SIGN, self._door.limits.ping_interval)
@@ -360,7 +385,6 @@ class Connection(asyncio.BufferedProtocol):
             self._is_stranger = False
             self._has_come = True
             self._buffer = self._door.buffer
-            self._is_watched = self._outbox.is_bare or "ping" in session.features
             self._outbox.await_request()
             self._door.deadlines.clear((self, Wait.HELLO))
             if "ping" in session.features:
@@ -369,7 +393,7 @@ class Connection(asyncio.BufferedProtocol):
         if not session.is_leaving:
             self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
         if session.is_leaving or self._intake.is_waiting:
-            pass
+            self._kernel.acknowledge()
         elif self._strange_bytes > limits.stranger_in:
             text = f"{limits.stranger_in} bytes may come before an accepted hello"
             self._door.hub.answer(self._session, Error(error=ErrorCode.TOO_BIG, message=text))

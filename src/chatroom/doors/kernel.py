@@ -75,6 +75,17 @@ class Kernel:
                 most -= len(piece)
         return b"".join(pieces)
 
+    def acknowledge(self) -> None:
+        """Acknowledge what has been read, now.
+
+        Linux waits up to 40 ms for an answer to send along (RFC 9293, 3.8.6.3) as soon as one was. That long
+        the peer's Nagle algorithm (RFC 9293, 3.7.4) keeps its next message, which a `close()` with something
+        unread throws away.
+        """
+        if self._socket is not None and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # it has just been closed
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def unread(self) -> int:
         """Return how many bytes have come in that nobody has read."""
         return 0 if sys.platform == "win32" else self._count(FIONREAD)

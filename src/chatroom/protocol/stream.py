@@ -231,7 +231,7 @@ class StreamDecoder(Generic[Message]):
         except msgspec.ValidationError as fault:
             return _fault(ErrorCode.BAD_REQUEST, str(fault))
         except UnicodeDecodeError as fault:
-            return _fault(ErrorCode.BAD_JSON, f"not UTF-8: {fault.reason}")
+            return _fault(ErrorCode.BAD_JSON, _not_utf_8(raw) or str(fault))
         except (ValueError, RecursionError) as fault:
             return _fault(ErrorCode.BAD_JSON, str(fault))
         if _marks(raw) != _marks(msgspec.json.encode(fields)):  # the last of two is left
@@ -272,3 +272,12 @@ def _explained(fields: dict[str, Any], fault: Exception) -> Fault:
 
 def _fault(code: ErrorCode, text: str, ref: str | UnsetType = UNSET) -> Fault:
     return Fault(error=code, message=text, ref=ref)
+
+
+def _not_utf_8(raw: bytes) -> str:
+    """Say where an object is not UTF-8; nothing if it is."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as fault:
+        return f"not UTF-8: byte 0x{raw[fault.start]:02x} at offset {fault.start} of the object"
+    return ""
