@@ -631,3 +631,61 @@ def test_first_request_of_whoever_is_limited(host: str) -> None:
     chat.loop.pass_time(0.1)
 
     assert [message["code"] for message in bob.take()] == ["users", "incoming_broadcast"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_object_that_ended_later_is_not_waited_for(host: str) -> None:
+    """Objects that are decoded in a later turn have ended, though nothing comes behind them."""
+    chat = FakeChat()
+    ann = chat.join("ann", host)
+    odd = b'{"code":"ping",' + b",".join(b'"x%d":"\\u0041"' % number for number in range(8)) + b"}\n"
+
+    ann.send(odd * 30)  # a turn's steps end within one
+    assert ann.connection._decoder.begun
+    chat.loop.pass_time(60)
+
+    assert not ann.transport.is_gone
+    assert [message["code"] for message in ann.take()] == ["pong"] * 30
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_object_that_began_later_is_waited_for(host: str) -> None:
+    """An object whose beginning is decoded in a later turn must end in time, too."""
+    chat = FakeChat()
+    ann = chat.join("ann", host)
+
+    ann.send(b"[]\n" * 19 + b'{"code":"ping","x":"\\u0041"}\n' + b"[]\n" * 5 + b'{"code":"pi')
+    chat.loop.pass_time(chat.door.limits.object_timeout + 10)
+
+    assert ann.take()[-1]["message"] == "an object was not finished within 10 s"
+    assert ann.transport.eof_written
+
+
+def test_line_break_that_is_decoded_later() -> None:
+    """Whoever sends line breaks is served at full speed, as soon as one has been decoded."""
+    chat = FakeChat()
+    ann = chat.join("ann", "192.0.2.1")
+    bob = chat.connect("192.0.2.1")
+
+    bob.send(b'{"code":"hello","name":"bob"}' + b'{"code":"ping","x":{}}' * 40 + b"\n")
+    chat.loop.pass_time(5)
+    bob.take()
+    ann.ask(code="outgoing_broadcast", content="x" * 100)
+    ann.ask(code="outgoing_broadcast", content="y" * 100)
+    chat.loop.turn()
+
+    assert [message["content"][0] for message in bob.take()] == ["x", "y"]
+
+
+def test_nobody_answers_the_dead() -> None:
+    """Of what a slowed peer sent before a reset, only what others hear is done: it is soon gone."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", "192.0.2.1"), chat.join("bob")
+    message = b'{"code":"outgoing","to":"bob","content":"x"}\n'
+
+    ann.send(b'{"code":"ping"}\n' * 1000 + message + b'{"code":"ping"}\n' * 1000 + message)
+    ann.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(2)
+
+    assert [reply["content"] for reply in bob.take()] == ["x", "x"]
+    assert chat.hub.users() == ["bob"]

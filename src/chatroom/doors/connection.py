@@ -153,8 +153,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._take(bytes(self._buffer[:nbytes]))
             if self._decoder.begun is not self._begun:
-                self._begun = self._decoder.begun
-                self._expect_object()
+                self.decoded()
             if self._is_watched:
                 self._watch(nbytes)
             if nbytes >= INPUT:
@@ -205,6 +204,7 @@ class Connection(asyncio.BufferedProtocol):
         self._kernel.forget()
         if self._intake.is_waiting and not self._session.is_leaving:
             self._stop_waiting()
+            self._intake.skip_answers()
             self._door.hub.flow.caught_up(self._session)
             self._door.loop.call_soon(self._intake.go_on)
         else:
@@ -261,6 +261,16 @@ class Connection(asyncio.BufferedProtocol):
         self._intake.drop()
         if self._is_lost:
             self._end()
+
+    def decoded(self) -> None:
+        """More has been decoded: another object may have begun or ended, and a line break have come."""
+        if self._is_lost:
+            return
+        if self._decoder.begun is not self._begun:
+            self._begun = self._decoder.begun
+            self._expect_object()
+        if self._decoder.newline_seen and self._outbox.is_bare:
+            self._outbox.speak_lines()
 
     def hold(self) -> None:
         """Read nothing more for now: nor is the peer waited for, if it is we who do not read."""

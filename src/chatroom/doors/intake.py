@@ -14,8 +14,9 @@ from chatroom.hub.commands import Refusal
 from chatroom.hub.hub import ANSWERS, Hub
 from chatroom.hub.ports import Timer, Timing
 from chatroom.hub.session import Session
+from chatroom.protocol.burst import Burst
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import ErrorCode, Fault
+from chatroom.protocol.messages import ErrorCode, Fault, Outgoing, OutgoingBroadcast, Quit
 from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
 INPUT = 64 * 1024
@@ -26,6 +27,8 @@ CLOSELY = 20
 """Objects that are decoded one by one in a turn."""
 STEPS_A_REQUEST = 250
 """Steps of decoding that cost as much of the rate limit as a request."""
+_HEARD = (Outgoing, OutgoingBroadcast, Burst, Quit)
+"""Requests that others hear of."""
 
 
 class Owner(Protocol):
@@ -33,6 +36,9 @@ class Owner(Protocol):
 
     def hold(self) -> None:
         """Read nothing more for now."""
+
+    def decoded(self) -> None:
+        """More has been decoded, of what was read before."""
 
     def read_on(self) -> None:
         """All that was read has been done."""
@@ -62,6 +68,7 @@ class Intake:
         "_outbox",
         "_owner",
         "_session",
+        "_skips_answers",
         "_throttle",
         "_timer",
         "_timing",
@@ -94,6 +101,7 @@ class Intake:
         self._throttle = throttle
         self._timing = timing
         self._is_free = throttle is None  # and nothing waits
+        self._skips_answers = False  # nobody is left to read them
         self._waiting: deque[Asked | Fault] | tuple[()] = ()  # an empty deque has 600 bytes
         self._timer: Timer | None = None
 
@@ -137,6 +145,11 @@ class Intake:
             except Exception as bug:  # noqa: BLE001 - it is logged there
                 self._owner.fail(bug)
 
+    def skip_answers(self) -> None:
+        """The peer is gone: of what waits, now and later, only what others hear of is done."""
+        self._skips_answers = True
+        self._waiting = deque(request for request in self._waiting if isinstance(request, _HEARD))
+
     def drop(self) -> None:
         """Forget what waits."""
         self._holds = False
@@ -160,6 +173,9 @@ class Intake:
                 return
             self._waiting = deque(self.decoder.feed(b""))
             self._account()
+            self._owner.decoded()
+            if self._skips_answers:
+                self.skip_answers()
         left = A_TURN
         while left > 0 and self._waiting and not session.is_leaving:
             waiting = self._waiting
