@@ -214,7 +214,7 @@ class StreamDecoder(Generic[Message]):
             message: Message = self._decoder.decode(raw)
         except (ValueError, RecursionError) as fault:
             if self._decoder is REPLIES:
-                reply: object = foreign.understood(raw, fault)
+                reply: object = foreign.understood(raw)
                 return cast("Message | Fault", reply)
             fields = self._examined(raw)
             return fields if isinstance(fields, Fault) else _explained(fields, fault)
