@@ -220,10 +220,11 @@ def test_no_chatroom_at_all(kind: type[BriefServer], answer: str) -> None:
 def test_list_of_users_that_is_none() -> None:
     """One can chat without it, and is told how it looked."""
     strange = raw({"code": "users", "users": "ann,bob"})
-    with BriefServer(instead={"who": [strange]}) as brief:
-        ended = pipe(brief, "ann", "*|x\n")
+    with BriefServer(instead={"who": [strange] * 2}) as brief:
+        ended = pipe(brief, "ann", "who\n*|x\n")
 
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("no list of users: its answer is not understood: {")
         assert brief.wait_for("outgoing_broadcast")["content"] == "x"
     hint = '(no list of users: its answer is not understood: {"code": "users", "users": "ann,bob"})'
     assert ended.stdout.splitlines()[1:] == ["current users:", hint, "", PROMPT]

@@ -334,8 +334,7 @@ async def _do(client: AsyncClient, screen: Screen, meaning: typed.Say | typed.Wh
             case typed.Say(str(to), content):
                 await client.send(to, content, confirm=False)
             case typed.Who():
-                for row in users(await client.users()):
-                    screen.show(row)
+                await _list(client, screen)
             case typed.Help():
                 for text in typed.HELP.split("\n"):
                     screen.show([("", text)])
@@ -343,6 +342,17 @@ async def _do(client: AsyncClient, screen: Screen, meaning: typed.Say | typed.Wh
         if not screen.is_interactive:
             raise
         screen.complain(f"not sent: {reason(error)}")
+
+
+async def _list(client: AsyncClient, screen: Screen) -> None:
+    """Show who is here; without an answer, what was typed behind it can still be sent."""
+    try:
+        names = await client.users()
+    except (Refused, TimeoutError) as error:
+        screen.complain(f"no list of users: {reason(error)}")
+    else:
+        for row in users(names):
+            screen.show(row)
 
 
 async def _names(client: AsyncClient) -> list[str]:
