@@ -30,7 +30,7 @@ FIRST_READS = 64
 """Reads that are acknowledged at once, unless answered, of whoever sends line breaks; of bare peers, all are.
 Each costs a system call, which whoever sends fast and for long is not to pay."""
 _NOTHING: Iterator[bytes] = iter(())
-_MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
+_NOTHING_YET: tuple[float, float] = (-math.inf, 0.0)  # taken, and when: until somebody has looked
 
 
 class Wait(Enum):
@@ -38,7 +38,6 @@ class Wait(Enum):
 
     HELLO = auto()  # an accepted hello
     OBJECT = auto()  # the end of an object that it began
-    READ = auto()  # that it reads what is sent to it
     SIGN = auto()  # a sign of life
     CLOSE = auto()  # that it takes what is left, and closes its side after ours
 
@@ -64,13 +63,13 @@ class Connection(asyncio.BufferedProtocol):
         "_kernel",
         "_late",
         "_outbox",
-        "_owed",
         "_peer_is_done",
         "_reads",
         "_reason",
         "_session",
         "_strange_bytes",
         "_take",
+        "_taken",
         "_transport",
         "_verdict",
         "_was_pinged",
@@ -99,11 +98,11 @@ class Connection(asyncio.BufferedProtocol):
         self._is_stranger = True
         self._is_watched = True  # it is new or bare, or its signs of life are waited for
         self._late = _NOTHING  # what came in and nobody had read when the connection was lost
-        self._owed = _MUCH
         self._peer_is_done = False
         self._reads = 0  # the first of them are counted
         self._reason = "vanished"
         self._strange_bytes = 0
+        self._taken = _NOTHING_YET  # how much of what was sent, and when that was last more than before
         self._verdict = Verdict.CLOSE
         self._was_pinged = False
 
@@ -141,7 +140,7 @@ class Connection(asyncio.BufferedProtocol):
         )
         self._decoder = self._intake.decoder
         self._take = self._take_first
-        door.connections.add(self)
+        door.add(self)
         door.deadlines.set((self, Wait.HELLO), LINGER if refusal else limits.hello_timeout)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - we know better
@@ -175,12 +174,9 @@ class Connection(asyncio.BufferedProtocol):
         self._outbox.pause()
         if not self._session.is_leaving:
             self._door.hub.flow.fell_behind(self._session)
-        self._owed = self._transport.get_write_buffer_size(), self._door.loop.time()
-        self._door.deadlines.set((self, Wait.READ), self._door.limits.stall_timeout)
 
     def resume_writing(self) -> None:
         """Send what was held."""
-        self._door.deadlines.clear((self, Wait.READ))
         self._door.hub.flow.caught_up(self._session)
         self._outbox.resume()
 
@@ -229,7 +225,7 @@ class Connection(asyncio.BufferedProtocol):
         except (OSError, RuntimeError):  # it has just been reset
             self._transport.abort()
             return
-        self._owed = _MUCH
+        self._taken = _NOTHING_YET
         self._look_at_end()
 
     def give_up(self, reason: str) -> None:
@@ -314,11 +310,6 @@ class Connection(asyncio.BufferedProtocol):
                 text = f"an object was not finished within {limits.object_timeout:g} s"
                 self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
                 self.leave("idle")
-            case Wait.READ:
-                if self._has_taken_some(self._transport.get_write_buffer_size()):
-                    deadlines.set((self, wait), limits.stall_timeout)
-                else:
-                    self.give_up("slow_consumer")
             case Wait.SIGN if not self._was_pinged:
                 self._was_pinged = True
                 self._door.hub.ping(self._session)
@@ -327,6 +318,27 @@ class Connection(asyncio.BufferedProtocol):
                 self.give_up("idle")
             case Wait.CLOSE:
                 self._look_at_end()
+
+    def look(self) -> None:
+        """End the connection of a peer that is gone, or takes nothing of what it is sent.
+
+        Progress is what its system acknowledges. Where that is not known (all but Linux), it is what leaves a
+        transport that keeps more than it likes.
+        """
+        if self._is_finished or self._transport.is_closing():
+            return
+        kept = self._transport.get_write_buffer_size() if self._outbox.is_congested else 0
+        owed = self._kernel.unacknowledged() or kept
+        if not owed:
+            self._taken = _NOTHING_YET
+            return
+        taken, limit = self._kernel.taken(), self._door.limits.stall_timeout
+        if self._has_taken_more(-owed if taken is None else taken):
+            return
+        if self._kernel.unanswered() > limit - self._door.interval:
+            self.give_up("timed out")
+        elif self._door.loop.time() - self._taken[1] >= limit:
+            self.give_up("slow_consumer")
 
     def _take_first(self, data: bytes) -> None:
         """Take the first bytes; if the peer means another kind of server, that is the end."""
@@ -422,18 +434,18 @@ class Connection(asyncio.BufferedProtocol):
         """Wait while the peer takes what is left; when it has all, for its own end, but not for long."""
         deadlines = self._door.deadlines
         owed = self._transport.get_write_buffer_size() + self._kernel.unacknowledged()
-        if self._has_taken_some(owed):
+        if self._has_taken_more(-owed):
             deadlines.set((self, Wait.CLOSE), 0 if owed else LINGER)
-        elif self._door.loop.time() - self._owed[1] < (self._door.limits.stall_timeout if owed else LINGER):
+        elif self._door.loop.time() - self._taken[1] < (self._door.limits.stall_timeout if owed else LINGER):
             deadlines.set((self, Wait.CLOSE), 0)
         else:
             self._transport.abort()
 
-    def _has_taken_some(self, owed: int) -> bool:
-        """Whether the peer is owed fewer bytes than when it was last seen to take some."""
-        if owed >= self._owed[0]:
+    def _has_taken_more(self, taken: int) -> bool:
+        """Whether that is more than when the peer was last seen to take some."""
+        if taken <= self._taken[0]:
             return False
-        self._owed = owed, self._door.loop.time()
+        self._taken = taken, self._door.loop.time()
         return True
 
     def _do_what_came_late(self) -> None:
