@@ -702,3 +702,42 @@ def test_nobody_answers_the_dead() -> None:
 
     assert [reply["content"] for reply in bob.take()] == ["x", "x"]
     assert chat.hub.users() == ["bob"]
+
+
+def test_first_request_when_hello_was_done_later() -> None:
+    """A bare peer's first request is one, though its hello, or the request itself, waited for others' work."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.connect(FAR)
+    chat.door.effort.spend(1_000_000)
+    bob.ask_bare(code="hello", name="bob")
+    assert chat.hub.users() == ["ann"]
+    chat.loop.turn()
+    bob.take()
+    ann.send(line(5, 1))
+    chat.loop.turn()
+
+    chat.door.effort.spend(1_000_000)
+    bob.ask_bare(code="who")
+    assert bob.take() == []
+    chat.loop.pass_time(0.1)
+
+    assert [message["code"] for message in bob.take()] == ["users", "incoming_broadcast"]
+
+
+def test_who_has_left_is_not_waited_for() -> None:
+    """Behind a `quit` no object is waited for, and no sign of life, though what is left goes out slowly."""
+    chat = FakeChat()
+    ann, bob = chat.connect(FAR), chat.join("bob")
+    ann.ask(code="hello", name="ann", features=["ping"])
+    chat.loop.turn()
+    ann.transport.is_reading = False
+    bob.send(line(15_000) * 5)
+    chat.loop.turn()
+
+    ann.send(b'{"code":"quit"}\n{"code":')
+    for _ in range(60):
+        chat.loop.pass_time(1)
+        ann.transport.read_some(10)
+
+    assert not ann.transport.is_gone
+    assert not any(entry.startswith("refused") for entry in chat.observer.lines)

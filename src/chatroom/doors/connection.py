@@ -51,7 +51,6 @@ class Connection(asyncio.BufferedProtocol):
         "_decoder",
         "_door",
         "_first",
-        "_has_come",
         "_intake",
         "_is_finished",
         "_is_held",
@@ -89,7 +88,6 @@ class Connection(asyncio.BufferedProtocol):
         self._begun: object | None = None
         self._buffer = door.strange
         self._first = b""  # bytes, until they tell which protocol this is
-        self._has_come = False  # it has been welcomed, by the bytes that came last
         self._is_finished = False
         self._is_held = False  # nothing is read from it
         self._is_in = False
@@ -150,11 +148,12 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
         try:
+            was_stranger = self._is_stranger
             self._take(bytes(self._buffer[:nbytes]))
             if self._decoder.begun is not self._begun:
                 self.decoded()
             if self._is_watched:
-                self._watch(nbytes)
+                self._watch(nbytes, was_stranger=was_stranger)
             if nbytes >= INPUT:
                 self._let_others_go_first()
         except Exception as bug:  # noqa: BLE001 - it is logged there
@@ -199,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_lost = True
         self._kernel.forget()
         if self._intake.is_waiting and not self._session.is_leaving:
-            self._stop_waiting()
+            self._stop_waiting(*Wait)
             self._intake.skip_answers()
             self._door.hub.flow.caught_up(self._session)
             self._door.loop.call_soon(self._intake.go_on)
@@ -255,12 +254,13 @@ class Connection(asyncio.BufferedProtocol):
         self._take = _pass_over
         self._buffer = self._door.buffer
         self._intake.drop()
+        self._stop_waiting(Wait.HELLO, Wait.OBJECT, Wait.SIGN)
         if self._is_lost:
             self._end()
 
     def decoded(self) -> None:
         """More has been decoded: another object may have begun or ended, and a line break have come."""
-        if self._is_lost:
+        if self._is_lost or self._session.is_leaving:
             return
         if self._decoder.begun is not self._begun:
             self._begun = self._decoder.begun
@@ -285,6 +285,8 @@ class Connection(asyncio.BufferedProtocol):
         self._is_held = False
         if self._is_stranger:
             self._look_at_stranger()
+        else:
+            self._outbox.request_came()
         if self._peer_is_done:
             self.leave("closed")
         elif not self._transport.is_closing():
@@ -364,7 +366,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_held and not self._intake.is_waiting and not self._is_lost and not self._is_finished:
             self.read_on()
 
-    def _watch(self, size: int) -> None:
+    def _watch(self, size: int, *, was_stranger: bool) -> None:
         """Bytes came from one who is new or bare, or whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
@@ -378,9 +380,7 @@ class Connection(asyncio.BufferedProtocol):
             self._look_at_stranger()
         if self._is_stranger:
             return
-        if self._has_come:
-            self._has_come = False  # with these bytes; what it asks for now comes with the next
-        else:
+        if not (was_stranger or self._intake.is_waiting):
             self._outbox.request_came()
         self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._session.features
         if "ping" in self._session.features:
@@ -405,7 +405,6 @@ class Connection(asyncio.BufferedProtocol):
         limits, session = self._door.limits, self._session
         if session.name is not None:
             self._is_stranger = False
-            self._has_come = True
             self._buffer = self._door.buffer
             self._outbox.await_request()
             self._door.deadlines.clear((self, Wait.HELLO))
@@ -457,8 +456,8 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._end()
 
-    def _stop_waiting(self) -> None:
-        for wait in Wait:
+    def _stop_waiting(self, *waits: Wait) -> None:
+        for wait in waits:
             self._door.deadlines.clear((self, wait))
 
     def _end(self) -> None:
@@ -469,7 +468,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_in = False
         self._intake.drop()
         door.hub.disconnect(self._session, self._reason)
-        self._stop_waiting()
+        self._stop_waiting(*Wait)
         door.admission.leave(_host(self._outbox.peer), self._verdict)
         door.connections.discard(self)
         if not door.connections:
