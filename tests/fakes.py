@@ -174,6 +174,7 @@ class FakeKernel(Kernel):
 
     def __init__(self, connected: Any, limits: Limits) -> None:
         self.transport: FakeTransport = connected
+        self._limits = limits
         self.acknowledged = 0
         self.is_silent = False
 
@@ -193,8 +194,11 @@ class FakeKernel(Kernel):
     def unacknowledged(self) -> int:
         return 0
 
-    def is_dead(self) -> bool:
-        return self.is_silent
+    def taken(self) -> int | None:
+        return None
+
+    def unanswered(self) -> float:
+        return 3600.0 if self.is_silent else 0.0
 
 
 class FakeObserver:

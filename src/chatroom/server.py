@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -51,6 +52,7 @@ def run(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     `announce` is called with the ports, the plain one first, once connections are accepted.
     Raises `CannotListenError`, and `ConfigError` if the certificate and key, or the two ports, are of no use.
     """
+    sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)  # time is quadratic in them
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
         runner.run(_serve(settings, announce))
 

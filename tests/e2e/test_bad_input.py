@@ -37,6 +37,7 @@ def witness(server: ServerProcess) -> Iterator[None]:
         (b"[" * 5000, "bad_json"),
         (b'{"x":' + b"[" * 5000, "too_deep"),
         (b'{"code":"who","x":' + b"9" * 20_000 + b"}", "bad_request"),
+        (b'{"code":"who","x":' + b"9" * 1000 + b"}", "bad_request"),
         (b'{"code":"outgoing_broadcast","content":"\\ud800"}', "bad_json"),
         (b'{"code":"who","code":"quit"}', "bad_json"),
         (b'{"code":"hello","name":["x"]}', "bad_request"),

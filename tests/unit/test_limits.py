@@ -3,7 +3,7 @@
 import re
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +11,7 @@ from chatroom.config import ConfigError, Settings, from_environment, load
 from chatroom.doors.admission import WAITING_OF_ONE, WAITING_ROOM, Admission, Verdict
 from chatroom.doors.connection import Wait
 from chatroom.protocol.limits import Limits
-from fakes import FakeChat, FakeClient, FakeLoop
+from fakes import FakeChat, FakeClient, FakeKernel, FakeLoop
 
 FAR = "192.0.2.7"
 
@@ -370,6 +370,28 @@ def test_stalled_reader() -> None:
     assert bob.transport.is_gone
     assert not slow.transport.is_gone
     assert "left bob slow_consumer" in chat.observer.lines
+
+
+@pytest.mark.parametrize(
+    ("is_read", "is_silent", "end"),
+    [(True, False, ""), (False, False, "slow_consumer"), (False, True, "timed out")],
+)
+def test_reader_of_what_the_kernel_keeps(*, is_read: bool, is_silent: bool, end: str) -> None:
+    """Though nothing waits in the transport: who takes a little now and then stays, nobody else."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+    kernel = cast("FakeKernel", ann.connection._kernel)
+    taken = 0
+    kernel.taken, kernel.unacknowledged = lambda: taken, lambda: 500_000  # type: ignore[method-assign]
+    kernel.is_silent = is_silent
+
+    for second in range(36):
+        chat.loop.pass_time(1)
+        taken += is_read and second % 10 == 0
+        assert not (ann.transport.is_gone and second < 30) or is_silent
+
+    assert ann.transport.is_gone == bool(end)
+    assert not end or f"left ann {end}" in chat.observer.lines
 
 
 def test_all_backlogs_together() -> None:

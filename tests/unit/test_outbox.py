@@ -393,7 +393,8 @@ def test_trouble_in_a_deadline_reaches_nobody_else(caplog: pytest.LogCaptureFixt
         (TcpInfo(1, 0, 0, 0.2, since_sent=100, since_acknowledged=100), 0),  # nothing under way
         (TcpInfo(1, 1, 0, 0.4, since_sent=0.1, since_acknowledged=60), 0.3),  # sent just now, after a minute
         (TcpInfo(1, 6, 0, 12.8, since_sent=1, since_acknowledged=13.5), 13.5),
-        (TcpInfo(1, 0, 1, 0.2, since_sent=60, since_acknowledged=16), 1),  # one probe since 15 s of silence
+        (TcpInfo(1, 0, 1, 0.2, since_sent=60, since_acknowledged=16), 0),  # the answer to one probe is awaited
+        (TcpInfo(1, 0, 2, 0.2, since_sent=60, since_acknowledged=21), 6),
         (TcpInfo(1, 0, 3, 0.2, since_sent=60, since_acknowledged=27), 12),
     ],
 )

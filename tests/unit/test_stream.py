@@ -1,5 +1,6 @@
 """The stream decoder: objects out of bytes, however they were cut."""
 
+import math
 import time
 import tracemalloc
 
@@ -223,6 +224,28 @@ def test_time_is_linear(data: bytes) -> None:
     for size in (1, 50):
         eighth, whole = work(data[: len(data) // 8], size), work(data, size)
         assert whole < 24 * eighth + 0.02
+
+
+def test_what_is_hard_to_decode_is_counted() -> None:
+    """Whatever an object is made of, its steps take no longer than four times those of nested lists."""
+
+    def a_step(item: bytes) -> float:
+        data = b'{"code":"ping","x":[' + b",".join([item] * (60_000 // (len(item) + 1))) + b"]}\n"
+        least = math.inf
+        for _ in range(5):
+            decoder, began, rest = StreamDecoder(REQUESTS, batch=20), time.process_time(), data
+            while rest:
+                decoder.feed(rest if rest is data else b"")
+                rest = decoder.rest
+            least = min(least, (time.process_time() - began) / decoder.effort)
+        return least
+
+    items = [b"1", b"0.1", b"1e9", b"null", b"9" * 19, b"9" * 20, b"9" * 300, b"9" * 640, b"1." + b"7" * 400]
+    items += [b'""', b'"a"', b"{}", b'{"a":1}', b'{"a":{"b":[1]}}']
+    items += [b'"%b"' % (piece * 9000) for piece in (b"\\n", b"\\u00e9", b'\\"', b"\\\\", b"x", "é".encode())]
+    items += [b"{%b}" % b",".join(b'"%d":1' % number for number in range(6000))]
+    known = a_step(b"[[]]")
+    assert {item[:20]: a_step(item) / known for item in items if a_step(item) > 4 * known} == {}
 
 
 @pytest.mark.parametrize("value", [b"1.7976931348623157e308", b'{"a":{}}'])

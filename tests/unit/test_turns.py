@@ -7,7 +7,7 @@ import pytest
 from chatroom.doors.connection import FIRST_READS
 from chatroom.doors.effort import A_TURN as STEPS_A_TURN
 from chatroom.doors.first_bytes import other_protocol
-from chatroom.doors.intake import A_TURN, CLOSELY, INPUT
+from chatroom.doors.intake import A_TURN, BYTES_A_REQUEST, CLOSELY, INPUT
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
 from chatroom.hub.hub import ANSWERS
 from fakes import FakeChat, FakeClient, FakeKernel
@@ -702,3 +702,74 @@ def test_nobody_answers_the_dead() -> None:
 
     assert [reply["content"] for reply in bob.take()] == ["x", "x"]
     assert chat.hub.users() == ["bob"]
+
+
+def test_first_request_when_hello_was_done_later() -> None:
+    """A bare peer's first request is one, though its hello, or the request itself, waited for others' work."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.connect(FAR)
+    chat.door.effort.spend(1_000_000)
+    bob.ask_bare(code="hello", name="bob")
+    assert chat.hub.users() == ["ann"]
+    chat.loop.turn()
+    bob.take()
+    ann.send(line(5, 1))
+    chat.loop.turn()
+
+    chat.door.effort.spend(1_000_000)
+    bob.ask_bare(code="who")
+    assert bob.take() == []
+    chat.loop.pass_time(0.1)
+
+    assert [message["code"] for message in bob.take()] == ["users", "incoming_broadcast"]
+
+
+def test_who_has_left_is_not_waited_for() -> None:
+    """Behind a `quit` no object is waited for, and no sign of life, though what is left goes out slowly."""
+    chat = FakeChat()
+    ann, bob = chat.connect(FAR), chat.join("bob")
+    ann.ask(code="hello", name="ann", features=["ping"])
+    chat.loop.turn()
+    ann.transport.is_reading = False
+    bob.send(line(15_000) * 5)
+    chat.loop.turn()
+
+    ann.send(b'{"code":"quit"}\n{"code":')
+    for _ in range(60):
+        chat.loop.pass_time(1)
+        ann.transport.read_some(10)
+
+    assert not ann.transport.is_gone
+    assert not any(entry.startswith("refused") for entry in chat.observer.lines)
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\n", b"x"])
+def test_bytes_that_ask_for_nothing(blank: bytes) -> None:
+    """A flood of white space or garbage is read no faster than one of requests of 16 KiB."""
+    chat = FakeChat()
+    ann = chat.join("ann", FAR)
+    sent, limits = 0, chat.door.limits
+
+    for _ in range(20):
+        size = 2_000_000 - len(ann.transport.unread)
+        ann.send(blank * size)
+        sent += size
+        chat.loop.pass_time(1)
+
+    requests = limits.message_burst + 20 * limits.message_rate
+    assert sent - len(ann.transport.unread) <= requests * BYTES_A_REQUEST + INPUT
+
+
+def test_reads_that_ask_for_nothing() -> None:
+    """Hundreds of single bytes are no way around the rate; a line break every few seconds costs nothing."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", FAR), chat.join("bob", FAR)
+
+    for _ in range(500):
+        ann.send(b" ")
+    assert ann.transport.unread
+    for _ in range(60):
+        bob.send(b"\n")
+        assert bob.transport.is_read
+        chat.loop.pass_time(2)
+    assert bob.connection._intake._throttle._bucket.is_full  # type: ignore[union-attr]

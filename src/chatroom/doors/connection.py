@@ -30,7 +30,7 @@ FIRST_READS = 64
 """Reads that are acknowledged at once, unless answered, of whoever sends line breaks; of bare peers, all are.
 Each costs a system call, which whoever sends fast and for long is not to pay."""
 _NOTHING: Iterator[bytes] = iter(())
-_MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
+_NOTHING_YET: tuple[float, float] = (-math.inf, 0.0)  # taken, and when: until somebody has looked
 
 
 class Wait(Enum):
@@ -38,7 +38,6 @@ class Wait(Enum):
 
     HELLO = auto()  # an accepted hello
     OBJECT = auto()  # the end of an object that it began
-    READ = auto()  # that it reads what is sent to it
     SIGN = auto()  # a sign of life
     CLOSE = auto()  # that it takes what is left, and closes its side after ours
 
@@ -52,7 +51,6 @@ class Connection(asyncio.BufferedProtocol):
         "_decoder",
         "_door",
         "_first",
-        "_has_come",
         "_intake",
         "_is_finished",
         "_is_held",
@@ -64,13 +62,13 @@ class Connection(asyncio.BufferedProtocol):
         "_kernel",
         "_late",
         "_outbox",
-        "_owed",
         "_peer_is_done",
         "_reads",
         "_reason",
         "_session",
         "_strange_bytes",
         "_take",
+        "_taken",
         "_transport",
         "_verdict",
         "_was_pinged",
@@ -90,7 +88,6 @@ class Connection(asyncio.BufferedProtocol):
         self._begun: object | None = None
         self._buffer = door.strange
         self._first = b""  # bytes, until they tell which protocol this is
-        self._has_come = False  # it has been welcomed, by the bytes that came last
         self._is_finished = False
         self._is_held = False  # nothing is read from it
         self._is_in = False
@@ -99,11 +96,11 @@ class Connection(asyncio.BufferedProtocol):
         self._is_stranger = True
         self._is_watched = True  # it is new or bare, or its signs of life are waited for
         self._late = _NOTHING  # what came in and nobody had read when the connection was lost
-        self._owed = _MUCH
         self._peer_is_done = False
         self._reads = 0  # the first of them are counted
         self._reason = "vanished"
         self._strange_bytes = 0
+        self._taken = _NOTHING_YET  # how much of what was sent, and when that was last more than before
         self._verdict = Verdict.CLOSE
         self._was_pinged = False
 
@@ -141,7 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         )
         self._decoder = self._intake.decoder
         self._take = self._take_first
-        door.connections.add(self)
+        door.add(self)
         door.deadlines.set((self, Wait.HELLO), LINGER if refusal else limits.hello_timeout)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - we know better
@@ -151,11 +148,12 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
         try:
+            was_stranger = self._is_stranger
             self._take(bytes(self._buffer[:nbytes]))
             if self._decoder.begun is not self._begun:
                 self.decoded()
             if self._is_watched:
-                self._watch(nbytes)
+                self._watch(nbytes, was_stranger=was_stranger)
             if nbytes >= INPUT:
                 self._let_others_go_first()
         except Exception as bug:  # noqa: BLE001 - it is logged there
@@ -175,12 +173,9 @@ class Connection(asyncio.BufferedProtocol):
         self._outbox.pause()
         if not self._session.is_leaving:
             self._door.hub.flow.fell_behind(self._session)
-        self._owed = self._transport.get_write_buffer_size(), self._door.loop.time()
-        self._door.deadlines.set((self, Wait.READ), self._door.limits.stall_timeout)
 
     def resume_writing(self) -> None:
         """Send what was held."""
-        self._door.deadlines.clear((self, Wait.READ))
         self._door.hub.flow.caught_up(self._session)
         self._outbox.resume()
 
@@ -203,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_lost = True
         self._kernel.forget()
         if self._intake.is_waiting and not self._session.is_leaving:
-            self._stop_waiting()
+            self._stop_waiting(*Wait)
             self._intake.skip_answers()
             self._door.hub.flow.caught_up(self._session)
             self._door.loop.call_soon(self._intake.go_on)
@@ -229,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
         except (OSError, RuntimeError):  # it has just been reset
             self._transport.abort()
             return
-        self._owed = _MUCH
+        self._taken = _NOTHING_YET
         self._look_at_end()
 
     def give_up(self, reason: str) -> None:
@@ -259,12 +254,13 @@ class Connection(asyncio.BufferedProtocol):
         self._take = _pass_over
         self._buffer = self._door.buffer
         self._intake.drop()
+        self._stop_waiting(Wait.HELLO, Wait.OBJECT, Wait.SIGN)
         if self._is_lost:
             self._end()
 
     def decoded(self) -> None:
         """More has been decoded: another object may have begun or ended, and a line break have come."""
-        if self._is_lost:
+        if self._is_lost or self._session.is_leaving:
             return
         if self._decoder.begun is not self._begun:
             self._begun = self._decoder.begun
@@ -289,6 +285,8 @@ class Connection(asyncio.BufferedProtocol):
         self._is_held = False
         if self._is_stranger:
             self._look_at_stranger()
+        else:
+            self._outbox.request_came()
         if self._peer_is_done:
             self.leave("closed")
         elif not self._transport.is_closing():
@@ -314,11 +312,6 @@ class Connection(asyncio.BufferedProtocol):
                 text = f"an object was not finished within {limits.object_timeout:g} s"
                 self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
                 self.leave("idle")
-            case Wait.READ:
-                if self._has_taken_some(self._transport.get_write_buffer_size()):
-                    deadlines.set((self, wait), limits.stall_timeout)
-                else:
-                    self.give_up("slow_consumer")
             case Wait.SIGN if not self._was_pinged:
                 self._was_pinged = True
                 self._door.hub.ping(self._session)
@@ -327,6 +320,27 @@ class Connection(asyncio.BufferedProtocol):
                 self.give_up("idle")
             case Wait.CLOSE:
                 self._look_at_end()
+
+    def look(self) -> None:
+        """End the connection of a peer that is gone, or takes nothing of what it is sent.
+
+        Progress is what its system acknowledges. Where that is not known (all but Linux), it is what leaves a
+        transport that keeps more than it likes.
+        """
+        if self._is_finished or self._transport.is_closing():
+            return
+        kept = self._transport.get_write_buffer_size() if self._outbox.is_congested else 0
+        owed = self._kernel.unacknowledged() or kept
+        if not owed:
+            self._taken = _NOTHING_YET
+            return
+        taken, limit = self._kernel.taken(), self._door.limits.stall_timeout
+        if self._has_taken_more(-owed if taken is None else taken):
+            return
+        if self._kernel.unanswered() > limit - self._door.interval:
+            self.give_up("timed out")
+        elif self._door.loop.time() - self._taken[1] >= limit:
+            self.give_up("slow_consumer")
 
     def _take_first(self, data: bytes) -> None:
         """Take the first bytes; if the peer means another kind of server, that is the end."""
@@ -352,7 +366,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_held and not self._intake.is_waiting and not self._is_lost and not self._is_finished:
             self.read_on()
 
-    def _watch(self, size: int) -> None:
+    def _watch(self, size: int, *, was_stranger: bool) -> None:
         """Bytes came from one who is new or bare, or whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
@@ -366,9 +380,7 @@ class Connection(asyncio.BufferedProtocol):
             self._look_at_stranger()
         if self._is_stranger:
             return
-        if self._has_come:
-            self._has_come = False  # with these bytes; what it asks for now comes with the next
-        else:
+        if not (was_stranger or self._intake.is_waiting):
             self._outbox.request_came()
         self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._session.features
         if "ping" in self._session.features:
@@ -393,7 +405,6 @@ class Connection(asyncio.BufferedProtocol):
         limits, session = self._door.limits, self._session
         if session.name is not None:
             self._is_stranger = False
-            self._has_come = True
             self._buffer = self._door.buffer
             self._outbox.await_request()
             self._door.deadlines.clear((self, Wait.HELLO))
@@ -422,18 +433,18 @@ class Connection(asyncio.BufferedProtocol):
         """Wait while the peer takes what is left; when it has all, for its own end, but not for long."""
         deadlines = self._door.deadlines
         owed = self._transport.get_write_buffer_size() + self._kernel.unacknowledged()
-        if self._has_taken_some(owed):
+        if self._has_taken_more(-owed):
             deadlines.set((self, Wait.CLOSE), 0 if owed else LINGER)
-        elif self._door.loop.time() - self._owed[1] < (self._door.limits.stall_timeout if owed else LINGER):
+        elif self._door.loop.time() - self._taken[1] < (self._door.limits.stall_timeout if owed else LINGER):
             deadlines.set((self, Wait.CLOSE), 0)
         else:
             self._transport.abort()
 
-    def _has_taken_some(self, owed: int) -> bool:
-        """Whether the peer is owed fewer bytes than when it was last seen to take some."""
-        if owed >= self._owed[0]:
+    def _has_taken_more(self, taken: int) -> bool:
+        """Whether that is more than when the peer was last seen to take some."""
+        if taken <= self._taken[0]:
             return False
-        self._owed = owed, self._door.loop.time()
+        self._taken = taken, self._door.loop.time()
         return True
 
     def _do_what_came_late(self) -> None:
@@ -445,8 +456,8 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._end()
 
-    def _stop_waiting(self) -> None:
-        for wait in Wait:
+    def _stop_waiting(self, *waits: Wait) -> None:
+        for wait in waits:
             self._door.deadlines.clear((self, wait))
 
     def _end(self) -> None:
@@ -457,7 +468,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_in = False
         self._intake.drop()
         door.hub.disconnect(self._session, self._reason)
-        self._stop_waiting()
+        self._stop_waiting(*Wait)
         door.admission.leave(_host(self._outbox.peer), self._verdict)
         door.connections.discard(self)
         if not door.connections:

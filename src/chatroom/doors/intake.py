@@ -27,6 +27,9 @@ CLOSELY = 20
 """Objects that are decoded one by one in a turn."""
 STEPS_A_REQUEST = 250
 """Steps of decoding that cost as much of the rate limit as a request."""
+BYTES_A_REQUEST = 16 * 1024
+READS_A_REQUEST = 8
+"""Bytes, and reads, without a request in them that cost as much as one."""
 _HEARD = (Outgoing, OutgoingBroadcast, Burst, Quit)
 """Requests that others hear of."""
 
@@ -171,11 +174,7 @@ class Intake:
         if not self._waiting and self.decoder.rest:
             if not self._may_decode():
                 return
-            self._waiting = deque(self.decoder.feed(b""))
-            self._account()
-            self._owner.decoded()
-            if self._skips_answers:
-                self.skip_answers()
+            self._decode()
         left = A_TURN
         while left > 0 and self._waiting and not session.is_leaving:
             waiting = self._waiting
@@ -201,6 +200,18 @@ class Intake:
             self._effort.wait(self.go_on)
             return False
         return True
+
+    def _decode(self) -> None:
+        """Decode a batch of what was read; bytes that bring nothing have their price, too."""
+        size = len(self.decoder.rest)
+        self._waiting = deque(self.decoder.feed(b""))
+        self._account()
+        if not self._waiting and self._throttle is not None:
+            size -= len(self.decoder.rest)
+            self._throttle.take(size / BYTES_A_REQUEST + 1 / READS_A_REQUEST)
+        self._owner.decoded()
+        if self._skips_answers:
+            self.skip_answers()
 
     def _may_read(self) -> bool:
         """Whether the allowance has not been overdrawn by what was hard to decode; if it has, wait."""
