@@ -50,6 +50,7 @@ STEPS = 30
 """See `StreamDecoder`. A message of the brief takes ten to twenty."""
 LITTLE = 100
 """Steps of a call that are not counted."""
+_SURROGATE_ENDS = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]{0,6}$")
 _GARBAGE_ENDS = re.compile(rb"[\n{]")
 _NEWLINE, _OBJECT = b"\n{"
 
@@ -233,9 +234,9 @@ class StreamDecoder(Generic[Message]):
         except UnicodeDecodeError as fault:
             return _fault(ErrorCode.BAD_JSON, _not_utf_8(raw) or str(fault))
         except (ValueError, RecursionError) as fault:
-            return _fault(ErrorCode.BAD_JSON, str(fault))
+            return _fault(ErrorCode.BAD_JSON, _in_json(raw, str(fault)))
         if _marks(raw) != _marks(msgspec.json.encode(fields)):  # the last of two is left
-            return _fault(ErrorCode.BAD_JSON, "a key stands twice")
+            return _fault(ErrorCode.BAD_JSON, "duplicate key")
         return fields
 
 
@@ -252,6 +253,13 @@ def _all_plain(messages: list[Any], data: bytes) -> bool:
     if marks != quotes and b"\\\\" not in data:
         marks -= data.count(b'\\"')
     return marks == quotes
+
+
+def _in_json(raw: bytes, fault: str) -> str:
+    """Name an escape that is not whole: msgspec takes the end of the object for the end of the data."""
+    if "surrogate" in fault or ("truncated" in fault and _SURROGATE_ENDS.search(raw)):
+        return "a lone surrogate is not allowed"
+    return "an escape is incomplete" if "truncated" in fault else fault
 
 
 def _marks(valid: bytes) -> int:
