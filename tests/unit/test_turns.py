@@ -173,6 +173,19 @@ def test_messages_are_acknowledged_at_once(end: str) -> None:
     assert kernel.acknowledged == FIRST_READS - len(end)  # the hello was a read too, and answered
 
 
+def test_a_read_is_acknowledged_once() -> None:
+    """Also of a stranger whose requests wait."""
+    chat = FakeChat(message_burst=1)
+    stranger = chat.connect(FAR)
+    kernel = stranger.connection._kernel
+    assert isinstance(kernel, FakeKernel)
+
+    stranger.send(b'{"code":"who"}' * 5)
+
+    assert stranger.connection._intake.is_waiting
+    assert kernel.acknowledged == 1
+
+
 OTHERS = [
     b"POST / HTTP/1.1\r\nHost: chat\r\n\r\n",
     b"GET /{ HTTP/1.1\r\n",

@@ -28,7 +28,7 @@ LINGER = 1.0
 ask for something."""
 FIRST_READS = 64
 """Reads that are acknowledged at once, unless answered, of whoever sends line breaks; of bare peers, all are.
-Each costs a system call, and most of those who send fast have turned Nagle's algorithm off."""
+Each costs a system call, which whoever sends fast and for long is not to pay."""
 _NOTHING: Iterator[bytes] = iter(())
 _MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
 
@@ -403,7 +403,7 @@ class Connection(asyncio.BufferedProtocol):
         if not session.is_leaving:
             self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
         if session.is_leaving or self._intake.is_waiting:
-            self._kernel.acknowledge()
+            pass
         elif self._strange_bytes > limits.stranger_in:
             text = f"{limits.stranger_in} bytes may come before an accepted hello"
             self._door.hub.answer(self._session, Error(error=ErrorCode.TOO_BIG, message=text))
