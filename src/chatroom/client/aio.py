@@ -52,10 +52,11 @@ class AsyncClient:
         """Connect, without a name yet: `hello()` comes next.
 
         `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
-        it; the server's certificate must be for `host`. `features`: `hello` asks for more than the brief has,
-        so that the client knows what becomes of messages with `confirm=False` too; if the server does not
-        understand that, the client connects once more and asks as the brief has it, and sends it one message at
-        a time, some milliseconds apart. `reconnect`: as for `connect`, once `hello` has succeeded.
+        it; the server's certificate must be for `host`. `features`: `hello` asks for more than the base
+        protocol has, so that the client knows what becomes of messages with `confirm=False` too; if the server
+        does not understand that, the client connects once more and asks as the base protocol has it, and sends
+        it one message at a time, some milliseconds apart. `reconnect`: as for `connect`, once `hello` has
+        succeeded.
         Raises `OSError`, `TimeoutError` among them; `UnicodeError` for what is no name of a host.
         """
         link = Link(host, port, timeout=timeout, tls=tls, features=features, reconnect=reconnect)
@@ -108,8 +109,9 @@ class AsyncClient:
         """Ask for a name; after a `NameTaken` another may be tried.
 
         With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
-        connects anew, with this name. Raises `Refused`, `OSError` (`ConnectionLost`, `TimeoutError`),
-        `UnicodeEncodeError` for a lone surrogate.
+        connects anew, with this name.
+        Raises `Refused`, `OSError` (`ConnectionLost`, `TimeoutError`), `UnicodeEncodeError` for a lone
+        surrogate.
         """
         await self._link.hello(name)
 
@@ -128,12 +130,12 @@ class AsyncClient:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
         With `confirm=False` wait only until it has left, and return None; a refusal then comes as an `Error` in
-        the iteration. A server that knows only the brief never confirms. How long `text` may be is the server's
-        affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused
-        with `slow_down` is sent again when the server says so, for a minute.
-        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
-        cannot be known whether it was taken (with `confirm=False`: it was not sent); `ConnectionLost`: it was
-        not sent; `UnicodeEncodeError` for a lone surrogate.
+        the iteration. A server that knows only the base protocol never confirms. How long `text` may be is the
+        server's affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is
+        refused with `slow_down` is sent again when the server says so, for a minute. Raises `Refused`
+        (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it cannot be known
+        whether it was taken (with `confirm=False`: it was not sent); `ConnectionLost`: it was not sent;
+        `UnicodeEncodeError` for a lone surrogate.
         """
         return await self._link.say(to, text, confirm=confirm)
 

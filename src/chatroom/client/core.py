@@ -1,8 +1,8 @@
 """What every client does on one connection, without I/O: requests to bytes, bytes to answers and messages.
 
-A server may be ours, or anybody's who has read the brief. Unless the client asks for more, `hello` and `who`
-are exactly the brief's, and only a message that is to be confirmed carries a `ref`. Once the server has shown
-that it knows more, every request carries a `ref`, by which its answer is found.
+A server may be ours, or anybody's who has read the base protocol. Unless the client asks for more, `hello` and
+`who` are exactly the base protocol's, and only a message that is to be confirmed carries a `ref`. Once the
+server has shown that it knows more, every request carries a `ref`, by which its answer is found.
 """
 
 import itertools
@@ -42,7 +42,7 @@ from chatroom.protocol.stream import REPLIES, StreamDecoder
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes of one object from the server: the list of users of a large room is long."""
 FEATURES = ["notices", "ping"]
-"""What a client asks for that wants more than the brief."""
+"""What a client asks for that wants more than the base protocol."""
 WINDOW, WINDOW_BYTES = 8, 16 * 1024
 """Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
 slowly from a client that waits for confirmations, and refuses nothing."""
@@ -146,10 +146,10 @@ class Core:
         """`clock`: seconds, of any origin, that never go back.
 
         A server that sends no line breaks is sent one message at a time, `PACE` apart; with `keeps_pace`, each
-        server that has not shown that it knows more than the brief.
+        server that has not shown that it knows more than the base protocol.
         """
         self.wants_features = wants_features
-        """Whether `hello` asks for more than the brief has."""
+        """Whether `hello` asks for more than the base protocol has."""
         self.lost: str | None = None
         """Why the connection has ended, if it has."""
         self.closing: Closing | None = None
@@ -381,7 +381,7 @@ class Core:
         return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
 
     def _turn_away(self, error: Error) -> None:
-        """Fail `hello`: it was refused; or, if it asked for more than the brief has, not understood."""
+        """Fail `hello`: it was refused; or, if it asked for more than the base protocol has, not understood."""
         self._doubt = None
         if (call := self._question_of(UNSET, Hello)) is not None:
             self.moved_at = self._clock()

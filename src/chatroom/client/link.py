@@ -23,7 +23,7 @@ less up to a half, so that not all clients come back at the same moment."""
 LONGEST_REST = 300.0
 """Seconds for which the attempts to reconnect rest at most, however long the server asks for."""
 FEATURES_TIMEOUT = 5.0
-"""Seconds that a server has to answer a `hello` that asks for more than the brief has."""
+"""Seconds that a server has to answer a `hello` that asks for more than the base protocol has."""
 NAME_PATIENCE = 30.0
 """Seconds after which nobody who holds our name at the return can be our own dead connection: the server has
 noticed by then."""
@@ -49,8 +49,8 @@ class Link:
     ) -> None:
         """Have `open()` called next.
 
-        `features`: ask for more than the brief has. `takes_while_asking`: while one waits for an answer,
-        another may take messages; if not, a full inbox ends the wait.
+        `features`: ask for more than the base protocol has. `takes_while_asking`: while one waits for an
+        answer, another may take messages; if not, a full inbox ends the wait.
         """
         self.inbox = Inbox()
         self.on_news: Callable[[], None] = lambda: None
@@ -249,7 +249,7 @@ class Link:
         wire.on_news = self._news
 
     async def _greet(self, name: str) -> None:
-        """Say hello; if the server does not understand ours, connect anew and say the brief's."""
+        """Say hello; if the server does not understand ours, connect anew and say the base protocol's."""
         if self.wire.core.wants_features:
             try:
                 await self._hello(name, min(FEATURES_TIMEOUT, self._timeout))

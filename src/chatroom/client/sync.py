@@ -143,8 +143,9 @@ class Client:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
         With `confirm=False` wait only until it has left, and return None; a refusal then comes as an `Error` in
-        the iteration. A server that knows only the brief never confirms. How long `text` may be is the server's
-        affair. A message that is refused with `slow_down` is sent again when the server says so, for a minute.
+        the iteration. A server that knows only the base protocol never confirms. How long `text` may be is the
+        server's affair. A message that is refused with `slow_down` is sent again when the server says so, for a
+        minute.
         Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
         cannot be known whether it was taken (with `confirm=False`: it was not sent); `ConnectionLost`: it was
         not sent; `UnicodeEncodeError` for a lone surrogate.

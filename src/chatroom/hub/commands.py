@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 FEATURES = frozenset({"notices", "ping"})
-"""What a client can ask to be sent beyond the brief."""
+"""What a client can ask to be sent beyond the base protocol."""
 
 
 class Refusal(Exception):

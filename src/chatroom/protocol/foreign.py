@@ -1,7 +1,7 @@
-"""Replies of other people's servers, which know the brief and have ideas of their own.
+"""Replies of other people's servers, which know the base protocol and have ideas of their own.
 
-Only what the brief names must be as it says. What is optional and of another type is as if it were not there,
-and a refusal, for which the brief has no form, may look like anything.
+Only what the base protocol names must be as it says. What is optional and of another type is as if it were not
+there, and a refusal, for which the base protocol has no form, may look like anything.
 """
 
 from typing import Any, get_args

@@ -1,6 +1,6 @@
 """Objects out of a stream of bytes, however it was cut.
 
-The brief names no delimiter, so none is asked for: objects may stand on lines of their own, one right
+The base protocol names no delimiter, so none is asked for: objects may stand on lines of their own, one right
 behind the other, or spread over many lines, and TCP may cut anywhere. What has come in whole is decoded
 in one call. Only what that call refuses meets the scanner, which finds where objects begin and end,
 remembers where it stood, and so never looks at a byte twice.
@@ -47,7 +47,7 @@ _QUOTES = {
 # Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
 STEPS = 30
-"""See `StreamDecoder`. A message of the brief takes ten to twenty."""
+"""See `StreamDecoder`. A message of the base protocol takes ten to twenty."""
 LITTLE = 100
 """Steps of a call that are not counted."""
 _SURROGATE_ENDS = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]{0,6}$")
