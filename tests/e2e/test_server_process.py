@@ -1,6 +1,7 @@
 """The server as a process: how it starts, what it logs, how it ends."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -131,6 +132,33 @@ def test_renewal_that_does_not_fit(tmp_path: Path, certificate: tuple[str, ...])
         assert server.stop() == 0
 
 
+def test_handshakes_that_fail(tmp_path: Path, certificate: tuple[str, ...], loop: str) -> None:
+    """The log says what the peer did wrong, not which of OpenSSL's words that is."""
+    server = ServerProcess("--no-plain", "--tls-port", "0", *certificate, log=tmp_path / "log", loop=loop)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port)) as plain:
+            plain.sendall(b'{"code":"hello","name":"ann"}\n')
+            server.wait_for_log("(plain text on the TLS port)")
+        with socket.create_connection(("127.0.0.1", server.port)) as browser:
+            browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            while browser.recv(100):
+                pass
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Client.connect("127.0.0.1", server.port, "ann", tls=ssl.create_default_context())
+        server.wait_for_log("(TLS handshake failed: the peer ")
+        with socket.create_connection(("127.0.0.1", server.port)) as leaving:
+            outgoing = ssl.MemoryBIO()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                ssl.create_default_context().wrap_bio(
+                    ssl.MemoryBIO(), outgoing, server_hostname="x"
+                ).do_handshake()
+            leaving.sendall(outgoing.read())
+            leaving.recv(10_000)
+        server.wait_for_log("(TLS handshake failed: the peer left (does it trust the certificate?))")
+    finally:
+        assert server.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("host", "tls_host"),
     [
@@ -205,9 +233,13 @@ def test_sighup_without_tls(server: ServerProcess) -> None:
     """SIGHUP ends nothing, though there is no certificate to read anew."""
     with LineClient(server.port, "ann") as ann:
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for_log("no certificate")
+        server.wait_for_log("there is no certificate to reload")
         ann.ask(code="who")
         assert ann.read()["users"] == ["ann"]
+        server.process.send_signal(signal.SIGTERM)
+        assert ann.is_at_end()
+    assert server.process.wait(100) == 0
+    assert "stopping: 1 connection to close" in server.log()
 
 
 def test_no_room_for_connections() -> None:
@@ -415,6 +447,7 @@ def test_stop(server: ServerProcess, number: int) -> None:
         bob.ask(code="who")
         bob.read()
         server.process.send_signal(number)
+        server.wait_for_log("stopping: 2 connections to close")
         assert bob.is_at_end()
         received = [ann.read()["content"] for _ in range(count)]
 

@@ -260,7 +260,14 @@ def test_svg() -> None:
     [
         (["fan-out", "--port", "1"], "--port needs --pid"),
         (["latency", "--plot", "x.png"], "SVG"),
-        (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
+        (["fan-out", "--pid", "1"], "--pid needs --port"),
+        (["join", "--port", "1", "--pid", "999999999"], "there is no process 999999999"),
+        (
+            ["idle", "--port", "1", "--pid", str(os.getpid())],
+            f"process {os.getpid()} does not listen on port 1",
+        ),
+        (["latency", "--plot", "/nowhere/x.svg"], "no file can be written in the folder /nowhere"),
+        (["curve", "--plot", "/nowhere/x.svg"], "no file can be written in the folder /nowhere"),
         (["fan-out", "--size", "5"], "must be a whole number from 20 to 10000, not '5'"),
         (["join", "--clients", "x"], "must be a whole number of at least 1, not 'x'"),
         (["direct", "--seconds", "x"], "must be a number from 0.1 to 3600, not 'x'"),

@@ -258,7 +258,11 @@ def test_content(text: str, fits: bool) -> None:
     ann.ask(code="outgoing_broadcast", content=text)
     chat.loop.turn()
 
-    assert words(ann) == ([] if fits else ["too_big"] * 2)
+    replies = ann.take()
+    assert [(reply["error"], reply["message"].split(" is ")[0]) for reply in replies] == (
+        [] if fits else [("too_big", "the message")] * 2
+    )
+    assert all(reply["message"].endswith("bytes long; at most 16384 are allowed") for reply in replies)
     assert len(bob.take()) == (2 if fits else 0)
 
 

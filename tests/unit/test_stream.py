@@ -301,3 +301,22 @@ def test_newline_seen(data: bytes, expected: bool) -> None:
             decoder.feed(data[at : at + size])
 
         assert decoder.newline_seen is expected
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (rb'{"code":"hello","name":"\ud800"}', "a lone surrogate is not allowed"),
+        (rb'{"code":"hello","name":"a\ud83d\u0041"}', "a lone surrogate is not allowed"),
+        (rb'{"code":"hello","name":"\udc00 and more"}', "a lone surrogate is not allowed"),
+        (rb'{"code":"who","unknown":[["\udbff"]]}', "a lone surrogate is not allowed"),
+        (rb'{"code":"who","unknown":"\u1"}', "an escape is incomplete"),
+        (b'{"code":"who","code":"who"}', "duplicate key"),
+    ],
+)
+def test_sentences(data: bytes, sentence: str) -> None:
+    """An error says what is wrong with the object as its author would look for it."""
+    [fault] = decode(data)
+
+    assert isinstance(fault, Fault)
+    assert (fault.error, fault.message) == (ErrorCode.BAD_JSON, sentence)

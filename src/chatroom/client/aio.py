@@ -77,9 +77,10 @@ class AsyncClient:
         wait for it. The iteration says so: `Disconnected`, an `Error` if somebody has the name meanwhile, and
         `Reconnected`. It raises if the server does not want us back: `NameTaken` if somebody has had the name
         for 30 seconds, `Refused`, `ConnectionLost`.
-        `hello` asks for more than the brief has: confirmations, pings. If the server does not answer that in
-        5 seconds, or not with a welcome, the client connects once more, and asks as the brief has it.
-        A server that grants nothing is sent only what the brief has, one message at a time, 20 ms apart.
+        `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
+        that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
+        A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
+        apart.
         Raises `OSError` if there is no connection, `NotAChatroom` among them if what answers is something else,
         `NameTaken` (with a free `suggestion`) or another `Refused`.
         """
@@ -126,13 +127,13 @@ class AsyncClient:
     async def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
-        With `confirm=False`, and always if the server knows only the brief, wait only until it has left and
-        return None; a refusal then comes as an `Error` in the iteration. How long `text` may be is the server's
-        affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused
-        with `slow_down` is sent again when the server says so, for a minute.
-        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
-        cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was
-        not sent; `UnicodeEncodeError` for a lone surrogate.
+        With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
+        and return None; a refusal then comes as an `Error` in the iteration. How long `text` may be is the
+        server's affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is
+        refused with `slow_down` is sent again when the server says so, for a minute. Raises `Refused`
+        (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it cannot be known
+        whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was not sent;
+        `UnicodeEncodeError` for a lone surrogate.
         """
         return await self._link.say(to, text, confirm=confirm)
 

@@ -1,8 +1,8 @@
 """What every client does on one connection, without I/O: requests to bytes, bytes to answers and messages.
 
-A server may be ours, or anybody's who has read the brief. `hello` asks for more than the brief has. A server
-that grants it confirms messages, and is sent a `ref` with every request, by which its answer is found. Any
-other is sent exactly the brief's requests, and confirms nothing.
+A server may be ours, or anybody's who has read the base protocol. `hello` asks for more than the base protocol
+has. A server that grants it confirms messages, and is sent a `ref` with every request, by which its answer is
+found. Any other is sent exactly the base protocol's requests, and confirms nothing.
 """
 
 import itertools
@@ -42,7 +42,7 @@ from chatroom.protocol.stream import REPLIES, StreamDecoder
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes of one object from the server: the list of users of a large room is long."""
 FEATURES = ["notices", "ping"]
-"""What a client asks for that wants more than the brief."""
+"""What a client asks for that wants more than the base protocol."""
 WINDOW, WINDOW_BYTES = 8, 16 * 1024
 """Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
 slowly from a client that waits for confirmations, and refuses nothing."""
@@ -148,11 +148,11 @@ class Core:
     def __init__(self, clock: Callable[[], float], *, wants_features: bool = True) -> None:
         """`clock`: seconds, of any origin, that never go back.
 
-        A server that has not shown that it knows more than the brief is sent one message at a time, with `PACE`
-        in between.
+        A server that has not shown that it knows more than the base protocol is sent one message at a time,
+        with `PACE` in between.
         """
         self.wants_features = wants_features
-        """Whether `hello` asks for more than the brief has."""
+        """Whether `hello` asks for more than the base protocol has."""
         self.lost: str | None = None
         """Why the connection has ended, if it has."""
         self.closing: Closing | None = None
@@ -162,7 +162,7 @@ class Core:
         self.odd = ""
         """What came last that was not understood, since something was asked or answered; in words."""
         self.knows_refs = False
-        """Whether the server has shown that it knows more than the brief: it confirms messages."""
+        """Whether the server has shown that it knows more than the base protocol: it confirms messages."""
         self.has_quit = False
         """Whether `quit` has been sent; nothing is, behind it."""
         self.moved_at = clock()
@@ -401,7 +401,7 @@ class Core:
         return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
 
     def _turn_away(self, error: Error) -> None:
-        """Fail `hello`: it was refused; or, if it asked for more than the brief has, not understood."""
+        """Fail `hello`: it was refused; or, if it asked for more than the base protocol has, not understood."""
         self._doubt = None
         if (call := self._question_of(UNSET, Hello)) is not None:
             self.moved_at = self._clock()

@@ -23,12 +23,12 @@ less up to a half, so that not all clients come back at the same moment."""
 LONGEST_REST = 300.0
 """Seconds for which the attempts to reconnect rest at most, however long the server asks for."""
 FEATURES_TIMEOUT = 5.0
-"""Seconds that a server has to answer a `hello` that asks for more than the brief has."""
+"""Seconds that a server has to answer a `hello` that asks for more than the base protocol has."""
 ATTEMPTS = 2
 """Connections over which a request is made that each of them breaks behind."""
 LEAVE_TIMEOUT, LOOK_AGAIN = 2.0, 0.1
-"""Seconds that a server of the brief has to end the connection once its system has all up to `quit`; and
-between two looks at whether it has."""
+"""Seconds that a server of the base protocol has to end the connection once its system has all up to `quit`,
+and between two looks at whether it has."""
 NAME_PATIENCE = 30.0
 """Seconds after which nobody who holds our name at the return can be our own dead connection: the server has
 noticed by then."""
@@ -270,7 +270,7 @@ class Link:
         wire.on_news = self._news
 
     async def _greet(self, name: str) -> None:
-        """Say hello; if the server does not understand ours, connect anew and say the brief's."""
+        """Say hello; if the server does not understand ours, connect anew and say the base protocol's."""
         if self.wire.core.wants_features:
             try:
                 await self._hello(name, min(FEATURES_TIMEOUT, self._timeout))

@@ -1,9 +1,9 @@
 """One message per segment, for clients that read one message per `recv()`.
 
-Many a client of the brief calls `json.loads(sock.recv(1024))`: two messages that arrive together break it, and
-so does one that is longer. Such a client sends without line breaks too. So a session that has never sent one is
-*bare*: it is served at a pace that keeps TCP from putting two of its messages into one read, gets long messages
-in UTF-8 rather than escaped, and finds its answers ahead of what others say.
+Many a client of the base protocol calls `json.loads(sock.recv(1024))`: two messages that arrive together break
+it, and so does one that is longer. Such a client sends without line breaks too. So a session that has never
+sent one is *bare*: it is served at a pace that keeps TCP from putting two of its messages into one read, gets
+long messages in UTF-8 rather than escaped, and finds its answers ahead of what others say.
 """
 
 from collections import deque

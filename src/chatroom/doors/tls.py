@@ -16,6 +16,8 @@ from chatroom.doors.door import Door
 
 RAW = 16 * 1024
 """Bytes that are read, or encrypted, at a time: OpenSSL's buffers keep the size that they once had."""
+_PLAIN_TEXT = {"wrong version number", "http request", "https proxy request"}
+"""What OpenSSL says of first bytes that are no TLS."""
 BARREN = 64 * 1024
 """Bytes that may come in without anything to hand on, such as updates of keys."""
 
@@ -235,9 +237,20 @@ class Tls(asyncio.BufferedProtocol):
         self._is_closing = True
         if not self._transport.get_write_buffer_size():
             self._send()
-        reason = f"TLS: {reason}" if self._is_ready else f"no TLS: {reason}"
+        reason = f"TLS: {reason}" if self._is_ready else _failed(reason)
         # uvloop writes behind this callback.
         asyncio.get_running_loop().call_soon(self._connection.give_up, reason)
+
+
+def _failed(reason: str) -> str:
+    """Say why there was no handshake, for an operator who does not know OpenSSL's words."""
+    if reason in _PLAIN_TEXT:
+        return "plain text on the TLS port"
+    if reason.startswith("unexpected eof"):
+        reason = "the peer left (does it trust the certificate?)"
+    elif " alert " in reason:
+        reason = f"the peer says {reason}"
+    return f"TLS handshake failed: {reason}"
 
 
 def _reason(error: ssl.SSLError) -> str:

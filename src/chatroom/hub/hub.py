@@ -57,7 +57,7 @@ class Hub:
     It keeps these promises:
     1. a name, and what looks like it, belongs to one session at a time (compared by `names.keys`);
     2. what one session sends, another gets in that order, direct and broadcast alike;
-    3. nobody is sent anything but answers, and the brief's messages of others.
+    3. nobody is sent anything but answers, and the base protocol's messages of others.
     """
 
     def __init__(self, *, limits: Limits, clock: Clock, timing: Timing, observer: Observer) -> None:

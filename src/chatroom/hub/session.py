@@ -68,7 +68,7 @@ class Session:
         self.error_bytes = 0
         """Bytes of errors told before it was welcome."""
         self.features = _NOTHING_ASKED
-        """What it asked to be sent beyond the brief."""
+        """What it asked to be sent beyond the base protocol."""
         self.is_leaving = False
         """It ends with this turn; nothing more is read from it."""
         self.own: list[bytes] | tuple[()] = ()

@@ -1,7 +1,8 @@
-"""Replies of other people's servers, which know the brief and have ideas of their own.
+"""Replies of other people's servers, which know the base protocol and have ideas of their own.
 
-Only what the brief names must be there. A text that is a number, or no UTF-8, is made one; what is optional and
-of another type is as if it were not there; a refusal, for which the brief has no form, may look like anything.
+Only what the base protocol names must be there. A text that is a number, or no UTF-8, is made one; what is
+optional and of another type is as if it were not there; a refusal, for which the base protocol has no form, may
+look like anything.
 """
 
 import json
@@ -77,7 +78,7 @@ def understood(raw: bytes) -> AnyReply | Fault:
 
 
 def _mend_texts(fields: dict[str, Any], kind: type[AnyReply]) -> None:
-    """Make texts of what the brief has as such; what is no name at all is none of the users."""
+    """Make texts of what the base protocol has as such; what is no name at all is none of the users."""
     if kind in (Incoming, IncomingBroadcast):
         fields.update((key, _text(fields[key])) for key in ("from", "content") if key in fields)
     elif kind is Users and isinstance(names := fields.get("users"), list):

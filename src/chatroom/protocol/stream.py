@@ -1,6 +1,6 @@
 """Objects out of a stream of bytes, however it was cut.
 
-The brief names no delimiter, so none is asked for: objects may stand on lines of their own, one right
+The base protocol names no delimiter, so none is asked for: objects may stand on lines of their own, one right
 behind the other, or spread over many lines, and TCP may cut anywhere. What has come in whole is decoded
 in one call. Only what that call refuses meets the scanner, which finds where objects begin and end,
 remembers where it stood, and so never looks at a byte twice.
@@ -47,9 +47,10 @@ _QUOTES = {
 # Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
 STEPS = 30
-"""See `StreamDecoder`. A message of the brief takes ten to twenty."""
+"""See `StreamDecoder`. A message of the base protocol takes ten to twenty."""
 LITTLE = 100
 """Steps of a call that are not counted."""
+_SURROGATE_ENDS = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]{0,6}$")
 _GARBAGE_ENDS = re.compile(rb"[\n{]")
 _NEWLINE, _OBJECT = b"\n{"
 
@@ -233,9 +234,9 @@ class StreamDecoder(Generic[Message]):
         except UnicodeDecodeError as fault:
             return _fault(ErrorCode.BAD_JSON, _not_utf_8(raw) or str(fault))
         except (ValueError, RecursionError) as fault:
-            return _fault(ErrorCode.BAD_JSON, str(fault))
+            return _fault(ErrorCode.BAD_JSON, _in_json(raw, str(fault)))
         if _marks(raw) != _marks(msgspec.json.encode(fields)):  # the last of two is left
-            return _fault(ErrorCode.BAD_JSON, "a key stands twice")
+            return _fault(ErrorCode.BAD_JSON, "duplicate key")
         return fields
 
 
@@ -252,6 +253,13 @@ def _all_plain(messages: list[Any], data: bytes) -> bool:
     if marks != quotes and b"\\\\" not in data:
         marks -= data.count(b'\\"')
     return marks == quotes
+
+
+def _in_json(raw: bytes, fault: str) -> str:
+    """Name an escape that is not whole: msgspec takes the end of the object for the end of the data."""
+    if "surrogate" in fault or ("truncated" in fault and _SURROGATE_ENDS.search(raw)):
+        return "a lone surrogate is not allowed"
+    return "an escape is incomplete" if "truncated" in fault else fault
 
 
 def _marks(valid: bytes) -> int:
