@@ -236,9 +236,8 @@ def test_sighup_without_tls(server: ServerProcess) -> None:
         server.wait_for_log("there is no certificate to reload")
         ann.ask(code="who")
         assert ann.read()["users"] == ["ann"]
-        server.process.send_signal(signal.SIGTERM)
+        assert server.stop() == 0
         assert ann.is_at_end()
-    assert server.process.wait(100) == 0
     assert "stopping: 1 connection to close" in server.log()
 
 
