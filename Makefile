@@ -2,13 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PORT ?= 7777
-HOST ?= 127.0.0.1
 
 .PHONY: serve install test check format simulate fuzz soak bench lock clean
 
+# make serve PORT=7778 HOST=0.0.0.0. HOST and PORT of the environment mean something else: conda sets HOST.
+given = $(if $(filter command,$(origin $1)),$2 $($1))
 serve: $(VENV)/installed-run
-	@exec $(BIN)/python server.py $(PORT) --host $(HOST)
+	@STARTED_BY="make serve" exec $(BIN)/python server.py $(call given,PORT) $(call given,HOST,--host)
 
 install: $(VENV)/installed-run
 

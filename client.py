@@ -1,4 +1,4 @@
-"""The client of the brief: python client.py server_ip server_port my_nickname."""
+"""The client of the base protocol: python client.py server_ip server_port my_nickname."""
 
 import checkout
 

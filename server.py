@@ -1,4 +1,4 @@
-"""The server of the brief: python server.py [PORT] [--host HOST]."""
+"""The server of the base protocol: python server.py [PORT] [--host HOST]."""
 
 import checkout
 

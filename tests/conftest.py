@@ -66,7 +66,7 @@ class ServerProcess:
                 else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
             )
         assert self.process.stdout
-        self.greeting = self.process.stdout.readline()
+        self.greeting, self.command = (self.process.stdout.readline() for _ in range(2))
         match = re.search(address + r":(\d+)", self.greeting)
         assert match, f"no address in {self.greeting!r}; its log: {self.log()}"
         self.host, self.port = "127.0.0.1", int(match[1])

@@ -82,6 +82,7 @@ class FakeTransport:
         self.is_paused = False
         self.eof_written = False
         self.is_gone = False
+        self.ends_when_read = False
         self.is_read = True
         self.unread = b""
         """What the far end has sent that the server has not read."""
@@ -131,6 +132,8 @@ class FakeTransport:
             self.is_paused = False
             if self.protocol:
                 self.protocol.resume_writing()
+        if self.ends_when_read:
+            self.vanish(None)
 
     def read_some(self, size: int) -> None:
         """Let the far end read a little of what waits."""
@@ -139,7 +142,7 @@ class FakeTransport:
             self.waiting[0] = self.waiting[0][size:]
 
     def is_closing(self) -> bool:
-        return self.is_gone
+        return self.is_gone or self.ends_when_read
 
     def can_write_eof(self) -> bool:
         return True
@@ -150,7 +153,10 @@ class FakeTransport:
         self.eof_written = True
 
     def close(self) -> None:
-        self.vanish(None)
+        if self.waiting:
+            self.ends_when_read = True
+        else:
+            self.vanish(None)
 
     def abort(self) -> None:
         self.vanish(None)
@@ -168,7 +174,12 @@ class FakeKernel(Kernel):
 
     def __init__(self, connected: Any, limits: Limits) -> None:
         self.transport: FakeTransport = connected
+        self._limits = limits
+        self.acknowledged = 0
         self.is_silent = False
+
+    def acknowledge(self) -> None:
+        self.acknowledged += 1
 
     def forget(self) -> None:
         pass
@@ -183,8 +194,11 @@ class FakeKernel(Kernel):
     def unacknowledged(self) -> int:
         return 0
 
-    def is_dead(self) -> bool:
-        return self.is_silent
+    def taken(self) -> int | None:
+        return None
+
+    def unanswered(self) -> float:
+        return 3600.0 if self.is_silent else 0.0
 
 
 class FakeObserver:

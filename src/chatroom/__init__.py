@@ -9,7 +9,7 @@ ann said hello, everybody
 """
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, OutcomeUnknown, Refused
+from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Disconnected, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
@@ -24,6 +24,7 @@ __all__ = [
     "Incoming",
     "IncomingBroadcast",
     "NameTaken",
+    "NotAChatroom",
     "OutcomeUnknown",
     "Reconnected",
     "Refused",

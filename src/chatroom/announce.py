@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import os
 import shlex
 import shutil
 import socket
@@ -30,7 +31,10 @@ class Port(Struct, frozen=True):
 
 
 def announcement(ports: Sequence[Port]) -> str:
-    """Return what to print: a line for each port, and how to let others in if none can come."""
+    """Return what to print: for each port where it is, and below, ready to be copied, the command to join.
+
+    If nobody else can come, it says how to let others in.
+    """
     program = _program()
     lines = []
     for port in ports:
@@ -41,10 +45,12 @@ def announcement(ports: Sequence[Port]) -> str:
             host, options = _trusted(port.context, port.certificate, host)
         kind = " with TLS" if port.context else ""
         lines.append(
-            f"chatroom listens{kind} on {where}; join with: {program} {host} {number} YOUR_NAME{options}\n"
+            f"chatroom listens{kind} on {where}; join with:\n    {program} {host} {number} YOUR_NAME{options}\n"
         )
     if all(port.is_local for port in ports):
-        lines.append("Only this machine can reach it. To let others in, start it with --host 0.0.0.0\n")
+        made = os.environ.get("STARTED_BY")  # our Makefile's word for itself
+        how = f"{made} HOST=0.0.0.0" if made else "start it with --host 0.0.0.0"
+        lines.append(f"Only this machine can reach it. To let others in: {how}\n")
     return "".join(lines)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from chatroom.ranges import WholeNumber
+from chatroom.usage import Group, WholeNumber
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The commands; `bench` is loaded only when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -31,21 +31,21 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("port", type=WholeNumber(0, 65535), required=False)
+@click.argument("port", required=False)
 @click.option("--host", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file with settings.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML file with settings.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit; may be repeated.")
 @click.option("--no-plain", is_flag=True, help="Do not listen without TLS.")
 @click.option("--tls-host", help="Address to listen on for TLS, if it is not the other port's.")
-@click.option("--tls-port", type=WholeNumber(0, 65535), help="Port for TLS, beside the other one.")
-@click.option("--tls-cert", help="PEM file: the certificate and its chain. SIGHUP reads it anew.")
-@click.option("--tls-key", help="PEM file: the private key.")
-def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | int | None) -> None:
+@click.option("--tls-port", metavar="PORT", help="Port for TLS, beside the other one.")
+@click.option("--tls-cert", metavar="FILE", help="PEM file: the certificate and its chain. SIGHUP reloads it.")
+@click.option("--tls-key", metavar="FILE", help="PEM file: the private key.")
+def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | None) -> None:
     """Run a server on PORT (7777 if not given, 0 for any free one).
 
     Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
-    command line; each counts for more than the ones before. A wrong setting ends it with status 2, an address
-    that cannot be had with 1.
+    command line; each overrides the ones before. It exits with status 2 if a setting is wrong, with 1 if it
+    cannot listen.
     """
     from chatroom import config as settings
     from chatroom import observe, server

@@ -27,7 +27,7 @@ PortNumber = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class ConfigError(Exception):
-    """A setting is wrong; the text names it and says what is allowed, in one line."""
+    """A setting is wrong; the text names it and says what it must be, in one line."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +52,16 @@ class _Strict(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits as one writes them: a typing error is an error."""
 
 
+_PLACES = {field: field for field in Settings.__struct_fields__} | {
+    field: f"limits.{field}" for field in Limits.__struct_fields__
+}
+"""Every setting as it stands in the file, by its name alone."""
+ENVELOPE = len('{"code":"outgoing_broadcast","content":""}')
+"""Bytes of a broadcast around its content."""
+
+
 class _Origin(Struct, frozen=True):
-    """Where a value came from, and how settings are written there."""
+    """Where values came from, and how settings are written there."""
 
     spell: Callable[[str], str]
     place: str = ""
@@ -66,47 +74,62 @@ class _Origin(Struct, frozen=True):
 def load(
     file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any], limits: Sequence[str]
 ) -> Settings:
-    """Put the settings together.
+    """Put the settings together. Each source is checked by itself, also where a stronger one overrides it.
 
     `environment`: `CHATROOM_HOST`, …, and `CHATROOM_LIMITS_MAX_OBJECT`, …; `flags`: by name, None if not given;
     `limits`: `NAME=VALUE`. Raises `ConfigError`.
     """
-    given = {} if file is None else _read(file)
-    origins = dict.fromkeys(given, in_file := _Origin(str, f"{file}: "))
-    bounds = given.pop("limits", {})
-    if not isinstance(bounds, dict):
-        raise ConfigError(f"{file}: limits: a table is allowed, not {bounds!r}")
-    origins |= {f"limits.{key}": in_file for key in bounds}
-    for name, value in environment.items():
+    values: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
+    origins: dict[str, _Origin] = {}
+    for origin, given in [
+        (_Origin(str, f"{file}: "), {} if file is None else _read(file)),
+        (_Origin(_variable), _of_environment(environment)),
+        (_Origin(_option), _of_command_line(flags, limits)),
+    ]:
+        own = given.pop("limits", {})
+        if not isinstance(own, dict):
+            raise ConfigError(f"{origin.name('limits')}: must be a table, not {own!r}")
+        values |= _checked(given, Settings, "", origin)
+        bounds |= _checked(own, _Strict, "limits.", origin)
+        origins |= dict.fromkeys([*given, *(f"limits.{key}" for key in own)], origin)
+    whole = Settings(**values, limits=Limits(**bounds))
+    _check_together(whole, origins)
+    return whole
+
+
+def _of_environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    for name, value in variables.items():
         key = name.removeprefix(PREFIX).lower()
-        if limit := key.startswith("limits_"):
-            key = key.removeprefix("limits_")
-            bounds[key] = _split(key, value)
+        if key.startswith("limits_"):
+            _set_limit(limits, key.removeprefix("limits_"), value)
         else:
             given[key] = value
-        origins["limits." * limit + key] = _Origin(_variable)
-    for key, value in flags.items():
-        if value is not None:
-            given[key] = value
-            origins[key] = _Origin(_option)
+    return {"limits": limits} | given
+
+
+def _of_command_line(flags: Mapping[str, Any], limits: Sequence[str]) -> dict[str, Any]:
+    bounds: dict[str, Any] = {}
     for text in limits:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--limit: NAME=VALUE is allowed, not {text!r}")
-        bounds[key] = _split(key, value)
-        origins[f"limits.{key}"] = _Origin(_option)
-    strict = _convert(bounds, _Strict, "limits.", origins)
-    whole: Settings = _convert(given, Settings, "", origins)
-    whole = msgspec.structs.replace(whole, limits=Limits(**msgspec.structs.asdict(strict)))
-    _check(whole, origins)
-    return whole
+            raise ConfigError(f"--limit: must be NAME=VALUE, not {text!r}")
+        _set_limit(bounds, key, value)
+    return {key: value for key, value in flags.items() if value is not None} | {"limits": bounds}
+
+
+def _set_limit(limits: dict[str, Any], key: str, value: str) -> None:
+    """Add a limit given as text: for `exempt`, networks separated by commas."""
+    limits[key] = [part.strip() for part in value.split(",") if part.strip()] if key == "exempt" else value
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from error
+        raise ConfigError(f"--config {file}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
 
@@ -123,53 +146,54 @@ def _option(key: str) -> str:
     return {"port": "PORT", "plain": "--no-plain"}.get(key, "--" + key.replace("_", "-"))
 
 
-def _split(key: str, value: str) -> Any:
-    """Return a list where one is wanted: networks, separated by commas."""
-    return [part.strip() for part in value.split(",") if part.strip()] if key == "exempt" else value
-
-
-def _convert(given: dict[str, Any], kind: type[Any], prefix: str, origins: Mapping[str, _Origin]) -> Any:
+def _checked(given: dict[str, Any], kind: type[Any], prefix: str, origin: _Origin) -> dict[str, Any]:
+    """Return the values of one source, each of its type. Raises `ConfigError`."""
     try:
-        return msgspec.convert(given, kind, strict=False)
+        found = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         if unknown := re.search(r"unknown field `(.*)`", str(error)):
             key = unknown[1]
-            origin = origins[prefix + key]
-            near = get_close_matches(key, kind.__struct_fields__, 1)
-            hint = f", perhaps {origin.spell(prefix + near[0])}" if near else ""
+            near = get_close_matches(key, _PLACES, 1)
+            hint = f", perhaps {origin.spell(_PLACES[near[0]])}" if near else ""
             raise ConfigError(f"{origin.name(prefix + key)}: there is no such setting{hint}") from None
         key = re.findall(r"`\$\.(\w+)", str(error))[0]
-        where = origins[prefix + key].name(prefix + key)
-        raise ConfigError(f"{where}: {_allowed(kind, key)}, not {given[key]!r}") from None
+        raise ConfigError(f"{origin.name(prefix + key)}: {_rule(kind, key)}, not {given[key]!r}") from None
+    for network in given.get("exempt", ()):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"{origin.name(prefix + 'exempt')}: {error}") from None
+    return {key: getattr(found, key) for key in given}
 
 
-def _allowed(kind: type[Any], key: str) -> str:
-    """Say what a setting may be."""
+def _rule(kind: type[Any], key: str) -> str:
+    """Say what a setting must be."""
     wanted = {one.name: one.type for one in msgspec.inspect.type_info(kind).fields}.get(key)  # type: ignore[attr-defined]
     if isinstance(wanted, msgspec.inspect.UnionType):
         [wanted] = [one for one in wanted.types if not isinstance(one, msgspec.inspect.NoneType)]
     match wanted:
         case msgspec.inspect.IntType(ge=low, le=high):
-            return f"a whole number from {low} to {high} is allowed"
+            return f"must be a whole number from {low} to {high}"
         case msgspec.inspect.FloatType(gt=low, le=high):
-            return f"a number over {low:g}, up to {high:g}, is allowed"
+            return f"must be a number above {low:g}, at most {high:g}"
         case msgspec.inspect.BoolType():
-            return "true or false is allowed"
-        case msgspec.inspect.StructType():
-            return "a table is allowed"
+            return "must be true or false"
         case msgspec.inspect.StrType():
-            return "a text is allowed, not empty and without NUL"
+            return "must be a non-empty string without NUL"
         case _:
-            return "a list of texts is allowed"
+            return "must be a list of strings"
 
 
-def _check(settings: Settings, origins: Mapping[str, _Origin]) -> None:
-    """Refuse what fits its type, and yet makes no sense."""
-    for network in settings.limits.exempt:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise ConfigError(f"{origins['limits.exempt'].name('limits.exempt')}: {error}") from None
+def _check_together(settings: Settings, origins: Mapping[str, _Origin]) -> None:
+    """Refuse settings that make no sense beside one another."""
+    limits = settings.limits
+    most = limits.max_object - ENVELOPE
+    if limits.max_content > most:
+        key = "limits.max_content" if "limits.max_content" in origins else "limits.max_object"
+        raise ConfigError(
+            f"{origins[key].name(key)}: max_content is {limits.max_content}, but an object of max_object = "
+            f"{limits.max_object} bytes has room for {most} of content"
+        )
     if settings.tls_port is None:
         dependent = ["tls_cert", "tls_key", "tls_host", *([] if settings.plain else ["plain"])]
         needed = ["tls_port"]
@@ -183,6 +207,19 @@ def _check(settings: Settings, origins: Mapping[str, _Origin]) -> None:
             raise ConfigError(f"{origin.name(key)}{value} needs {' and '.join(map(origin.spell, missing))}")
 
 
+_LINKED = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)|^CHATROOM_ENV_")
+_LINKED_VALUE = re.compile(r"_PORT=(tcp|udp|sctp)://|^CHATROOM_NAME=/")
+
+
 def from_environment() -> dict[str, str]:
-    """Return the variables that are ours."""
-    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    """Return the variables that are ours.
+
+    Kubernetes and Docker tell a container of services and links called `chatroom` in variables like
+    `CHATROOM_SERVICE_HOST` and `CHATROOM_PORT=tcp://10.0.0.1:7777`: they are passed over
+    (kubernetes.io/docs/concepts/services-networking/service, docs.docker.com/engine/network/links).
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and not (_LINKED.search(name) or _LINKED_VALUE.search(f"{name}={value}"))
+    }

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -52,6 +53,7 @@ def run(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     `announce` is called with the ports, the plain one first, once connections are accepted.
     Raises `CannotListenError`, and `ConfigError` if the certificate and key, or the two ports, are of no use.
     """
+    sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)  # time is quadratic in them
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
         runner.run(_serve(settings, announce))
 
@@ -82,14 +84,15 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
     await _accept(servers)
     stop = _Stop(loop)
     with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no SIGHUP
-        loop.add_signal_handler(signal.SIGHUP, _renew, tls_door, settings, observer.note)
+        loop.add_signal_handler(signal.SIGHUP, _reload, tls_door, settings, observer.note)
     announce(ports)
     try:
         await stop.asked.wait()
     finally:
         for server in servers:
             server.close()
-        observer.note(f"stopping: {len(door.connections)} connections to end")
+        count = len(door.connections)
+        observer.note(f"stopping: {count} connection{'s' * (count != 1)} to close")
         await _drain(door, limits.drain_timeout, stop)
         observer.flush()
 
@@ -123,9 +126,9 @@ async def _listen(door: Door | TlsDoor, limits: Limits, host: str, port: int) ->
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Return why an address cannot be had, without the address, which asyncio's own text repeats."""
+    """Return why we cannot listen on an address, without the address, which asyncio's own text repeats."""
     if isinstance(error, ValueError):  # UnicodeError is one
-        return "this is no name of a host"
+        return "this is not a valid host name"
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or str(error)
     return os.strerror(error.errno)
@@ -140,9 +143,8 @@ def _check_apart(plain: Port, tls: Port) -> None:
         both = [ipaddress.ip_address(each.partition("%")[0]) for each in (host, other)]
         overlap = host == other or any(each.is_unspecified for each in both)
         if port == number and both[0].version == both[1].version and overlap:
-            raise ConfigError(
-                f"the plain port and the port for TLS are both {port}, on {host} and {other}: they must differ"
-            )
+            where = f"on {host}" if host == other else f"on {host} and {other}, which overlap"
+            raise ConfigError(f"the plain port and the port for TLS are both {port} {where}: they must differ")
 
 
 async def _accept(servers: list[asyncio.Server]) -> None:
@@ -181,7 +183,7 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(_what_is_wrong(certificate, key, error)) from error
     except _PassphraseError:
-        raise ConfigError(f"{key}: the private key needs a passphrase; it must be stored without one") from None
+        raise ConfigError(f"tls_key: {key}: the private key must be stored without a passphrase") from None
     return context
 
 
@@ -196,35 +198,35 @@ def _refuse_to_ask() -> str:
 
 def _what_is_wrong(certificate: str, key: str, error: OSError) -> str:
     """Say why OpenSSL took neither of these files, or not both: its own text seldom does."""
-    for file in certificate, key:
+    for setting, file in ("tls_cert", certificate), ("tls_key", key):
         try:
             Path(file).open("rb").close()
         except OSError as unreadable:
-            return f"{file}: {unreadable.strerror}"
+            return f"{setting}: {file}: {unreadable.strerror}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
     except OSError:
-        return f"{certificate}: there is no certificate in PEM format in it"
+        return f"tls_cert: {certificate}: there is no certificate in PEM format in it"
     match error.reason if isinstance(error, ssl.SSLError) else error.strerror:
         case None:
-            return f"{key}: there is no private key in PEM format in it"
+            return f"tls_key: {key}: there is no private key in PEM format in it"
         case "KEY_VALUES_MISMATCH" | "KEY_TYPE_MISMATCH":
-            return f"{key}: this is not the private key of the certificate in {certificate}"
+            return f"tls_key: {key}: this is not the private key of the certificate in {certificate}"
         case reason:
-            return f"{certificate} and {key} cannot be used: {reason.replace('_', ' ').lower()}"
+            return f"tls_cert, tls_key: {certificate} and {key}: {reason.replace('_', ' ').lower()}"
 
 
-def _renew(door: TlsDoor | None, settings: Settings, note: Callable[[str], None]) -> None:
+def _reload(door: TlsDoor | None, settings: Settings, note: Callable[[str], None]) -> None:
     """Use the certificate in the file for connections to come; one that does not fit changes nothing."""
     if door is None:
-        note("SIGHUP: there is no certificate to renew")
+        note("SIGHUP: there is no certificate to reload")
         return
     try:
         door.context = _tls(settings) or door.context
     except ConfigError as error:
-        note(f"the certificate was not renewed: {error}")
+        note(f"the certificate was not reloaded: {error}")
     else:
-        note("the certificate was renewed")
+        note("the certificate was reloaded")
 
 
 def _room(files: int, wanted: int, note: Callable[[str], None]) -> int:
@@ -236,12 +238,12 @@ def _room(files: int, wanted: int, note: Callable[[str], None]) -> int:
     if room < 1:
         raise CannotListenError(
             f"the open-file limit of {files} leaves no room for connections, as {RESERVED} files are for other "
-            f"uses: raise it (ulimit -n {max(1024, 2 * RESERVED)}) and start again"
+            f"uses: raise the limit (ulimit -n {max(1024, 2 * RESERVED)}) and start again"
         )
     if wanted > room:
         note(
             f"the open-file limit of {files} leaves room for {room} connections, max_connections is {wanted}: "
-            f"raise it to {wanted + RESERVED} (ulimit -n)"
+            f"raise the limit to {wanted + RESERVED} (ulimit -n)"
         )
     return min(wanted or room, room)
 

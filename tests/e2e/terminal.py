@@ -13,8 +13,9 @@ import pyte
 
 from conftest import PROJECT, ServerProcess, run
 from e2e.brief_server import BriefServer
+from e2e.naive_server import NaiveServer
 
-Server = ServerProcess | BriefServer
+Server = ServerProcess | BriefServer | NaiveServer
 
 PROMPT = "enter your message>"
 
@@ -71,6 +72,10 @@ class Terminal:
         ]
         return [line for line in gone if line] + self.lines()
 
+    def flat(self) -> str:
+        """Return all that was printed, as if no line had been broken."""
+        return "".join(self.all_lines())
+
     def wait(self, condition: Callable[[list[str]], bool]) -> list[str]:
         """Read until the screen shows what is waited for."""
         while not condition(self.lines()):
@@ -126,7 +131,7 @@ class Terminal:
     def status(self) -> int:
         """Wait for the end of the program; return its exit status."""
         self.process.expect(pexpect.EOF)
-        self.raw += self.process.before
+        self._feed(self.process.before)
         self.process.close()
         return int(self.process.exitstatus)
 

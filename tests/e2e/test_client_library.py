@@ -42,6 +42,8 @@ def test_blocking_client(server: ServerProcess, ann: Client) -> None:
 
         assert ann.users() == ["ann", "bob"]
         first, second = ann.send("bob", "hi"), ann.broadcast("all")
+        assert first
+        assert second
         assert first.id < second.id
         assert [next(ann), next(ann)] == [
             chatroom.Incoming("bob", "1"),

@@ -154,7 +154,7 @@ async def test_naive_server(knows: tuple[str, ...]) -> None:
     segments: queue.Queue[int] = queue.Queue()
     script = naive(knows=knows, segments=segments)
     with ScriptedServer(script, script) as server:
-        async with await AsyncClient.open(server.host, server.port, features=True) as client:
+        async with await AsyncClient.open(server.host, server.port) as client:
             await client.hello("ann")
             for number in range(5):
                 await client.broadcast(str(number), confirm=False)
@@ -163,14 +163,15 @@ async def test_naive_server(knows: tuple[str, ...]) -> None:
 
 
 def test_naive_server_and_blocking_client() -> None:
-    """The same with the blocking client, which asks for nothing more than the brief has."""
+    """The same with the blocking client, though its messages are to be confirmed."""
     segments: queue.Queue[int] = queue.Queue()
+    script = naive(knows=(), segments=segments)
     with (
-        ScriptedServer(naive(knows=(), segments=segments)) as server,
+        ScriptedServer(script, script) as server,
         Client.connect(server.host, server.port, "ann") as client,
     ):
         for number in range(5):
-            client.send("bob", str(number), confirm=False)
+            client.send("bob", str(number))
 
     assert segments.get(timeout=10) == 6
 
@@ -196,7 +197,7 @@ async def test_server_that_knows_only_the_brief(monkeypatch: pytest.MonkeyPatch,
         peer.wait_for_end()
 
     with ScriptedServer(strict, brief) as server:
-        async with await AsyncClient.open(server.host, server.port, features=True) as client:
+        async with await AsyncClient.open(server.host, server.port) as client:
             with pytest.raises(NameTaken):
                 await client.hello("ann")
             await client.hello("ann2")
@@ -216,8 +217,8 @@ def test_before_hello(server: ServerProcess) -> None:
         assert client.users() == ["ann"]
 
 
-def test_plain_client_uses_refs(server: ServerProcess) -> None:
-    """A client that said the brief's `hello` tells its confirmations from errors of unconfirmed messages."""
+def test_refs_are_used(server: ServerProcess) -> None:
+    """A client tells its confirmations from errors of unconfirmed messages."""
     with Client.connect(server.host, server.port, "ann") as client:
         client.send("nobody", "x", confirm=False)
         client.broadcast("y")
@@ -240,7 +241,7 @@ def limited(tmp_path: Any, loop: str) -> Iterator[ServerProcess]:
 async def test_a_thousand_lines(limited: ServerProcess) -> None:
     """A loop that does not wait for confirmations is slowed down to the server's rate, and delivers all."""
     async with await AsyncClient.connect(limited.host, limited.port, "bob") as bob:
-        async with await AsyncClient.open(limited.host, limited.port, features=True) as ann:
+        async with await AsyncClient.open(limited.host, limited.port) as ann:
             await ann.hello("ann")
             for number in range(1000):
                 await ann.broadcast(str(number), confirm=False)
@@ -257,7 +258,7 @@ def test_a_thousand_confirmed_lines(limited: ServerProcess) -> None:
         Client.connect(limited.host, limited.port, "bob") as bob,
         Client.connect(limited.host, limited.port, "ann") as ann,
     ):
-        ids = [ann.broadcast(str(number)).id for number in range(1000)]
+        ids = [sent.id for number in range(1000) if (sent := ann.broadcast(str(number)))]
         received = [bob.receive(timeout=20) for _ in range(1000)]
 
     assert ids == sorted(set(ids))
@@ -310,7 +311,7 @@ async def test_what_is_unknown_is_reported() -> None:
 
         with pytest.raises(OutcomeUnknown):
             await confirmed
-        assert (await waits).id == "1"
+        assert (await waits) is not None
         assert [await anext(client) for _ in range(9)] == [
             *(Unconfirmed(None, str(number)) for number in range(7)),
             Disconnected("the server closed the connection"),
@@ -337,10 +338,10 @@ async def test_what_was_under_way_to_a_server_of_the_brief(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("delimiter", ["", "\n"])
 async def test_pace_towards_a_server_of_the_brief(monkeypatch: pytest.MonkeyPatch, delimiter: str) -> None:
-    """Whoever asked for more than the brief, and got it not, waits between messages: line breaks or none."""
+    """A client whose server does not grant more than the brief waits between messages: line breaks or none."""
     monkeypatch.setattr(core, "PACE", 1000.0)
     with BriefServer(delimiter=delimiter) as brief:
-        client = await AsyncClient.open(brief.host, brief.port, features=True)
+        client = await AsyncClient.open(brief.host, brief.port)
         await client.hello("ann")
         wire = client._link.wire
         call = wire.core.send(None, "x", confirm=False)
@@ -352,7 +353,7 @@ async def test_pace_towards_a_server_of_the_brief(monkeypatch: pytest.MonkeyPatc
 
 async def test_own_server_gets_full_speed(server: ServerProcess) -> None:
     """A server that has granted features is sent what there is at once."""
-    async with await AsyncClient.open(server.host, server.port, features=True) as client:
+    async with await AsyncClient.open(server.host, server.port) as client:
         await client.hello("ann")
         wire = client._link.wire
         calls = [wire.core.send(None, str(number), confirm=False) for number in range(core.WINDOW)]
@@ -399,6 +400,38 @@ async def test_server_that_restarts() -> None:
             Reconnected("ann"),
         ]
         await client.close()
+
+
+def test_server_that_asks_for_a_rest_of_years(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the server wants us to stay away is heeded within bounds."""
+    monkeypatch.setattr(link, "LONGEST_REST", 0.01)
+    full = {"code": "error", "error": "server_full", "message": "?", "temporary": True, "retry_after": 1e9}
+
+    def refuse(peer: Peer) -> None:
+        peer.send(full | {"ref": peer.expect("hello")["ref"]})
+
+    with ScriptedServer(leave, refuse, hold) as server:
+        client = Client.connect(server.host, server.port, "ann", reconnect=True)
+
+        assert [type(client.receive(timeout=10)) for _ in range(2)] == [Disconnected, Reconnected]
+        client.close()
+
+
+def test_attempt_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not want to wait for the next attempt to reconnect has it made at once."""
+    monkeypatch.setattr(link, "FIRST_DELAY", 1000.0)
+    with ScriptedServer(leave, hold) as server:
+        client = Client.connect(server.host, server.port, "ann", reconnect=True)
+        assert isinstance(client.receive(timeout=10), Disconnected)
+        client._do(lambda: asyncio.sleep(0))  # until the link's own task has begun to wait
+        waits = client.retry_in
+        client.retry_now()
+
+        assert waits is not None
+        assert 400 < waits <= 1000
+        assert client.receive(timeout=10) == Reconnected("ann")
+        assert client.retry_in is None
+        client.close()
 
 
 def leave(peer: Peer) -> None:

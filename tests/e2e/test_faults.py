@@ -177,6 +177,31 @@ def test_stopped_reader(server: ServerProcess) -> None:
     assert "left: 'stopped'" in server.log()
 
 
+def test_slow_reader_with_a_small_window(start: Start) -> None:
+    """Whoever reads little but steadily stays, though its window never has room for a whole segment."""
+    server = start(*limit(exempt="192.0.2.0/24", stall_timeout=6))
+    with (
+        socket.socket() as slow,
+        LineClient(server.port, "ann") as ann,
+        LineClient(server.port, "bob") as bob,
+    ):
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        slow.connect(("127.0.0.1", server.port))
+        slow.sendall(b'{"code":"hello","name":"slow"}\n')
+        assert b"welcome" in slow.recv(100)
+        for _ in range(20):
+            for sender in (ann, bob):
+                sender.ask(code="outgoing", to="slow", content="x" * 16_000)
+
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
+            time.sleep(0.25)
+            assert slow.recv(1200)
+
+        ann.ask(code="who")
+        assert "slow" in ann.read()["users"]
+
+
 def test_thousand_stalled_readers(start: Start) -> None:
     """A thousand readers that stop reading share one backlog; a reader that reads does not notice them."""
     server = start(*limit(stall_timeout=600))
@@ -371,7 +396,7 @@ def issue(authority: trustme.CA, folder: Path) -> str:
 
 
 def test_tls(start: Start, certificates: tuple[trustme.CA, Path]) -> None:
-    """TLS on a port of its own; plain TCP beside it; a certificate renewed on SIGHUP, without a drop."""
+    """TLS on a port of its own; plain TCP beside it; a certificate reloaded on SIGHUP, without a drop."""
     authority, folder = certificates
     first = issue(authority, folder)
     with socket.socket() as probe:

@@ -2,13 +2,17 @@
 
 import contextlib
 import json
+import select
 import socket
 import ssl
+import statistics
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fcntl import ioctl
 from pathlib import Path
+from termios import TIOCOUTQ
 
 import pytest
 import trustme
@@ -102,6 +106,11 @@ def read_all(peer: socket.socket) -> list[dict[str, object]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
+def unacknowledged(peer: socket.socket) -> int:
+    """Return how many bytes a reset would lose."""
+    return int(struct.unpack("i", ioctl(peer.fileno(), TIOCOUTQ, b"\0\0\0\0"))[0])
+
+
 class HalfClosedTls:
     """TLS by hand: Python's sockets read nothing more once they have sent their `close_notify`."""
 
@@ -121,6 +130,16 @@ class HalfClosedTls:
                 self._incoming.write(data)
                 if not data:
                     self._incoming.write_eof()
+
+    def ask(self, data: bytes) -> bytes:
+        """Send this and return what is answered first."""
+        self._tls.write(data)
+        self._plain.sendall(self._outgoing.read())
+        return self.read()
+
+    def read(self) -> bytes:
+        """Return what comes next."""
+        return bytes(self._until(lambda: self._tls.read(65536)))  # type: ignore[call-overload, no-any-return]
 
     def exchange(self, data: bytes) -> bytes:
         """Send this and the `close_notify` in one write; return all that is answered."""
@@ -150,6 +169,87 @@ def test_lines_and_a_clean_close(start: Callable[..., Server]) -> None:
         ann.sendall(broadcasts(80))
         ann.close()
         heard = [json.loads(read_line(bob))["content"] for _ in range(80)]
+
+    assert heard == [str(number) for number in range(80)]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["bare", "lines"])
+def test_close_with_a_welcome_unread(start: Callable[..., Server], end: bytes) -> None:
+    """Whoever never reads, and closes right behind its last message, is heard all the same.
+
+    That close is a reset, and the sender's own system drops what it has not sent: it waits for the
+    acknowledgement of the message before.
+    """
+    server = start(rate_per_address=1000, max_per_address=1000)
+    with server.join("bob") as bob:
+        for number in range(5):
+            with server.dial() as ann:
+                ann.sendall(b'{"code":"hello","name":"ann%d"}' % number + end)
+                select.select([ann], [], [], 60)
+                for text in ("first", "last"):
+                    ann.sendall(b'{"code":"outgoing","to":"bob","content":"%b"}' % text.encode() + end)
+                    if text == "first":
+                        assert json.loads(read_line(bob))["content"] == "first"
+            bob.settimeout(10)
+            assert json.loads(read_line(bob))["content"] == "last"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["bare", "lines"])
+def test_small_messages_are_not_late(start: Callable[..., Server], end: bytes) -> None:
+    """A client that has Nagle's algorithm on, as sockets have, is heard about as soon as one that has not.
+
+    It sends its second message when the first is acknowledged; by default Linux does that 40 ms later.
+    """
+    server = start(rate_per_address=1000, max_per_address=1000)
+
+    def seconds(bob: socket.socket, *, name: str, no_delay: bool) -> float:
+        with server.dial() as ann:
+            ann.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, no_delay)
+            ann.sendall(b'{"code":"hello","name":"%b"}' % name.encode() + end)
+            assert b"welcome" in ann.recv(1000)
+            begun = time.monotonic()
+            for _ in range(5):
+                ann.sendall(b'{"code":"outgoing","to":"bob","content":"x"}' + end)
+            for _ in range(5):
+                read_line(bob)
+            return time.monotonic() - begun
+
+    with server.join("bob") as bob:
+        usual = statistics.median(seconds(bob, name=f"a{number}", no_delay=False) for number in range(15))
+        quick = statistics.median(seconds(bob, name=f"b{number}", no_delay=True) for number in range(15))
+
+    assert usual < 10 * quick + 0.02
+
+
+def test_a_web_page_says_nothing(start: Callable[..., Server]) -> None:
+    """What a page has a browser post is an error and the end; nobody hears what is in it."""
+    server = start()
+    body = b'{"code":"hello","name":"page"}{"code":"outgoing_broadcast","content":"x"}\n'
+    with server.join("bob") as bob, server.dial() as page:
+        page.sendall(b"POST / HTTP/1.1\r\nHost: chat\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        [answer] = read_all(page)
+        bob.sendall(b'{"code":"who"}\n')
+        heard = json.loads(read_line(bob))
+
+    assert answer["error"] == "bad_json"
+    assert "HTTP" in str(answer["message"])
+    assert heard == {"code": "users", "users": ["bob"]}
+
+
+def test_lines_and_a_reset(start: Callable[..., Server]) -> None:
+    """Whoever sends eighty lines and resets while it is slowed is heard, though they were still unread."""
+    server = start()
+    line = b'{"code":"outgoing_broadcast","content":"%d %b","ref":"x%d"}\n'
+    with server.join("bob") as bob, server.join("ann") as ann:
+        ann.sendall(b"".join(line % (number, b"", number) for number in range(50)))
+        for _ in range(50):
+            read_line(ann)  # it is slowed from here on, and the next answer finds that it is gone
+        ann.sendall(b"".join(line % (number, b"x" * 1800, number) for number in range(50, 80)))
+        while unacknowledged(ann):
+            pass
+        ann.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ann.close()
+        heard = [json.loads(read_line(bob))["content"].split()[0] for _ in range(80)]
 
     assert heard == [str(number) for number in range(80)]
 
@@ -263,6 +363,48 @@ def test_a_program_that_sends_as_fast_as_it_can(
             time.sleep(max(0.0, pace - time.monotonic()))  # the slow link
 
     assert got == 20_000
+
+
+BROKEN_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
+
+
+@pytest.mark.parametrize("link", ["tls"], indirect=True)
+def test_broken_record(start: Callable[..., Server]) -> None:
+    """Whoever sends what is not TLS is told so in TLS's own way."""
+    server = start()
+    assert server.context is not None
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
+        ann = HalfClosedTls(plain, server.context)
+        assert ann.ask(b'{"code":"hello","name":"ann"}\n') == b'{"code":"welcome"}\n'
+        plain.sendall(BROKEN_RECORD)
+
+        with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+            ann.read()
+
+
+@pytest.mark.parametrize("link", ["tls"], indirect=True)
+def test_broken_record_of_whoever_does_not_read(start: Callable[..., Server]) -> None:
+    """If its own messages wait to be read, its connection ends at once all the same."""
+    server = start(exempt="127.0.0.0/8")
+    assert server.context is not None
+    message = b'{"code":"outgoing","to":"ghost","content":"%b","ref":"1"}\n' % (b"x" * 16_000)
+    with socket.socket() as plain, server.join("ann") as ann, server.join("bob") as bob:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", server.port))
+        HalfClosedTls(plain, server.context).ask(b'{"code":"hello","name":"ghost"}\n')
+        ann.settimeout(0.05)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                ann.sendall(message.replace(b'"1"', b'"%d"' % time.monotonic_ns()))
+                read_line(ann)
+        plain.sendall(BROKEN_RECORD)
+
+        deadline = time.monotonic() + 10  # far less than `stall_timeout`
+        while True:
+            bob.sendall(b'{"code":"who"}\n')
+            if json.loads(read_line(bob))["users"] == ["ann", "bob"]:
+                break
+            assert time.monotonic() < deadline
 
 
 def test_silent_connections(start: Callable[..., Server]) -> None:

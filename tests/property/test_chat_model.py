@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
+from chatroom.doors.pacing import PACE
 from fakes import FakeChat, FakeClient
 
 NAMES = st.sampled_from(["ann", "bob", "eve", "Ann", "b0b", "*", "a|b", ""])
@@ -30,8 +31,8 @@ class Person:
     def ask(self, **request: Any) -> None:
         self.faults = 0
         (self.client.ask_bare if self.is_bare else self.client.ask)(**request)
-        if self.client.connection._intake.is_waiting:
-            self.client.loop.turn()  # so much was asked before that this is for another turn
+        while self.client.connection._intake.is_waiting:
+            self.client.loop.pass_time(PACE)  # so much was asked before that answers must leave first
 
 
 def is_pushed(message: dict[str, Any]) -> bool:

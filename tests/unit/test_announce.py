@@ -1,6 +1,7 @@
 """The command that a server prints: it is the one with which the server was started, and works from there."""
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from conftest import PROJECT
 
 
 def join(port: Port) -> str:
-    return announcement([port]).partition("join with: ")[2].splitlines()[0]
+    said, command, *_ = announcement([port]).splitlines()
+    assert said.endswith("; join with:")
+    return command.strip()
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,41 @@ def test_who_can_reach_it() -> None:
 
     assert announcement([local]).count("Only this machine") == 1
     assert "Only this machine" not in announcement([local, open_to_all])
+
+
+def test_how_to_let_others_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice is for the command that was typed: `make serve` takes no options."""
+    local = Port([("127.0.0.1", 1)])
+    monkeypatch.delenv("STARTED_BY", raising=False)
+    assert announcement([local]).endswith(" To let others in: start it with --host 0.0.0.0\n")
+
+    monkeypatch.setenv("STARTED_BY", "make serve")
+    assert announcement([local]).endswith(" To let others in: make serve HOST=0.0.0.0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], ""),
+        (["HOST=0.0.0.0"], "--host 0.0.0.0"),
+        (["PORT=7778"], "7778"),
+        (["PORT=7778", "HOST=::"], "7778 --host ::"),
+    ],
+)
+def test_make_serve(monkeypatch: pytest.MonkeyPatch, words: list[str], options: str) -> None:
+    """Where it listens is decided on make's command line, not by variables that other programs set."""
+    monkeypatch.setenv("HOST", "0.0.0.0")
+    monkeypatch.setenv("PORT", "1")
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+
+    ended = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "serve", *words],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    start = ended.stdout.splitlines()[-1]
+    assert 'STARTED_BY="make serve"' in start
+    assert start.partition("server.py")[2].split() == options.split()

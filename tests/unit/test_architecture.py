@@ -14,11 +14,11 @@ MAY_IMPORT = {
     "doors": {"hub", "protocol"},
     "client": {"protocol"},
     "terminal": {"client", "protocol"},
-    "bench": {"client", "protocol", "ranges"},
+    "bench": {"client", "protocol", "usage"},
     "observe.py": {"hub", "protocol"},
     "config.py": {"protocol"},
     "announce.py": set(),
-    "ranges.py": set(),
+    "usage.py": set(),
     "server.py": {"announce", "config", "doors", "hub", "observe", "protocol"},
 }
 NO_IO = {"asyncio", "socket", "threading", "time", "random", "selectors", "ssl", "os", "uvloop"}

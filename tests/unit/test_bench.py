@@ -1,9 +1,12 @@
 """The load generator: it must count rightly, and refuse a run in which something was lost."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +189,30 @@ def test_refused_run(server: ServerProcess) -> None:
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
     assert "name_taken" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [["latency", "--readers", "2"], ["curve", "--most-readers", "10"]])
+def test_figures_come_before_the_plot(tmp_path: Path, mode: list[str]) -> None:
+    """A plot that cannot be written after all is one line behind the figures, and status 1."""
+    plot = tmp_path / "full.svg"
+    plot.symlink_to("/dev/full")
+    ended = run("-m", "chatroom", "bench", *mode, "--seconds", "0.1", "--plot", str(plot), "--json")
+
+    assert ended.returncode == 1
+    assert json.loads(ended.stdout)
+    assert ended.stderr == f"Error: --plot {plot}: {os.strerror(errno.ENOSPC)}\n"
+
+
+@pytest.mark.slow
+def test_figures_that_cannot_be_printed() -> None:
+    """Figures for a full disk are one line, and status 1."""
+    bench = [sys.executable, "-m", "chatroom", "bench", "join", "--clients", "5"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(bench, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"Error: the figures cannot be printed: {os.strerror(errno.ENOSPC)}\n"
 
 
 @pytest.mark.slow

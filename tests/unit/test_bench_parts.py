@@ -260,10 +260,14 @@ def test_svg() -> None:
     [
         (["fan-out", "--port", "1"], "--port needs --pid"),
         (["latency", "--plot", "x.png"], "SVG"),
-        (["join", "--port", "1", "--pid", "999999999"], "cannot be reached"),
-        (["fan-out", "--size", "5"], "a whole number from 20 to 10000 is allowed, not '5'"),
-        (["join", "--clients", "x"], "a whole number from 1 up is allowed, not 'x'"),
-        (["direct", "--seconds", "x"], "a number from 0.1 to 3600 is allowed, not 'x'"),
+        (["fan-out", "--pid", "1"], "--pid needs --port"),
+        (["join", "--port", "1", "--pid", "999999999"], "there is no process 999999999"),
+        (["idle", "--port", "1", "--pid", "OURS"], "does not listen on port 1"),
+        (["latency", "--plot", "/nowhere/x.svg"], "no file can be written in the folder /nowhere"),
+        (["curve", "--plot", "/nowhere/x.svg"], "no file can be written in the folder /nowhere"),
+        (["fan-out", "--size", "5"], "must be a whole number from 20 to 10000, not '5'"),
+        (["join", "--clients", "x"], "must be a whole number of at least 1, not 'x'"),
+        (["direct", "--seconds", "x"], "must be a number from 0.1 to 3600, not 'x'"),
         (["--json", "join"], "--json stands behind join"),
     ],
 )
@@ -272,7 +276,8 @@ def test_bad_options(monkeypatch: pytest.MonkeyPatch, arguments: list[str], comp
     for harmless in ("pin", "signal.signal"):  # these tests run in this process
         monkeypatch.setattr(f"chatroom.bench.command.{harmless}", lambda *_: None)
 
-    ended = CliRunner().invoke(bench, arguments)
+    ended = CliRunner().invoke(bench, [str(os.getpid()) if one == "OURS" else one for one in arguments])
 
     assert ended.exit_code
     assert complaint in ended.output
+    assert len(ended.output.splitlines()) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from chatroom.client import core as rules
 from chatroom.client.core import Call, Core
-from chatroom.client.errors import ConnectionLost, NameTaken, OutcomeUnknown, Refused
+from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
 
@@ -24,29 +24,26 @@ def refusal(code: str, **fields: Any) -> dict[str, Any]:
 
 
 class Wired:
-    """A core, its clock, and what it has sent. Unless it is naive, its server has sent a line break."""
+    """A core, its clock, and what it has sent."""
 
-    def __init__(
-        self, *, naive: bool = False, features: bool = False, known: bool = False, keeps_pace: bool = False
-    ) -> None:
+    def __init__(self, *, features: bool = False, known: bool = False) -> None:
         """`known`: its server has said that it knows more than the brief."""
         self.now = 1000.0
-        self.core = Core(lambda: self.now, wants_features=features, keeps_pace=keeps_pace)
-        if not naive:
-            self.core.receive(b"\n")
+        self.core = Core(lambda: self.now, wants_features=features)
         if known:
             self.core.hello("ann")
             self.sent()
             self.hear(WELCOME)
 
     def sent(self) -> list[dict[str, Any]]:
-        """Return what may be sent now."""
-        return list(iter(self._next, {}))
-
-    def _next(self) -> Any:
-        data = self.core.next()
-        assert data is None or data.count(b"\n") == 1
-        return json.loads(data or b"{}")
+        """Return what may be sent, each as soon as the pace for a server of the brief allows it."""
+        sent = []
+        while (data := self.core.next()) is not None:
+            assert data.count(b"\n") == 1
+            sent.append(json.loads(data))
+            if not self.core.knows_refs:
+                self.now += rules.PACE
+        return sent
 
     def hear(self, *messages: dict[str, Any]) -> list[Message]:
         return self.core.receive(lines(*messages))
@@ -61,7 +58,7 @@ class Wired:
 
 
 def test_requests_are_the_brief_s() -> None:
-    """To a server of the brief nothing is sent that it might not know; only confirmed messages carry a ref."""
+    """To a server of the brief nothing is sent that it might not know, whatever is to be confirmed."""
     wired = Wired()
     core = wired.core
     core.hello("ann")
@@ -73,11 +70,10 @@ def test_requests_are_the_brief_s() -> None:
         core.send(to, "x", confirm=False)
     core.send("bob", "x")
     core.quit()
+    wired.hear({"code": "users", "users": []})
     sent += wired.sent()
-    wired.hear(
-        {"code": "sent", "id": "1", "time": 1.5, "ref": sent[-1].pop("ref")}, {"code": "users", "users": []}
-    )
-    sent += wired.sent()
+    core.receive(lines({"code": "ping"}))
+    assert wired.sent() == []  # nothing comes behind quit
 
     assert sent == [
         {"code": "hello", "name": "ann"},
@@ -253,6 +249,8 @@ def test_extra_fields_of_another_type_in_an_error() -> None:
         ({"code": "error", "message": "", "reason": "no"}, "no", "error"),
         ({"code": "error", "message": None}, "error", "error"),
         ({"code": "name_in_use", "reason": "choose another"}, "choose another", "name_in_use"),
+        ({"error": "choose another"}, "choose another", "choose another"),
+        ({"code": 409, "message": "choose another"}, "choose another", "error"),
     ],
 )
 def test_refusals_of_other_servers(reply: dict[str, Any], words: str, code: str) -> None:
@@ -299,7 +297,7 @@ def test_unknown_kinds_of_our_server() -> None:
     wired.sent()
 
     assert (
-        wired.hear({"code": "left", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref}) == []
+        wired.hear({"code": "weather", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref}) == []
     )
     wired.now += rules.DOUBT
     wired.core.tick()
@@ -356,31 +354,117 @@ def test_refusal_and_end() -> None:
     wired = Wired()
     hello = wired.core.hello("ann")
     wired.sent()
-    wired.hear({"code": "name_in_use"})
+    wired.hear({"code": "name_taken"})
     wired.core.lose("gone")
 
-    with pytest.raises(Refused, match="name_in_use"):
+    with pytest.raises(NameTaken):
         hello.result()
 
 
-def test_replies_that_cannot_be_understood() -> None:
-    """Neither what is no JSON nor a reply without what it must have ends anything."""
-    wired = Wired()
+@pytest.mark.parametrize("data", [b"who?\n", b"{'code': 'users'}\n", b'{"code":7}\n', b'{"x":1}\n'])
+@pytest.mark.parametrize("features", [False, True])
+def test_replies_that_are_not_understood(data: bytes, *, features: bool) -> None:
+    """What is no reply ends nothing, and is reported: once, since more is likely to come."""
+    wired = Wired(features=features)
+    wired.core.hello("ann")
+    wired.sent()
+    wired.hear(WELCOME if features else {"code": "welcome"})
     who = wired.core.who()
     wired.sent()
-    data = (
-        b'{"code":users}\n{"code":7}\n{"x":1}\n{"code":"users","users":[1]}\n{"code":"incoming","from":"a"}\n'
-    )
 
-    assert wired.core.receive(data) == []
+    reported = wired.core.receive(data) + wired.core.receive(data)
+
+    assert [type(message) for message in reported] == [Error]
+    assert "is not understood" in wired.core.odd
     assert not who.is_done
     wired.hear({"code": "users", "users": []})
     assert who.result() == []
+    assert wired.core.odd == ""
+
+
+@pytest.mark.parametrize("users", [None, "ann,bob", {"ann": 1}])
+def test_list_of_users_that_is_none(users: object) -> None:
+    """It is the answer, though one that says nothing: nobody waits for another."""
+    wired = Wired()
+    who = wired.core.who()
+    wired.sent()
+    assert wired.hear({"code": "users", "users": users}) == []
+
+    with pytest.raises(Refused, match=r"its answer is not understood: \{"):
+        who.result()
+
+
+def test_texts_that_are_none() -> None:
+    """A text of another type, or that is no Unicode, is shown as it came; what is no name is none."""
+    wired = Wired()
+    who = wired.core.who()
+    wired.sent()
+    unasked = wired.hear(
+        {"code": "incoming", "from": 7, "content": 42},
+        {"code": "incoming_broadcast", "from": "bob", "content": ["é", None]},
+        {"code": "incoming_broadcast", "from": "b\ud83db", "content": "\ud83d"},
+    )
+    unasked += wired.core.receive(b'{"code":"incoming","from":"b\xe9a","content":"caf\xe9"}\n')
+    wired.hear({"code": "users", "users": ["ann", 5, None, ["x"], "ann", "*"]})
+
+    assert unasked == [
+        Incoming("7", "42"),
+        IncomingBroadcast("bob", '["é", null]'),
+        IncomingBroadcast("b\ufffdb", "\ufffd"),
+        Incoming("b\ufffda", "caf\ufffd"),
+    ]
+    assert who.result() == ["ann", "5", "ann", "*"]
+    for message in unasked:
+        wired.core.send("bob", message.content)  # type: ignore[union-attr]  # it can be sent back
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": "hello", "name": "ann"},
+        {"code": "WELCOME"},
+        {"status": "ok"},
+        {"code": "outgoing", "message": "x"},
+        "220 mail.example ESMTP\a",
+        "HTTP/1.1 400 Bad Request\r\n\r\n<html>" + "x" * 1000,
+    ],
+)
+def test_no_chatroom(answer: Any) -> None:
+    """An answer that is neither welcome nor refusal comes from something else, and is shown."""
+    for features in (False, True):
+        wired = Wired(features=features)
+        hello = wired.core.hello("ann")
+        wired.sent()
+        said = answer if isinstance(answer, str) else json.dumps(answer)
+        wired.core.receive(said.encode() + b"\n")
+        if not hello.is_done:
+            wired.wake()
+
+        with pytest.raises(NotAChatroom) as caught:
+            hello.result()
+        text = str(caught.value)
+        assert text.startswith(f"this is no chatroom server: it answered {said.split()[0]}")
+        assert text.isprintable()
+        assert len(text) < 120
+
+
+def test_banner() -> None:
+    """What is no JSON before the welcome does no harm."""
+    wired = Wired(features=True)
+    assert wired.core.receive(b"Welcome to MyChat 1.0!\r\n") == []
+    hello = wired.core.hello("ann")
+    wired.sent()
+    assert wired.core.receive(b'Say hello!\r\n{"code": "welcome"}') == []
+
+    assert hello.is_done
+    wired.now += rules.DOUBT
+    assert wired.core.tick() == []
+    assert hello.result() is None
 
 
 def test_any_framing_and_unknown_codes() -> None:
     """A server that sends no line breaks is understood; messages of unknown kinds are passed over."""
-    wired = Wired(naive=True)
+    wired = Wired()
     who = wired.core.who()
     wired.sent()
     data = (
@@ -395,33 +479,31 @@ def test_any_framing_and_unknown_codes() -> None:
 
 
 def test_naive_server() -> None:
-    """Until it has sent a line break a server gets one message at a time, 20 ms apart, and `quit` last."""
-    wired = Wired(naive=True)
-    wired.core.hello("ann")
-    wired.core.quit()
+    """A server of the brief gets one message at a time, 20 ms apart, and `quit` last."""
+    wired = Wired()
+    core = wired.core
+    core.receive(b"\n")  # though it sends line breaks, it may read one message a `recv()`
+    core.hello("ann")
+    core.quit()
     for number in range(3):
-        wired.core.send(None, str(number), confirm=False)
-    begun = wired.now
-    sent = [(wired.now - begun, request["code"]) for request in wired.sent()]
-    while wired.core.wake_at() is not None:
-        wired.wake()
-        sent += [(wired.now - begun, request["code"]) for request in wired.sent()]
+        core.send(None, str(number))
+    begun, sent = wired.now, []
+    while data := core.next():
+        sent.append((wired.now - begun, json.loads(data)["code"]))
+        assert core.next() is None
+        wired.now = core.wake_at() or wired.now
 
     assert [code for _, code in sent] == ["hello", *["outgoing_broadcast"] * 3, "quit"]
     assert [when for when, _ in sent] == pytest.approx([0, 0.020, 0.040, 0.060, 0.080])
 
 
-def test_pace_that_is_kept() -> None:
-    """A server that grants no features may read one message a `recv()`, though it sends line breaks."""
-    wired = Wired(keeps_pace=True)
-    wired.core.hello("ann")
-    wired.sent()
-    wired.hear({"code": "welcome"})
+def test_confirmation_nobody_asked_for() -> None:
+    """A server that confirms knows more than the brief: it gets the rest at full speed."""
+    wired = Wired()
     for number in range(100):
-        wired.core.send(None, str(number), confirm=False)
-    assert wired.sent() == []
-    wired.now += rules.PACE
-    assert len(wired.sent()) == 1
+        wired.core.send(None, str(number))
+    assert wired.core.next() is not None
+    assert wired.core.next() is None
 
     wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": "another's"})
 
@@ -431,7 +513,7 @@ def test_pace_that_is_kept() -> None:
 def test_loss_to_a_server_of_the_brief() -> None:
     """What left within the last second before a loss is reported; behind `quit`, nothing is."""
     for quits in (False, True):
-        wired = Wired(keeps_pace=True)
+        wired = Wired()
         for content in ("old", "new", "newer"):
             wired.core.send(None, content, confirm=False)
             wired.now += 0.6
@@ -446,16 +528,18 @@ def test_loss_to_a_server_of_the_brief() -> None:
         )
 
 
-def test_line_break_of_a_server() -> None:
-    """With the first line break a server gets full speed for good, unless more than the brief was wanted."""
-    wired = Wired(naive=True)
-    wired.core.hello("ann")
-    assert len(wired.sent()) == 1
-    wired.hear({"code": "welcome"})
-    for number in range(100):
-        wired.core.send(None, str(number), confirm=False)
+def test_answer_to_a_later_question() -> None:
+    """It shows that what left before the question arrived; what left behind it may have got lost."""
+    wired = Wired()
+    wired.core.send(None, "before")
+    wired.sent()
+    wired.core.who()
+    wired.sent()
+    wired.core.send(None, "behind")
+    wired.sent()
+    wired.hear({"code": "users", "users": []})
 
-    assert len(wired.sent()) == 100
+    assert wired.core.lose("gone") == [Unconfirmed(None, "behind")]
 
 
 def test_window() -> None:

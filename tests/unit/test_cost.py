@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 import chatroom
+from chatroom.bench.stall import inputs
+from chatroom.doors.connection import FIRST_READS
 from fakes import FakeChat, FakeClient
 
 OURS = str(Path(chatroom.__file__).parent)
@@ -58,8 +60,9 @@ def segment(line: bytes, messages: int, *, alike: bool) -> bytes:
 def turn(line: bytes, readers: int, messages: int, *, alike: bool = False) -> int:
     """Return the steps of one segment of messages, and of the turn that delivers them."""
     chat, sender = room(readers)
-    sender.send(line)  # what its messages begin with is made once
-    chat.loop.turn()
+    for _ in range(FIRST_READS):
+        sender.send(line)  # what its messages begin with is made once, and who is new is watched
+        chat.loop.turn()
 
     def work() -> None:
         sender.send(segment(line, messages, alike=alike))
@@ -110,3 +113,38 @@ def test_a_message_more_in_a_burst(line: bytes) -> None:
 def test_a_single_message(line: bytes, bound: int) -> None:
     """A turn with one message in it: the way of the message, and what the turn itself costs."""
     assert turn(line, 1, 1, alike=True) <= bound
+
+
+def iterations(chat: FakeChat, client: FakeClient, data: bytes) -> list[int]:
+    """Return the steps of what is done as these bytes come in, and of four iterations behind it."""
+
+    def iteration() -> None:
+        soon, chat.loop._soon = chat.loop._soon, []
+        for callback in soon:
+            callback()
+
+    return [steps(lambda: client.send(data)), *(steps(iteration) for _ in range(4))]
+
+
+@pytest.mark.parametrize("sender", ["stranger", "member", "exempt"])
+def test_the_worst_inputs(sender: str) -> None:
+    """Of the worst inputs that we know, none costs much more in an iteration than 512 pings do."""
+    found = {}
+    for one in inputs():
+        if one.sender == sender and not one.is_for_crowd:
+            chat = FakeChat()
+            host = "127.0.0.1" if sender == "exempt" else "192.0.2.7"
+            client = chat.connect(host) if sender == "stranger" else chat.join("peer", host)
+            found[one.name] = max(iterations(chat, client, one.data))
+
+    assert max(found.values()) < 100_000, found
+
+
+def test_who_is_leaving_costs_nothing() -> None:
+    """What comes behind the end costs next to nothing, in the same iteration too."""
+
+    def most(objects: int) -> int:
+        chat = FakeChat()
+        return max(iterations(chat, chat.connect("192.0.2.7"), b"{}" * objects))
+
+    assert most(60_000) < 1.5 * most(2000)

@@ -3,15 +3,15 @@
 import re
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from chatroom.config import ConfigError, Settings, load
+from chatroom.config import ConfigError, Settings, from_environment, load
 from chatroom.doors.admission import WAITING_OF_ONE, WAITING_ROOM, Admission, Verdict
 from chatroom.doors.connection import Wait
 from chatroom.protocol.limits import Limits
-from fakes import FakeChat, FakeClient, FakeLoop
+from fakes import FakeChat, FakeClient, FakeKernel, FakeLoop
 
 FAR = "192.0.2.7"
 
@@ -258,7 +258,11 @@ def test_content(text: str, fits: bool) -> None:
     ann.ask(code="outgoing_broadcast", content=text)
     chat.loop.turn()
 
-    assert words(ann) == ([] if fits else ["too_big"] * 2)
+    replies = ann.take()
+    assert [(reply["error"], reply["message"].split(" is ")[0]) for reply in replies] == (
+        [] if fits else [("too_big", "the message")] * 2
+    )
+    assert all(reply["message"].endswith("bytes long; at most 16384 are allowed") for reply in replies)
     assert len(bob.take()) == (2 if fits else 0)
 
 
@@ -370,6 +374,28 @@ def test_stalled_reader() -> None:
     assert bob.transport.is_gone
     assert not slow.transport.is_gone
     assert "left bob slow_consumer" in chat.observer.lines
+
+
+@pytest.mark.parametrize(
+    ("is_read", "is_silent", "end"),
+    [(True, False, ""), (False, False, "slow_consumer"), (False, True, "timed out")],
+)
+def test_reader_of_what_the_kernel_keeps(*, is_read: bool, is_silent: bool, end: str) -> None:
+    """Though nothing waits in the transport: who takes a little now and then stays, nobody else."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+    kernel = cast("FakeKernel", ann.connection._kernel)
+    taken = 0
+    kernel.taken, kernel.unacknowledged = lambda: taken, lambda: 500_000  # type: ignore[method-assign]
+    kernel.is_silent = is_silent
+
+    for second in range(36):
+        chat.loop.pass_time(1)
+        taken += is_read and second % 10 == 0
+        assert not (ann.transport.is_gone and second < 30) or is_silent
+
+    assert ann.transport.is_gone == bool(end)
+    assert not end or f"left ann {end}" in chat.observer.lines
 
 
 def test_all_backlogs_together() -> None:
@@ -503,9 +529,9 @@ def test_settings_from_everywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "complaint"),
     [
-        (["max_object=3"], "--limit max_object: a whole number from 256 to 16777216 is allowed, not '3'"),
-        (["max_object=x"], "--limit max_object: a whole number from 256"),
-        (["hello_timeout=0"], "--limit hello_timeout: a number over 0, up to 86400, is allowed, not '0'"),
+        (["max_object=3"], "--limit max_object: must be a whole number from 256 to 16777216, not '3'"),
+        (["max_object=x"], "--limit max_object: must be a whole number from 256"),
+        (["hello_timeout=0"], "--limit hello_timeout: must be a number above 0, at most 86400, not '0'"),
         (["nonsense=1"], "--limit nonsense: there is no such setting"),
         (["max_objetc=1"], "no such setting, perhaps --limit max_object"),
         (["max_object"], "NAME=VALUE"),
@@ -524,24 +550,28 @@ def test_wrong_limits(limits: list[str], complaint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("port = 70000", "port: a whole number from 0 to 65535"),
+        ("port = 70000", "port: must be a whole number from 0 to 65535"),
         ('port = "x"', "port: "),
         ("prot = 1", "prot: there is no such setting, perhaps port"),
         ('"prot-no" = 1', "prot-no: there is no such setting"),
         ("port = ", "Invalid value"),
-        ("limits = 1", "limits: a table is allowed, not 1"),
-        ("port = 1.5", "port: a whole number from 0 to 65535"),
-        ("host = 5", "host: a text is allowed"),
-        (r'tls_key = "\u0000"', "tls_key: a text is allowed"),
-        ('host = ""', "host: a text is allowed, not empty and without NUL, not ''"),
-        ("tls_port = 70000", "tls_port: a whole number from 0 to 65535"),
+        ("limits = 1", "limits: must be a table, not 1"),
+        ("port = 1.5", "port: must be a whole number from 0 to 65535"),
+        ("host = 5", "host: must be a non-empty string"),
+        (r'tls_key = "\u0000"', "tls_key: must be a non-empty string"),
+        ('host = ""', "host: must be a non-empty string without NUL, not ''"),
+        ("tls_port = 70000", "tls_port: must be a whole number from 0 to 65535"),
         ("tls_port = 1", "tls_port needs tls_cert and tls_key"),
         ('tls_key = "key.pem"', "tls_key needs tls_port"),
         ('tls_port = 1\ntls_cert = "cert.pem"', "tls_port needs tls_key"),
-        ("plain = 5", "plain: true or false is allowed"),
+        ("plain = 5", "plain: must be true or false"),
         ("plain = false", "plain=false needs tls_port"),
         ('tls_host = "::"', "tls_host needs tls_port"),
-        ("[limits]\nexempt = 5", "limits.exempt: a list of texts is allowed"),
+        ("max_content = 5", "max_content: there is no such setting, perhaps limits.max_content"),
+        ("[limits]\nport = 5", "limits.port: there is no such setting, perhaps port"),
+        ("[limits]\nmax_content = 65536", "limits.max_content: max_content is 65536, but an object of max_obj"),
+        ("[limits]\nmax_object = 16000", "limits.max_object: max_content is 16384, but an object of max_obj"),
+        ("[limits]\nexempt = 5", "limits.exempt: must be a list of strings"),
         ("[limits]\nmax_objetc = 5", "limits.max_objetc: there is no such setting, perhaps limits.max_object"),
     ],
 )
@@ -559,11 +589,12 @@ def test_wrong_file(tmp_path: Path, text: str, complaint: str) -> None:
     [
         ("CHATROOM_FOO", "x", "CHATROOM_FOO: there is no such setting"),
         ("CHATROOM_PROT", "1", "CHATROOM_PROT: there is no such setting, perhaps CHATROOM_PORT"),
-        ("CHATROOM_PORT", "x", "CHATROOM_PORT: a whole number from 0 to 65535 is allowed, not 'x'"),
-        ("CHATROOM_HOST", "", "CHATROOM_HOST: a text is allowed, not empty and without NUL, not ''"),
+        ("CHATROOM_PORT", "x", "CHATROOM_PORT: must be a whole number from 0 to 65535, not 'x'"),
+        ("CHATROOM_HOST", "", "CHATROOM_HOST: must be a non-empty string without NUL, not ''"),
         ("CHATROOM_PLAIN", "false", "CHATROOM_PLAIN=false needs CHATROOM_TLS_PORT"),
         ("CHATROOM_TLS_CERT", "cert.pem", "CHATROOM_TLS_CERT needs CHATROOM_TLS_PORT"),
-        ("CHATROOM_LIMITS", "1", "CHATROOM_LIMITS: a table is allowed, not '1'"),
+        ("CHATROOM_LIMITS", "1", "CHATROOM_LIMITS: must be a table, not '1'"),
+        ("CHATROOM_MAX_FAULTS", "1", "CHATROOM_MAX_FAULTS: there is no such setting, perhaps CHATROOM_LIMITS_"),
         ("CHATROOM_LIMITS_NONSENSE", "1", "CHATROOM_LIMITS_NONSENSE: there is no such setting"),
         ("CHATROOM_LIMITS_EXEMPT", "x", "CHATROOM_LIMITS_EXEMPT: 'x' does not appear"),
     ],
@@ -582,7 +613,7 @@ def test_wrong_environment(variable: str, value: str, complaint: str) -> None:
         ({"tls_host": "::"}, "--tls-host needs --tls-port"),
         ({"tls_port": 1}, "--tls-port needs --tls-cert and --tls-key"),
         ({"plain": False}, "--no-plain needs --tls-port"),
-        ({"host": ""}, "--host: a text is allowed, not empty and without NUL, not ''"),
+        ({"host": ""}, "--host: must be a non-empty string without NUL, not ''"),
     ],
 )
 def test_wrong_flags(flags: dict[str, Any], complaint: str) -> None:
@@ -591,12 +622,56 @@ def test_wrong_flags(flags: dict[str, Any], complaint: str) -> None:
         load(None, {}, flags, [])
 
 
+@pytest.mark.parametrize(
+    ("text", "environment", "complaint"),
+    [
+        ("port = 70000", {"CHATROOM_PORT": "1"}, "port: must be a whole number"),
+        ("[limits]\nmax_faults = 0", {"CHATROOM_LIMITS_MAX_FAULTS": "1"}, "limits.max_faults: must be"),
+        ("[limits]\nexempt = ['x']", {"CHATROOM_LIMITS_EXEMPT": "::/0"}, "limits.exempt: 'x' does not"),
+        ("limits = 1", {"CHATROOM_LIMITS_MAX_FAULTS": "1"}, "limits: must be a table"),
+        ("", {"CHATROOM_PORT": "x"}, "CHATROOM_PORT: must be a whole number"),
+        ("", {"CHATROOM_LIMITS_MAX_FAULTS": "x"}, "CHATROOM_LIMITS_MAX_FAULTS: must be"),
+    ],
+)
+def test_wrong_and_overridden(tmp_path: Path, text: str, environment: dict[str, str], complaint: str) -> None:
+    """A wrong setting is refused though a stronger source, the command line above all, has a right one."""
+    file = tmp_path / "chatroom.toml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load(file, environment, {"port": "5"}, ["max_faults=5", "exempt=::1/128"])
+
+
+def test_links_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Kubernetes and Docker say of a service called `chatroom`, or `chatroom-tls`, is passed over."""
+    links = {
+        "CHATROOM_SERVICE_HOST": "10.0.0.1",
+        "CHATROOM_SERVICE_PORT": "7777",
+        "CHATROOM_SERVICE_PORT_CHAT": "7777",
+        "CHATROOM_PORT": "tcp://10.0.0.1:7777",
+        "CHATROOM_PORT_7777_TCP": "tcp://10.0.0.1:7777",
+        "CHATROOM_PORT_7777_TCP_ADDR": "10.0.0.1",
+        "CHATROOM_TLS_SERVICE_HOST": "10.0.0.1",
+        "CHATROOM_TLS_PORT": "tcp://10.0.0.1:7778",
+        "CHATROOM_TLS_PORT_7778_TCP_PORT": "7778",
+        "CHATROOM_NAME": "/web/chatroom",
+        "CHATROOM_ENV_PATH": "/bin",
+    }
+    for name, value in links.items():
+        monkeypatch.setenv(name, value)
+    assert load(None, from_environment(), {}, []) == Settings()
+
+    monkeypatch.setenv("CHATROOM_PORT", "1")
+    monkeypatch.setenv("CHATROOM_SERVICES", "x")
+    assert from_environment() == {"CHATROOM_PORT": "1", "CHATROOM_SERVICES": "x"}
+
+
 def test_unreadable_file(tmp_path: Path) -> None:
     """A file that is not there, or is no text, is named once."""
     missing, binary = tmp_path / "missing.toml", tmp_path / "binary.toml"
     binary.write_bytes(b"\xff")
 
-    with pytest.raises(ConfigError, match=f"^{re.escape(str(missing))}: No such file or directory$"):
+    with pytest.raises(ConfigError, match=f"^--config {re.escape(str(missing))}: No such file or directory$"):
         load(missing, {}, {}, [])
     with pytest.raises(ConfigError, match=f"^{re.escape(str(binary))}: .*utf-8"):
         load(binary, {}, {}, [])

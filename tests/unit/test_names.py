@@ -364,3 +364,21 @@ def test_no_name_takes_long(text: str) -> None:
                 one(text)
 
     assert seconds(look) < 10 * seconds(lambda: [unicodedata.category(one) for one in reference])
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a|b", 'a name may not contain "|"'),
+        ("a｜b", 'a name may not contain "｜" (U+FF5C)'),
+        ("a\x1bb", "a name may not contain U+001B"),
+        ("a\u034fb", "a name may not contain U+034F there"),
+        ("x" * 33, "the name is 33 characters long; it must have 1 to 32"),
+    ],
+)
+def test_sentences(name: str, sentence: str) -> None:
+    """What a name may not contain is shown, with its code unless it is ASCII; of the unseen, the code is."""
+    with pytest.raises(BadName) as caught:
+        checked(name)
+
+    assert str(caught.value) == sentence

@@ -28,7 +28,7 @@ def bare(chat: FakeChat, name: str) -> FakeClient:
 
 
 def test_bare_session_gets_one_message_per_segment() -> None:
-    """Who sends no line break gets each message in a segment of its own, 5 ms apart."""
+    """Who sends no line break gets each message in a segment of its own, `PACE` apart."""
     chat = FakeChat()
     ann, bob = chat.join("ann"), bare(chat, "bob")
 
@@ -45,7 +45,7 @@ def test_bare_session_gets_one_message_per_segment() -> None:
 
 
 def test_bare_session_is_paced_across_turns() -> None:
-    """A message that comes just after another waits its 5 ms too."""
+    """A message that comes just after another waits its time too."""
     chat = FakeChat()
     ann, bob = chat.join("ann"), bare(chat, "bob")
 
@@ -117,6 +117,24 @@ def test_bare_session_quits_at_its_pace() -> None:
     chat.loop.pass_time(3 * PACE)
 
     assert len(bob.transport.segments) == 3
+    assert bob.transport.eof_written
+
+
+@pytest.mark.parametrize("end", ["quit", "draining"])
+def test_bare_session_ends_in_time(end: str) -> None:
+    """All that may wait is sent one by one before the end, in half the time that there is at a stop."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), bare(chat, "bob")
+
+    for number in range(MAX_WAITING):
+        ann.ask(code="outgoing_broadcast", content=str(number))
+    if end == "quit":
+        bob.ask_bare(code="quit")
+    else:
+        chat.door.close()
+    chat.loop.pass_time(chat.hub.limits.drain_timeout / 2)
+
+    assert len(bob.transport.segments) == MAX_WAITING
     assert bob.transport.eof_written
 
 
@@ -375,7 +393,8 @@ def test_trouble_in_a_deadline_reaches_nobody_else(caplog: pytest.LogCaptureFixt
         (TcpInfo(1, 0, 0, 0.2, since_sent=100, since_acknowledged=100), 0),  # nothing under way
         (TcpInfo(1, 1, 0, 0.4, since_sent=0.1, since_acknowledged=60), 0.3),  # sent just now, after a minute
         (TcpInfo(1, 6, 0, 12.8, since_sent=1, since_acknowledged=13.5), 13.5),
-        (TcpInfo(1, 0, 1, 0.2, since_sent=60, since_acknowledged=16), 1),  # one probe since 15 s of silence
+        (TcpInfo(1, 0, 1, 0.2, since_sent=60, since_acknowledged=16), 0),  # the answer to one probe is awaited
+        (TcpInfo(1, 0, 2, 0.2, since_sent=60, since_acknowledged=21), 6),
         (TcpInfo(1, 0, 3, 0.2, since_sent=60, since_acknowledged=27), 12),
     ],
 )

@@ -1,10 +1,12 @@
 """The documents keep their word: each limit has its default, and a test by the name that stands there."""
 
 import re
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from chatroom.config import load
 from chatroom.protocol.limits import Limits
 from conftest import PROJECT
 
@@ -23,3 +25,15 @@ def test_each_limit_is_in_the_table() -> None:
     missing = [field.name for field in structs.fields(Limits) if f"`{field.name}`" not in LIMITS]
 
     assert missing == []
+
+
+def test_the_settings_file(tmp_path: Path) -> None:
+    """The example of a settings file is accepted as it stands, and its values are used."""
+    example = LIMITS.partition("```toml\n")[2].partition("```")[0]
+    file = tmp_path / "chatroom.toml"
+    file.write_text(example)
+
+    settings = load(file, {}, {}, [])
+    assert len(example.splitlines()) == 8
+    assert (settings.host, settings.tls_port) == ("0.0.0.0", 7778)
+    assert settings.limits == Limits(max_content=4096, exempt=("127.0.0.0/8", "10.0.0.0/8"))

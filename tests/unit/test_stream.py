@@ -1,5 +1,6 @@
 """The stream decoder: objects out of bytes, however they were cut."""
 
+import math
 import time
 import tracemalloc
 
@@ -14,7 +15,7 @@ from chatroom.protocol.messages import (
     Quit,
     Who,
 )
-from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
+from chatroom.protocol.stream import REQUESTS, STEPS, Asked, StreamDecoder
 
 
 def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> list[Asked | Fault]:
@@ -90,6 +91,9 @@ def test_escapes() -> None:
         (b'{"code":"quit","code":"who"}', [ErrorCode.BAD_JSON]),
         (b'{"code":"who","x":{"a":1,"\\u0061":2}}', [ErrorCode.BAD_JSON]),
         (b'{"code":"outgoing_broadcast","content":"\\\\","content":"x"}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":[{"\\"":1,"\\u0022":2}]}', [ErrorCode.BAD_JSON]),
+        (b'{"code":"who","x":[{"\\\\":1,"\\u0022":"\\\\\\""},{"\\\\":2}]}', [Who()]),
+        (b'{"code":"who","x":[1.5,1e999,{"a":{"a":-0.0}}]}', [Who()]),
         (b'{"code":"who","x":"\xff"}', [ErrorCode.BAD_JSON]),
         (
             b'{"code":"outgoing_broadcast","content":"\\\\","ref":"\\\\","\\\\":"\xff\\\\"}',
@@ -123,6 +127,22 @@ def test_what_is_wrong(data: bytes, expected: list[Asked | ErrorCode]) -> None:
 def test_lost_ends(data: bytes, expected: list[Asked | ErrorCode]) -> None:
     """A lost quotation mark or brace costs one message, not all that follow."""
     assert decoded(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b'{"code":"hello","name":"caf\xe9"}', "byte 0xe9 at offset 27"),
+        (b'{"code":"who","x":["caf\xc3\xa9","\xed\xa0\x80"]}', "byte 0xed at offset 28"),
+        (b'{"\xff":1,"code":"who"}', "byte 0xff at offset 2"),
+    ],
+)
+def test_error_names_the_byte(data: bytes, where: str) -> None:
+    """What is not UTF-8 is shown, and where in its object it stands."""
+    [_, fault] = decode(b'{"code":"who"}\n' + data)
+
+    assert isinstance(fault, Fault)
+    assert where in fault.message
 
 
 def test_error_names_the_field_and_carries_the_ref() -> None:
@@ -206,6 +226,52 @@ def test_time_is_linear(data: bytes) -> None:
         assert whole < 24 * eighth + 0.02
 
 
+def test_what_is_hard_to_decode_is_counted() -> None:
+    """Whatever an object is made of, its steps take no longer than four times those of nested lists."""
+
+    def a_step(item: bytes) -> float:
+        data = b'{"code":"ping","x":[' + b",".join([item] * (60_000 // (len(item) + 1))) + b"]}\n"
+        least = math.inf
+        for _ in range(5):
+            decoder, began, rest = StreamDecoder(REQUESTS, batch=20), time.process_time(), data
+            while rest:
+                decoder.feed(rest if rest is data else b"")
+                rest = decoder.rest
+            least = min(least, (time.process_time() - began) / decoder.effort)
+        return least
+
+    items = [b"1", b"0.1", b"1e9", b"null", b"9" * 19, b"9" * 20, b"9" * 300, b"9" * 640, b"1." + b"7" * 400]
+    items += [b'""', b'"a"', b"{}", b'{"a":1}', b'{"a":{"b":[1]}}']
+    items += [b'"%b"' % (piece * 9000) for piece in (b"\\n", b"\\u00e9", b'\\"', b"\\\\", b"x", "é".encode())]
+    items += [b"{%b}" % b",".join(b'"%d":1' % number for number in range(6000))]
+    known = a_step(b"[[]]")
+    assert {item[:20]: a_step(item) / known for item in items if a_step(item) > 4 * known} == {}
+
+
+@pytest.mark.parametrize("value", [b"1.7976931348623157e308", b'{"a":{}}'])
+def test_unknown_values(value: bytes) -> None:
+    """An object of values that are hard to read takes about as long as one of digits, and is counted."""
+    size = 60_000
+    odd, plain = (
+        b'{"code":"who","x":[%b]}' % b",".join([one] * (size // (len(one) + 1))) for one in (value, b"1")
+    )
+    decoder = StreamDecoder(REQUESTS)
+    assert decoder.feed(odd) == [Who()]
+    assert decoder.effort >= size // STEPS
+
+    def work(data: bytes) -> float:
+        return min(_examined(data) for _ in range(5))
+
+    assert work(odd) < 6 * work(plain)
+
+
+def _examined(data: bytes) -> float:
+    decoder = StreamDecoder(REQUESTS)
+    start = time.process_time()
+    assert decoder._decode(data) == Who()
+    return time.process_time() - start
+
+
 def _timed(data: bytes, size: int) -> float:
     start = time.process_time()
     decode(data, size=size)
@@ -235,3 +301,22 @@ def test_newline_seen(data: bytes, expected: bool) -> None:
             decoder.feed(data[at : at + size])
 
         assert decoder.newline_seen is expected
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (rb'{"code":"hello","name":"\ud800"}', "a lone surrogate is not allowed"),
+        (rb'{"code":"hello","name":"a\ud83d\u0041"}', "a lone surrogate is not allowed"),
+        (rb'{"code":"hello","name":"\udc00 and more"}', "a lone surrogate is not allowed"),
+        (rb'{"code":"who","unknown":[["\udbff"]]}', "a lone surrogate is not allowed"),
+        (rb'{"code":"who","unknown":"\u1"}', "an escape is incomplete"),
+        (b'{"code":"who","code":"who"}', "duplicate key"),
+    ],
+)
+def test_sentences(data: bytes, sentence: str) -> None:
+    """An error says what is wrong with the object as its author would look for it."""
+    [fault] = decode(data)
+
+    assert isinstance(fault, Fault)
+    assert (fault.error, fault.message) == (ErrorCode.BAD_JSON, sentence)

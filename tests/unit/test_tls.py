@@ -70,6 +70,8 @@ async def test_trouble_in_a_write(caplog: pytest.LogCaptureFixture, monkeypatch:
     monkeypatch.setattr(peer.server, "_tls", Refusing())
     chat.join("bob").ask(code="outgoing", to="ann", content="x")
     chat.loop.turn()
+    await asyncio.sleep(0)
+    chat.loop.turn()
 
     assert peer.transport.is_gone
     assert chat.hub.users() == ["bob"]
@@ -109,7 +111,59 @@ async def test_nothing_but_handshakes() -> None:
     for _ in range(BARREN // 8000 + 2):
         peer.transport.unread += b"x" * 8000
         peer.transport.deliver()
+    await asyncio.sleep(0)
     chat.loop.turn()
 
     assert peer.transport.is_gone
     assert any("too much that is no message" in entry for entry in chat.observer.lines)
+
+
+async def test_broken_record_of_whoever_is_behind() -> None:
+    """A broken record ends the connection at once, though much waits to be read: nobody waits for that."""
+    chat = FakeChat()
+    peer = Peer(chat)
+    peer.say(b'{"code":"hello","name":"ann"}\n')
+    chat.loop.turn()
+    peer.transport.is_reading = False
+    chat.join("bob").send(b'{"code":"outgoing","to":"ann","content":"%b"}\n' % (b"x" * 16_000) * 8)
+    chat.loop.turn()
+    assert chat.hub.flow._behind
+
+    peer.transport.unread += b"\x17\x03\x03\x00\x20" + bytes(32)
+    peer.transport.deliver()
+    await asyncio.sleep(0)
+    assert not chat.hub.flow._behind
+    chat.loop.turn()
+
+    assert peer.transport.is_gone
+    assert chat.hub.users() == ["bob"]
+
+
+@pytest.mark.parametrize("is_shut", [False, True])
+async def test_unread_at_a_reset(is_shut: bool) -> None:
+    """What a throttled peer sent before a reset is done, a part in each turn; a message that was cut is not."""
+    chat = FakeChat()
+    bob, peer = chat.join("bob"), Peer(chat)
+    peer.say(b'{"code":"hello","name":"ann"}\n')
+    chat.loop.turn()
+    line = b'{"code":"outgoing_broadcast","content":"%d"}\n'
+    peer.say(b"".join(line % number for number in range(60)))
+    for number in range(60, 500):
+        peer.tls.write(line % number)
+    if is_shut:
+        with suppress(ssl.SSLError):  # there are answers that it has not read
+            peer.tls.unwrap()
+    else:
+        peer.tls.write(line % 500)
+    unread = peer.outgoing.read()
+    assert not peer.transport.is_read
+    peer.transport.unread += unread if is_shut else unread[:-1]
+
+    peer.transport.vanish(ConnectionResetError())
+    chat.loop.turn()
+    decoder = peer.server._connection._decoder
+    assert len(decoder.rest) < RAW < len(unread)
+    chat.loop.pass_time(60)
+
+    assert [message["content"] for message in bob.take()] == [str(number) for number in range(500)]
+    assert not chat.door.admission.connections > 1

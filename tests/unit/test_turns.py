@@ -4,10 +4,13 @@ import json
 
 import pytest
 
-from chatroom.doors.intake import A_TURN, CLOSELY, INPUT
+from chatroom.doors.connection import FIRST_READS
+from chatroom.doors.effort import A_TURN as STEPS_A_TURN
+from chatroom.doors.first_bytes import other_protocol
+from chatroom.doors.intake import A_TURN, BYTES_A_REQUEST, CLOSELY, INPUT
 from chatroom.hub.delivery import ANSWERS
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
-from fakes import FakeChat, FakeClient
+from fakes import FakeChat, FakeClient, FakeKernel
 
 FAR = "192.0.2.7"
 WHO = b'{"code":"who"}\n'
@@ -150,6 +153,73 @@ def test_a_stranger_is_read_from_as_far_as_it_may_send(host: str) -> None:
     assert [message["error"] for message in stranger.take()] == ["too_big"]
     assert stranger.transport.eof_written
     assert any("turned away" in entry and "flood" in entry for entry in chat.observer.lines)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_messages_are_acknowledged_at_once(end: str) -> None:
+    """What is not answered is acknowledged: all that comes from a bare peer, the first reads of another."""
+    chat = FakeChat()
+    ann = chat.connect()
+    kernel = ann.connection._kernel
+    assert isinstance(kernel, FakeKernel)
+    ann.send(b'{"code":"hello","name":"ann"}' + end.encode())
+    chat.loop.turn()
+    kernel.acknowledged = 0
+
+    for _ in range(FIRST_READS):
+        ann.send(b'{"code":"outgoing_broadcast","content":"x"}' + end.encode())
+        chat.loop.turn()
+
+    assert kernel.acknowledged == FIRST_READS - len(end)  # the hello was a read too, and answered
+
+
+def test_a_read_is_acknowledged_once() -> None:
+    """Also of a stranger whose requests wait."""
+    chat = FakeChat(message_burst=1)
+    stranger = chat.connect(FAR)
+    kernel = stranger.connection._kernel
+    assert isinstance(kernel, FakeKernel)
+
+    stranger.send(b'{"code":"who"}' * 5)
+
+    assert stranger.connection._intake.is_waiting
+    assert kernel.acknowledged == 1
+
+
+OTHERS = [
+    b"POST / HTTP/1.1\r\nHost: chat\r\n\r\n",
+    b"GET /{ HTTP/1.1\r\n",
+    b"\x16\x03\x01\x02\x00",
+]
+
+
+@pytest.mark.parametrize("head", OTHERS)
+def test_other_protocols(head: bytes) -> None:
+    """Nothing that comes behind the first bytes of HTTP or TLS is understood, wherever TCP cuts them."""
+    requests = b'{"code":"hello","name":"page"}{"code":"outgoing_broadcast","content":"x"}\n'
+    for cut in range(len(head)):
+        chat = FakeChat()
+        ann, page = chat.join("ann"), chat.connect(FAR)
+
+        page.send(head[:cut])
+        page.send(head[cut:] + requests)
+        page.send(requests)
+        chat.loop.pass_time(1)
+
+        errors = [message["error"] for message in page.take()]
+        assert set(errors) == {"bad_json"}
+        assert len(errors) == 1 or 0 < cut <= len("POST")
+        assert page.transport.eof_written
+        assert ann.take() == []
+        assert list(chat.hub.house.spelled) == ["ann"]
+
+
+@pytest.mark.parametrize(
+    "first", [b"{", b"\n", b"[", b" GET / ", b"GETTING ", b"get / ", b"\x16\x15", b"POST\n"]
+)
+def test_no_other_protocol(first: bytes) -> None:
+    """What only resembles one is garbage at most, and the connection goes on."""
+    assert other_protocol(first) is None
 
 
 # Time
@@ -367,6 +437,7 @@ def test_one_object_of_many() -> None:
     ann, bob = chat.join("ann"), chat.join("bob")
 
     ann.send(b'{"code":"ping","x":[' + b",".join([b'{"a":1}'] * 5000) + b"]}\n")
+    assert 0 < chat.door.effort.left < STEPS_A_TURN  # one batch of steps, not two
     bob.ask(code="ping")
     for _ in range(5):
         one_turn(chat)
@@ -375,6 +446,23 @@ def test_one_object_of_many() -> None:
     chat.loop.turn()
 
     assert ann.take() == [{"code": "pong"}]
+
+
+@pytest.mark.parametrize(("name", "most"), [("TAKEN", 2), ("some\tbody", 8), ("peer", 200)])
+def test_refused_names_of_a_turn(name: str, most: int) -> None:
+    """In a turn few names are refused to one peer: to say what is wrong, and to find another, takes long."""
+    chat = FakeChat()
+    chat.join("taken")
+    peer = chat.connect()
+    if name == "peer":  # it is welcome, and everything behind that is refused at little cost
+        peer.send(b'{"code":"hello","name":"peer"}\n')
+        chat.loop.turn()
+        peer.take()
+
+    peer.send(b'{"code":"hello","name":"%b"}\n' % json.dumps(name)[1:-1].encode() * 120)
+    one_turn(chat)
+
+    assert 0 < len(peer.take()) <= most
 
 
 # What an adversary found
@@ -556,3 +644,132 @@ def test_first_request_of_whoever_is_limited(host: str) -> None:
     chat.loop.pass_time(0.1)
 
     assert [message["code"] for message in bob.take()] == ["users", "incoming_broadcast"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_object_that_ended_later_is_not_waited_for(host: str) -> None:
+    """Objects that are decoded in a later turn have ended, though nothing comes behind them."""
+    chat = FakeChat()
+    ann = chat.join("ann", host)
+    odd = b'{"code":"ping",' + b",".join(b'"x%d":"\\u0041"' % number for number in range(8)) + b"}\n"
+
+    ann.send(odd * 30)  # a turn's steps end within one
+    assert ann.connection._decoder.begun
+    chat.loop.pass_time(60)
+
+    assert not ann.transport.is_gone
+    assert [message["code"] for message in ann.take()] == ["pong"] * 30
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_object_that_began_later_is_waited_for(host: str) -> None:
+    """An object whose beginning is decoded in a later turn must end in time, too."""
+    chat = FakeChat()
+    ann = chat.join("ann", host)
+
+    ann.send(b"[]\n" * 19 + b'{"code":"ping","x":"\\u0041"}\n' + b"[]\n" * 5 + b'{"code":"pi')
+    chat.loop.pass_time(chat.door.limits.object_timeout + 10)
+
+    assert ann.take()[-1]["message"] == "an object was not finished within 10 s"
+    assert ann.transport.eof_written
+
+
+def test_line_break_that_is_decoded_later() -> None:
+    """Whoever sends line breaks is served at full speed, as soon as one has been decoded."""
+    chat = FakeChat()
+    ann = chat.join("ann", "192.0.2.1")
+    bob = chat.connect("192.0.2.1")
+
+    bob.send(b'{"code":"hello","name":"bob"}' + b'{"code":"ping","x":{}}' * 40 + b"\n")
+    chat.loop.pass_time(5)
+    bob.take()
+    ann.ask(code="outgoing_broadcast", content="x" * 100)
+    ann.ask(code="outgoing_broadcast", content="y" * 100)
+    chat.loop.turn()
+
+    assert [message["content"][0] for message in bob.take()] == ["x", "y"]
+
+
+def test_nobody_answers_the_dead() -> None:
+    """Of what a slowed peer sent before a reset, only what others hear is done: it is soon gone."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", "192.0.2.1"), chat.join("bob")
+    message = b'{"code":"outgoing","to":"bob","content":"x"}\n'
+
+    ann.send(b'{"code":"ping"}\n' * 1000 + message + b'{"code":"ping"}\n' * 1000 + message)
+    ann.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(2)
+
+    assert [reply["content"] for reply in bob.take()] == ["x", "x"]
+    assert chat.hub.users() == ["bob"]
+
+
+def test_first_request_when_hello_was_done_later() -> None:
+    """A bare peer's first request is one, though its hello, or the request itself, waited for others' work."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.connect(FAR)
+    chat.door.effort.spend(1_000_000)
+    bob.ask_bare(code="hello", name="bob")
+    assert chat.hub.users() == ["ann"]
+    chat.loop.turn()
+    bob.take()
+    ann.send(line(5, 1))
+    chat.loop.turn()
+
+    chat.door.effort.spend(1_000_000)
+    bob.ask_bare(code="who")
+    assert bob.take() == []
+    chat.loop.pass_time(0.1)
+
+    assert [message["code"] for message in bob.take()] == ["users", "incoming_broadcast"]
+
+
+def test_who_has_left_is_not_waited_for() -> None:
+    """Behind a `quit` no object is waited for, and no sign of life, though what is left goes out slowly."""
+    chat = FakeChat()
+    ann, bob = chat.connect(FAR), chat.join("bob")
+    ann.ask(code="hello", name="ann", features=["ping"])
+    chat.loop.turn()
+    ann.transport.is_reading = False
+    bob.send(line(15_000) * 5)
+    chat.loop.turn()
+
+    ann.send(b'{"code":"quit"}\n{"code":')
+    for _ in range(60):
+        chat.loop.pass_time(1)
+        ann.transport.read_some(10)
+
+    assert not ann.transport.is_gone
+    assert not any(entry.startswith("refused") for entry in chat.observer.lines)
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\n", b"x"])
+def test_bytes_that_ask_for_nothing(blank: bytes) -> None:
+    """A flood of white space or garbage is read no faster than one of requests of 16 KiB."""
+    chat = FakeChat()
+    ann = chat.join("ann", FAR)
+    sent, limits = 0, chat.door.limits
+
+    for _ in range(20):
+        size = 2_000_000 - len(ann.transport.unread)
+        ann.send(blank * size)
+        sent += size
+        chat.loop.pass_time(1)
+
+    requests = limits.message_burst + 20 * limits.message_rate
+    assert sent - len(ann.transport.unread) <= requests * BYTES_A_REQUEST + INPUT
+
+
+def test_reads_that_ask_for_nothing() -> None:
+    """Hundreds of single bytes are no way around the rate; a line break every few seconds costs nothing."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann", FAR), chat.join("bob", FAR)
+
+    for _ in range(500):
+        ann.send(b" ")
+    assert ann.transport.unread
+    for _ in range(60):
+        bob.send(b"\n")
+        assert bob.transport.is_read
+        chat.loop.pass_time(2)
+    assert bob.connection._intake._throttle._bucket.is_full  # type: ignore[union-attr]

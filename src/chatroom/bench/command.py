@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +18,12 @@ from msgspec import Struct
 from chatroom.bench import modes
 from chatroom.bench.place import divide, pin
 from chatroom.bench.plot import plot_curve, plot_latency
-from chatroom.bench.process import free_port, running
+from chatroom.bench.process import check_listens, free_port, running
 from chatroom.bench.report import figures, grid, waits
 from chatroom.bench.stall import OPTIONS, Stall, duration
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
-from chatroom.ranges import Number, WholeNumber
+from chatroom.usage import Group, Number, WholeNumber
 
 _READERS = [10, 100, 1000, 10_000]
 _IN_FLIGHT = [1, 4, 16, 64, 256]
@@ -53,14 +53,14 @@ class Given(Struct, frozen=True):
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @_json
 @click.pass_context
 def bench(context: click.Context, *, as_json: bool) -> None:
     """Measure what a server delivers, and what that costs it; without a command, all of that in a short round.
 
     A run in which a message was lost, came twice or out of order is refused. Server and generator are put on
-    processors of their own, where there are two.
+    processors of their own, where there are two. The room is flooded: never name a server with people in it.
     """
     if sys.platform != "linux":
         raise click.ClickException("chatroom bench needs Linux: it counts on epoll and on /proc")
@@ -78,25 +78,33 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
     def told(host: str, port: int | None, pid: int | None, *, as_json: bool, **options: Any) -> None:
         if port is not None and pid is None:
             raise click.UsageError("--port needs --pid: the server's use of its processor is what is measured")
+        if port is None and pid is not None:
+            raise click.UsageError("--pid needs --port: without it, a server is started for the run")
         run(Given(host, port, pid, as_json), **options)
 
     for option in (
         _json,
-        click.option("--pid", type=_positive, help="Its process, to measure what it uses."),
+        click.option(
+            "--pid", type=_positive, help="The process that listens on --port, whose use is measured."
+        ),
         click.option(
             "--port",
             type=WholeNumber(1, 65535),
-            help="Its port. Without it, a server is started for the run.",
+            help="Port of a server that runs, and has nobody in it: it is flooded. Needs --pid. Without it, a "
+            "server is started for the run.",
         ),
-        click.option("--host", default="127.0.0.1", show_default=True, help="Address of a server that runs."),
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address of that server."),
     ):
         told = option(told)
     return told
 
 
 def _svg(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse, before anything is measured, what cannot be written then."""
     if path and path.suffix != ".svg":
         raise click.BadParameter("plots are SVG documents: name it ….svg")
+    if path and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"no file can be written in the folder {path.parent}")
     return path
 
 
@@ -164,7 +172,7 @@ def latency(given: Given, *, rate: float, seconds: float, plot: Path | None, **o
     )
     if plot:
         title = f"{rate:g} broadcasts a second to {options['readers']:,}"
-        plot.write_text(plot_latency({"chatroom": found.distribution}, title))
+        _write_plot(plot, plot_latency({"chatroom": found.distribution}, title))
 
 
 @bench.command()
@@ -200,9 +208,9 @@ def curve(given: Given, *, most_readers: int, seconds: float, plot: Path | None,
                 target, readers=readers, in_flight=_IN_FLIGHT, until=until, progress=progress, **options
             )
         )
-    print(_as_json(found) if given.as_json else grid(found))
+    _show(_as_json(found) if given.as_json else grid(found))
     if plot:
-        plot.write_text(plot_curve(found, "Broadcast from one sender"))
+        _write_plot(plot, plot_curve(found, "Broadcast from one sender"))
 
 
 @bench.command()
@@ -214,10 +222,10 @@ def stall(*, rounds: int, as_json: bool) -> None:
     From strangers, from members, and from members who are free of the limits on floods. It needs a server of
     its own, which is started for the run.
     """
-    print(f"{rounds} rounds take about {duration(rounds):.0f} s", file=sys.stderr)
+    _say(f"{rounds} rounds take about {duration(rounds):.0f} s")
     with _refusing(), _own_server(*OPTIONS) as target, _bar() as progress:
         found = modes.stall(target, rounds=rounds, progress=progress)
-    print(_as_json(found) if as_json else waits(found))
+    _show(_as_json(found) if as_json else waits(found))
 
 
 _ROUND: list[Callable[[Target, Progress], list[Result]]] = [
@@ -257,22 +265,44 @@ def _short_round(*, as_json: bool) -> None:
         with _own_server(*OPTIONS) as target:
             stalled = modes.stall(target, rounds=1, progress=lambda done: progress((parts - 1 + done) / parts))
     if as_json:
-        print(_as_json([*(one for found in results for one in found), *stalled]))
+        _show(_as_json([*(one for found in results for one in found), *stalled]))
     else:
         *single, curve = results
-        print("\n\n".join([*(figures(one) for [one] in single), grid(curve), waits(stalled)]))
+        _show("\n\n".join([*(figures(one) for [one] in single), grid(curve), waits(stalled)]))
 
 
 def _measure(given: Given, run: Callable[[Target, Progress], Found]) -> Found:
     """Run, print the figures, and return them."""
     with _refusing(), _target(given) as target, _bar() as progress:
         result = run(target, progress)
-    print(_as_json(result) if given.as_json else figures(result))
+    _show(_as_json(result) if given.as_json else figures(result))
     return result
 
 
 def _as_json(found: Result | Sequence[Result | Stall]) -> str:
     return json.dumps(msgspec.to_builtins(found), indent=2)
+
+
+def _show(text: str) -> None:
+    """Print figures; say in one line if they cannot be printed, and end with status 1."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        sys.stdout = None  # whose buffer Python would else try to write once more, at its end
+        raise click.ClickException(f"the figures cannot be printed: {error.strerror}") from error
+
+
+def _say(text: str) -> None:
+    """Say how far a run is: where that cannot be said, the run goes on all the same."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
+
+
+def _write_plot(path: Path, plot: str) -> None:
+    try:
+        path.write_text(plot)
+    except OSError as error:
+        raise click.ClickException(f"--plot {path}: {error.strerror}") from error
 
 
 @contextmanager
@@ -295,7 +325,7 @@ def _bar() -> Iterator[Progress]:
             nonlocal said
             if not is_terminal and time.monotonic() - said >= _SILENCE:
                 said = time.monotonic()
-                print(f"{done:.0%} done", file=sys.stderr)
+                _say(f"{done:.0%} done")
             bar.update(min(1000, int(done * 1000)) - bar.pos)
 
         yield progress
@@ -309,6 +339,7 @@ def _target(given: Given) -> Iterator[Target]:
         with _own_server() as target:
             yield target
         return
+    check_listens(given.pid, given.port)
     places = divide(_PROCESSORS)
     pin(places.of_generator(0))
     yield Target(wire=ChatroomWire(), address=(given.host, given.port), process=given.pid, places=places)

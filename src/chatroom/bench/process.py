@@ -1,5 +1,6 @@
 """Starts a server to measure, and sees that it is gone afterwards."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from chatroom.bench.place import pin
 from chatroom.bench.wire import BenchError
@@ -17,6 +19,8 @@ from chatroom.bench.wire import BenchError
 STARTING = 10.0
 """Seconds that a server has to begin to listen."""
 _PR_SET_PDEATHSIG = 1
+_LISTEN = "0A"
+"""The state of a socket that listens, in `/proc/net/tcp`."""
 
 
 @contextmanager
@@ -57,6 +61,28 @@ def running(
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+def check_listens(process: int, port: int) -> None:
+    """Raise `BenchError` unless the process listens on the port: another's use of its processor says nothing.
+
+    Of a process whose files only its owner may see, that is believed. See proc(5), `/proc/net/tcp`.
+    """
+    place = Path("/proc", str(process))
+    if not place.exists():
+        raise BenchError(f"there is no process {process}")
+    files = set()
+    with contextlib.suppress(PermissionError):
+        for file in (place / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                files.add(str(file.readlink()))
+        for family in "tcp", "tcp6":
+            with contextlib.suppress(FileNotFoundError):  # without IPv6
+                for fields in map(str.split, (place / "net" / family).read_text().splitlines()[1:]):
+                    is_listening = fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port
+                    if is_listening and f"socket:[{fields[9]}]" in files:
+                        return
+        raise BenchError(f"process {process} does not listen on port {port}")
 
 
 def free_port() -> int:

@@ -84,11 +84,11 @@ class ChatroomWire:
         return self._hello(f"s{number:05d}")
 
     def broadcast(self, text: str) -> bytes:
-        """As the brief has it."""
+        """As the base protocol has it."""
         return b'{"code":"outgoing_broadcast","content":"%b"}\n' % text.encode()
 
     def direct(self, number: int, text: str) -> bytes:
-        """As the brief has it."""
+        """As the base protocol has it."""
         return b'{"code":"outgoing","to":"r%05d","content":"%b"}\n' % (number, text.encode())
 
     def _hello(self, name: str) -> list[tuple[bytes, bytes]]:

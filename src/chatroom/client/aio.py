@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Self
 
 from chatroom.client.core import Core
 from chatroom.client.inbox import Message
@@ -46,19 +46,16 @@ class AsyncClient:
         *,
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
-        features: bool = False,
         reconnect: bool = False,
     ) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
         `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
-        it; the server's certificate must be for `host`. `features`: `hello` asks for more than the brief has,
-        so that the client knows what becomes of messages with `confirm=False` too; if the server does not
-        understand that, the client connects once more and asks as the brief has it, and sends it one message at
-        a time, some milliseconds apart. `reconnect`: as for `connect`, once `hello` has succeeded.
+        it; the server's certificate must be for `host`. `reconnect`: as for `connect`, once `hello` has
+        succeeded.
         Raises `OSError`, `TimeoutError` among them; `UnicodeError` for what is no name of a host.
         """
-        link = Link(host, port, timeout=timeout, tls=tls, features=features, reconnect=reconnect)
+        link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         await link.open()
         return cls(link)
 
@@ -80,7 +77,12 @@ class AsyncClient:
         wait for it. The iteration says so: `Disconnected`, an `Error` if somebody has the name meanwhile, and
         `Reconnected`. It raises if the server does not want us back: `NameTaken` if somebody has had the name
         for 30 seconds, `Refused`, `ConnectionLost`.
-        Raises `OSError` if there is no connection, `NameTaken` (with a free `suggestion`) or another `Refused`.
+        `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
+        that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
+        A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
+        apart.
+        Raises `OSError` if there is no connection, `NotAChatroom` among them if what answers is something else,
+        `NameTaken` (with a free `suggestion`) or another `Refused`.
         """
         client = await cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         try:
@@ -95,43 +97,46 @@ class AsyncClient:
         """Whether there is a connection at present."""
         return self._link.is_connected
 
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to reconnect; None while none is waited for."""
+        return self._link.retry_in
+
+    def retry_now(self) -> None:
+        """Make the next attempt to reconnect at once, if one is waited for; the pauses begin small again."""
+        self._link.retry_now()
+
     async def hello(self, name: str) -> None:
         """Ask for a name; after a `NameTaken` another may be tried.
 
         With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
-        connects anew, with this name. Raises `Refused`, `OSError` (`ConnectionLost`, `TimeoutError`),
-        `UnicodeEncodeError` for a lone surrogate.
+        connects anew, with this name. Raises `Refused`; `OSError`: `ConnectionLost`, `NotAChatroom`,
+        `TimeoutError`, …; `UnicodeEncodeError` for a lone surrogate.
         """
         await self._link.hello(name)
 
     async def users(self) -> list[str]:
         """Return the names of all who are connected, one's own too.
 
-        Raises `Refused` (before `hello`), `ConnectionLost`, `TimeoutError`, `InboxFull`.
+        With `reconnect` it is asked again if the connection breaks, once.
+        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimeoutError`,
+        `InboxFull`.
         """
         return await self._link.ask(Core.who)
 
-    @overload
-    async def send(self, to: str, text: str, *, confirm: Literal[True] = True) -> Sent: ...
-    @overload
-    async def send(self, to: str, text: str, *, confirm: bool) -> Sent | None: ...
     async def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
-        With `confirm=False` wait only until it has left, and return None; a refusal then comes as an `Error` in
-        the iteration. A server that knows only the brief never confirms. How long `text` may be is the server's
-        affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused
-        with `slow_down` is sent again when the server says so, for a minute.
-        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
-        cannot be known whether it was taken (with `confirm=False`: it was not sent); `ConnectionLost`: it was
-        not sent; `UnicodeEncodeError` for a lone surrogate.
+        With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
+        and return None; a refusal then comes as an `Error` in the iteration. How long `text` may be is the
+        server's affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is
+        refused with `slow_down` is sent again when the server says so, for a minute. Raises `Refused`
+        (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it cannot be known
+        whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was not sent;
+        `UnicodeEncodeError` for a lone surrogate.
         """
         return await self._link.say(to, text, confirm=confirm)
 
-    @overload
-    async def broadcast(self, text: str, *, confirm: Literal[True] = True) -> Sent: ...
-    @overload
-    async def broadcast(self, text: str, *, confirm: bool) -> Sent | None: ...
     async def broadcast(self, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to everybody else; all else as for `send()`."""
         return await self._link.say(None, text, confirm=confirm)

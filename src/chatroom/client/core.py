@@ -1,8 +1,8 @@
 """What every client does on one connection, without I/O: requests to bytes, bytes to answers and messages.
 
-A server may be ours, or anybody's who has read the brief. Unless the client asks for more, `hello` and `who`
-are exactly the brief's, and only a message that is to be confirmed carries a `ref`. Once the server has shown
-that it knows more, every request carries a `ref`, by which its answer is found.
+A server may be ours, or anybody's who has read the base protocol. `hello` asks for more than the base protocol
+has. A server that grants it confirms messages, and is sent a `ref` with every request, by which its answer is
+found. Any other is sent exactly the base protocol's requests, and confirms nothing.
 """
 
 import itertools
@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from msgspec import UNSET, UnsetType
 
-from chatroom.client.errors import ConnectionLost, OutcomeUnknown, refused
+from chatroom.client.errors import ConnectionLost, NotAChatroom, OutcomeUnknown, refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
-from chatroom.protocol.foreign import UnknownReply
+from chatroom.protocol.foreign import REQUESTS, SHOWN, UnknownReply, is_refusal
 from chatroom.protocol.messages import (
     Closing,
     Error,
@@ -42,7 +42,7 @@ from chatroom.protocol.stream import REPLIES, StreamDecoder
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes of one object from the server: the list of users of a large room is long."""
 FEATURES = ["notices", "ping"]
-"""What a client asks for that wants more than the brief."""
+"""What a client asks for that wants more than the base protocol."""
 WINDOW, WINDOW_BYTES = 8, 16 * 1024
 """Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
 slowly from a client that waits for confirmations, and refuses nothing."""
@@ -101,6 +101,11 @@ class Call(Generic[Result]):
         """What its answer will carry."""
         return None if self.request.ref is UNSET else self.request.ref
 
+    @property
+    def was_lost(self) -> bool:
+        """Whether it failed with the connection, and may be made again over another one."""
+        return isinstance(self._error, ConnectionLost) and not isinstance(self._error, OutcomeUnknown)
+
     def result(self) -> Result:
         """Return the answer; raise `Refused` or `ConnectionLost` if there is none."""
         if self._error is not None:
@@ -140,22 +145,26 @@ class Core:
     not Unicode (a lone surrogate); then it is as if it had never been made.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], *, wants_features: bool = False, keeps_pace: bool = False
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], *, wants_features: bool = True) -> None:
         """`clock`: seconds, of any origin, that never go back.
 
-        A server that sends no line breaks is sent one message at a time, `PACE` apart; with `keeps_pace`, each
-        server that has not shown that it knows more than the brief.
+        A server that has not shown that it knows more than the base protocol is sent one message at a time,
+        with `PACE` in between.
         """
         self.wants_features = wants_features
-        """Whether `hello` asks for more than the brief has."""
+        """Whether `hello` asks for more than the base protocol has."""
         self.lost: str | None = None
         """Why the connection has ended, if it has."""
         self.closing: Closing | None = None
         """The server's last word, if it said one."""
         self.is_deaf = False
         """Whether nothing is read at present, so that silence says nothing about the server."""
+        self.odd = ""
+        """What came last that was not understood, since something was asked or answered; in words."""
+        self.knows_refs = False
+        """Whether the server has shown that it knows more than the base protocol: it confirms messages."""
+        self.has_quit = False
+        """Whether `quit` has been sent; nothing is, behind it."""
         self.moved_at = clock()
         """When a request left, or was answered, for the last time."""
         self._clock = clock
@@ -168,13 +177,13 @@ class Core:
         self._said_bytes = 0
         self._at_welcome: list[Message] = []
         self._complaint = ""  # an error that came instead of a welcome
-        self._doubt: UnknownReply | None = None  # what came while hello waited, and may be its refusal
+        self._instead = b""  # how what came since hello begins
+        self._doubt: Fault | None = None  # what came while hello waited, and may be its refusal
+        self._has_complained = False
         self._doubt_ends = 0.0
         self._is_welcome = False
-        self._knows_refs = False
         self._knows_ping = False
         self._owes_ping = self._owes_pong = self._owes_quit = False
-        self._keeps_pace = keeps_pace
         self._under_way: deque[Call[Sent]] = deque()  # messages without a ref, sent a short while ago
         self._not_before = 0.0  # when the next message may be sent
         self._resting_until = 0.0  # when the next request may be sent, after a slow_down
@@ -191,19 +200,20 @@ class Core:
         call: Call[None] = self._new(hello, has_ref=self.wants_features)
         self._at_welcome = [Reconnected(name)] if is_return else []
         self._asking.append(call)
-        self._doubt = None
+        self._doubt, self._instead = None, b""
         return call
 
     def who(self) -> Call[list[str]]:
         """Ask who is here."""
-        call: Call[list[str]] = self._new(Who(), has_ref=self._knows_refs)
+        call: Call[list[str]] = self._new(Who(), has_ref=self.knows_refs)
         self._asking.append(call)
         return call
 
     def send(self, to: str | None, content: str, *, confirm: bool = True) -> Call[Sent]:
-        """Send a message to one, or to all (None)."""
+        """Send a message to one, or to all (None); the call is confirmed only if the server does that."""
         message = OutgoingBroadcast(content=content) if to is None else Outgoing(to=to, content=content)
-        call: Call[Sent] = self._new(message, has_ref=confirm or self._knows_refs, is_confirmed=confirm)
+        refs = self.knows_refs
+        call: Call[Sent] = self._new(message, has_ref=refs, is_confirmed=confirm and refs)
         self._saying.append(call)
         return call
 
@@ -240,11 +250,10 @@ class Core:
     def next(self) -> bytes | None:
         """Return the next message, if one may be sent now."""
         now = self._clock()
-        is_naive = not (self._knows_refs or (self._decoder.newline_seen and not self._keeps_pace))
-        if self.lost is not None or (is_naive and now < self._not_before):
+        if self.lost is not None or self.has_quit or (not self.knows_refs and now < self._not_before):
             return None
         data = self._sign_of_life() or self._question(now) or self._message(now) or self._farewell(now)
-        if data is not None and is_naive:
+        if data is not None and not self.knows_refs:
             self._not_before = now + PACE
         return data
 
@@ -266,6 +275,7 @@ class Core:
             return None
         call = self._asking.pop(0)
         self._asked[call.ref] = call
+        self.odd = ""
         return self._leave(call, now)
 
     def _message(self, now: float) -> bytes | None:
@@ -278,7 +288,7 @@ class Core:
                 return None
             self._said[call.ref] = call
             self._said_bytes += size
-        elif self._keeps_pace:
+        else:
             self._under_way.append(call)
             while now > (self._under_way[0].left_at or now) + UNDER_WAY:
                 self._under_way.popleft()
@@ -288,7 +298,7 @@ class Core:
     def _farewell(self, now: float) -> bytes | None:
         if not self._owes_quit or self._asking or self._saying or self._said:
             return None
-        self._owes_quit = False
+        self._owes_quit, self.has_quit = False, True
         self._under_way.clear()  # the server takes it all before its end
         self.moved_at = now
         return _QUIT
@@ -303,6 +313,7 @@ class Core:
     def receive(self, data: bytes) -> list[Message]:
         """Take bytes from the server; finish the calls that they answer, and return the rest."""
         self._heard_at, self._pinged_at = self._clock(), None
+        self._instead = (self._instead + data[:SHOWN])[:SHOWN]
         unasked: list[Message] = []
         for message in self._decoder.feed(data):
             match message:
@@ -313,9 +324,9 @@ class Core:
                 case Welcome():
                     unasked += self._welcome(message)
                 case Users():
-                    self._answer(self._question_of(message.ref, Who), message.users)
+                    self._who_answered(message)
                 case Sent():
-                    self._knows_refs = True
+                    self.knows_refs = True
                     self._answer(self._unsay(message.ref), message)
                 case Error():
                     unasked += self._refuse(message)
@@ -327,7 +338,7 @@ class Core:
 
     def _welcome(self, welcome: Welcome) -> list[Message]:
         if welcome.features is not UNSET:
-            self._knows_refs = self._knows_ping = True
+            self.knows_refs = self._knows_ping = True
         call = self._question_of(welcome.ref, Hello)
         self._is_welcome = True
         self._answer(call, None)
@@ -361,18 +372,27 @@ class Core:
         if error.ref is not UNSET or hello is None or hello.ref is None:
             return [error]
         self._complaint = error.message  # of something that stands before the server, say
-        if error.error not in _OURS and not self._knows_refs:
+        if error.error not in _OURS and not self.knows_refs:
             self._turn_away(error)
         return []
 
     def _wonder(self, reply: Fault) -> list[Message]:
-        """Take a reply of an unknown kind: something new of our server's, or a refusal of another's."""
-        if self._knows_refs or not isinstance(reply, UnknownReply):
-            return []
-        if self._greeting is not None:
+        """Take what is no reply that we know: something new of our server's, or a refusal of another's.
+
+        A server may also say something before it answers `hello`, even what is no JSON.
+        """
+        is_unknown = isinstance(reply, UnknownReply)
+        if not (is_unknown and self.knows_refs):
+            self.odd = f"something came that is not understood: {reply.message}"
+        if self._greeting is not None and not self.knows_refs:
             self._doubt, self._doubt_ends = reply, self._clock() + DOUBT
-        elif self._is_welcome and reply.message != reply.error:
+            if reply.error in REQUESTS:  # it is our own hello that comes back
+                self._turn_away(reply)
+        elif self._is_welcome and is_unknown and not self.knows_refs and reply.message != reply.error:
             return [Error(error=reply.error, message=reply.message)]
+        elif self._is_welcome and not is_unknown and not self._has_complained:
+            self._has_complained = True
+            return [Error(error=reply.error, message=self.odd)]
         return []
 
     @property
@@ -381,11 +401,14 @@ class Core:
         return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
 
     def _turn_away(self, error: Error) -> None:
-        """Fail `hello`: it was refused; or, if it asked for more than the brief has, not understood."""
+        """Fail `hello`: it was refused; or, if it asked for more than the base protocol has, not understood."""
         self._doubt = None
         if (call := self._question_of(UNSET, Hello)) is not None:
             self.moved_at = self._clock()
-            call.fail(refused(error) if call.ref is None else ConnectionLost(error.message))
+            if isinstance(error, Fault) and not is_refusal(error):
+                call.fail(NotAChatroom(self._instead))
+            else:
+                call.fail(refused(error) if call.ref is None else ConnectionLost(error.message))
 
     def _question_of(self, ref: str | UnsetType, kind: type[Request]) -> Call[Any] | None:
         """Return the question that is answered: the one with the ref, or, without one, of the kind."""
@@ -394,9 +417,16 @@ class Core:
                 return self._asked.pop(asked)
         return None
 
+    def _who_answered(self, users: Users) -> None:
+        call = self._question_of(users.ref, Who)
+        while call is not None and self._under_way and (self._under_way[0].left_at or 0) <= (call.left_at or 0):
+            self._under_way.popleft()  # the server has taken what left before the question
+        self._answer(call, users.users)
+
     def _answer(self, call: Call[Any] | None, result: object) -> None:
         if call is not None:
             self.moved_at = self._clock()
+            self.odd = ""
             call.succeed(result)
 
     def _unsay(self, ref: str | UnsetType) -> Call[Sent] | None:

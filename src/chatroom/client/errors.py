@@ -2,6 +2,7 @@
 
 from msgspec import UNSET
 
+from chatroom.protocol.foreign import shown
 from chatroom.protocol.messages import Error, ErrorCode
 
 
@@ -32,6 +33,14 @@ class NameTaken(Refused):
 
 class ConnectionLost(ConnectionError):
     """The server cannot be reached any longer."""
+
+
+class NotAChatroom(ConnectionLost):
+    """What answered is no server of this protocol; `answer` is how it began, `SHOWN` bytes at most."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(f"this is no chatroom server: it answered {shown(answer)}")
+        self.answer = answer
 
 
 class OutcomeUnknown(ConnectionLost):

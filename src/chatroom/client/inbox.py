@@ -16,8 +16,8 @@ class Unconfirmed(Struct, frozen=True):
     """A message sent with `confirm=False`, to one or to all (None), whose confirmation did not come.
 
     The connection was lost, or 30 seconds passed: it may have been taken, or not. It is not sent again.
-    If the server confirms nothing, a client with `features` or `reconnect` reports what left within the last
-    second before the loss; what got lost before that, as over a dead network, it cannot know.
+    If the server confirms nothing, what left within the last second before the loss is reported, unless a later
+    `who` was answered; what got lost before that, as over a dead network, the client cannot know.
     """
 
     to: str | None

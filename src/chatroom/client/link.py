@@ -3,24 +3,32 @@
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from chatroom.client.core import Call, Core
 from chatroom.client.dial import dial
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, OutcomeUnknown, Refused
+from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
 from chatroom.client.inbox import Disconnected, Inbox
 from chatroom.client.wire import Wire
 from chatroom.protocol.messages import Sent
 
 Result = TypeVar("Result")
 
-FIRST_DELAY, LAST_DELAY = 0.25, 30.0
-"""Seconds before the first attempt to reconnect, and at most before a later one; each is about twice the one
-before, give or take a half, so that not all come back at the same moment."""
+FIRST_DELAY, LAST_DELAY = 0.5, 10.0
+"""Seconds at most before the first attempt to reconnect, and before a later one. Each is twice the one before,
+less up to a half, so that not all clients come back at the same moment."""
+LONGEST_REST = 300.0
+"""Seconds for which the attempts to reconnect rest at most, however long the server asks for."""
 FEATURES_TIMEOUT = 5.0
-"""Seconds that a server has to answer a `hello` that asks for more than the brief has."""
+"""Seconds that a server has to answer a `hello` that asks for more than the base protocol has."""
+ATTEMPTS = 2
+"""Connections over which a request is made that each of them breaks behind."""
+LEAVE_TIMEOUT, LOOK_AGAIN = 2.0, 0.1
+"""Seconds that a server of the base protocol has to end the connection once its system has all up to `quit`,
+and between two looks at whether it has."""
 NAME_PATIENCE = 30.0
 """Seconds after which nobody who holds our name at the return can be our own dead connection: the server has
 noticed by then."""
@@ -40,14 +48,13 @@ class Link:
         *,
         timeout: float,
         tls: ssl.SSLContext | None,
-        features: bool = False,
         reconnect: bool = False,
         takes_while_asking: bool = True,
     ) -> None:
         """Have `open()` called next.
 
-        `features`: ask for more than the brief has. `takes_while_asking`: while one waits for an answer,
-        another may take messages; if not, a full inbox ends the wait.
+        `takes_while_asking`: while one waits for an answer, another may take messages; if not, a full inbox
+        ends the wait.
         """
         self.inbox = Inbox()
         self.on_news: Callable[[], None] = lambda: None
@@ -58,11 +65,12 @@ class Link:
         self.wire: Wire
         self._address, self._tls = (host, port), tls
         self._timeout = timeout
-        self._features = features or reconnect
         self._reconnects = reconnect
         self._name: str | None = None  # the one that was accepted
         self._welcome_at = 0.0
         self._delay = FIRST_DELAY
+        self._next_try_at: float | None = None
+        self._try_now = asyncio.Event()
         self._give_up_at: float | None = None  # when a name that is taken will have been so for too long
         self._is_greeting = False
         self._takes_while_asking = takes_while_asking
@@ -81,13 +89,26 @@ class Link:
         """Whether nothing is read from the server, since the inbox is full."""
         return hasattr(self, "wire") and self.wire.is_paused
 
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to reconnect; None if none is waited for.
+
+        None means that there is a connection, or an attempt is being made, or none will be.
+        """
+        at = self._next_try_at
+        return None if at is None else max(0.0, at - time.monotonic())
+
+    def retry_now(self) -> None:
+        """Make the next attempt to reconnect at once, if one is waited for."""
+        self._try_now.set()
+
     def read_on(self) -> None:
         """Read on, if nothing was read since the inbox was full, and it has room again."""
         self.wire.read_on()
 
     async def open(self) -> None:
         """Connect, without a name. Raises `OSError`, `UnicodeError`."""
-        await self._dial(features=self._features)
+        await self._dial()
 
     async def hello(self, name: str) -> None:
         """Ask for a name; if the connection was lost and is to be renewed, over a new one.
@@ -100,7 +121,7 @@ class Link:
         try:
             await self._stop_revival()
             if self.wire.core.lost is not None:
-                await self._dial(features=True)
+                await self._dial()
             await self._greet(name)
             self.end = None
         finally:
@@ -108,29 +129,19 @@ class Link:
             self._settle()
 
     async def ask(self, request: Callable[[Core], Call[Result]]) -> Result:
-        """Make a request and wait for its answer, over the next connection if this one is lost before."""
-        while True:
-            wire = await self._living()
-            try:
-                return await self._answer(wire, request(wire.core), self._timeout)
-            except OutcomeUnknown:
-                raise
-            except ConnectionLost:
-                if not self._reconnects:
-                    raise
+        """Make a request and wait for its answer, over the next connection if this one is lost before.
+
+        One that was on its way at two losses is not made again: it may be what the server dies of.
+        """
+        return (await self._settled_call(request)).result()
 
     async def say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
-        """Send a message to one, or to all (None); without `confirm`, wait only until it has left."""
-        if confirm:
-            return await self.ask(lambda core: core.send(to, text))
-        while True:
-            wire = await self._living()
-            call = wire.core.send(to, text, confirm=False)
-            await self._finish(wire, call, self._timeout)
-            if call.first_left_at is not None:
-                return None
-            if not self._reconnects:
-                call.result()  # raises why
+        """Send a message to one, or to all (None).
+
+        Without `confirm`, or if the server confirms nothing, wait only until it has left.
+        """
+        call = await self._settled_call(lambda core: core.send(to, text, confirm=confirm))
+        return None if call.first_left_at is not None and not call.is_confirmed else call.result()
 
     async def close(self) -> None:
         """Say quit behind all that is under way, and wait for the end of the connection."""
@@ -139,16 +150,28 @@ class Link:
         self.is_closed = True
         try:
             await self._stop_revival()
-            wire, begun = self.wire, asyncio.get_running_loop().time()
+            wire = self.wire
             wire.core.quit()
             wire.pump()
-            await self._wait(
-                asyncio.Event(),
-                lambda: wire.core.lost is not None,
-                lambda: max(begun, wire.core.moved_at) + self._timeout,
-            )
+            await self._wait(asyncio.Event(), lambda: wire.core.lost is not None, self._patience(wire))
         finally:
             self.abort()
+
+    def _patience(self, wire: Wire) -> Callable[[], float]:
+        """Return until when the end of a connection is waited for, at each moment."""
+        now = asyncio.get_running_loop().time
+        unread, moved_at = -1, now()
+
+        def deadline() -> float:
+            nonlocal unread, moved_at
+            if unread != (unread := wire.unread):
+                moved_at = now()
+            is_idle = wire.has_said_all and not unread
+            patience = min(LEAVE_TIMEOUT, self._timeout) if is_idle else self._timeout
+            at = max(moved_at, wire.core.moved_at) + patience
+            return at if now() >= at else min(at, now() + LOOK_AGAIN)
+
+        return deadline
 
     def abort(self) -> None:
         """End it now."""
@@ -159,6 +182,16 @@ class Link:
             self.wire.end(CLOSED)
         self._end_with(ConnectionLost(CLOSED))
 
+    async def _settled_call(self, request: Callable[[Core], Call[Result]]) -> Call[Result]:
+        losses = 0
+        while True:
+            wire = await self._living()
+            call = request(wire.core)
+            await self._finish(wire, call, self._timeout)
+            losses += call.first_left_at is not None
+            if not (self._reconnects and call.was_lost and losses < ATTEMPTS):
+                return call
+
     async def _living(self) -> Wire:
         """Return a connection that is not lost: this one, or the next. Raises what keeps it from that."""
         await self._settled.wait()
@@ -167,10 +200,6 @@ class Link:
         if self.end is not None:
             raise self.end.with_traceback(None)
         return self.wire
-
-    async def _answer(self, wire: Wire, call: Call[Result], timeout: float) -> Result:
-        await self._finish(wire, call, timeout)
-        return call.result()
 
     async def _finish(self, wire: Wire, call: Call[Any], timeout: float) -> None:
         """Wait until a call is done, or has left, if nobody wants its answer: so long without progress."""
@@ -183,6 +212,7 @@ class Link:
                 changed,
                 lambda: call.is_done or (call.has_left and not call.is_confirmed),
                 lambda: wire.core.since(call) + timeout,
+                reads=call.is_confirmed or wire.core.knows_refs,
             )
         finally:
             if not is_finished:
@@ -191,18 +221,27 @@ class Link:
         if not is_finished:
             if self.inbox.is_full:
                 raise InboxFull(len(self.inbox))
-            raise TimeoutError("the server did not answer in time")
+            odd = wire.core.odd
+            raise TimeoutError(f"the server did not answer in time{odd and f': {odd}'}")
 
     async def _wait(
-        self, changed: asyncio.Event, is_over: Callable[[], bool], deadline: Callable[[], float]
+        self,
+        changed: asyncio.Event,
+        is_over: Callable[[], bool],
+        deadline: Callable[[], float],
+        *,
+        reads: bool = True,
     ) -> bool:
-        """Wait until it is over; return whether it was before the deadline, which may move."""
+        """Wait until it is over; return whether it was before the deadline, which may move.
+
+        `reads`: it is the server's bytes that end it.
+        """
         now = asyncio.get_running_loop().time
         self._waiting.add(changed)
         try:
             while not is_over():
                 at = deadline()
-                if now() >= at or (self.is_paused and not self._takes_while_asking):
+                if now() >= at or (reads and self.is_paused and not self._takes_while_asking):
                     return False
                 changed.clear()
                 with suppress(TimeoutError):
@@ -218,9 +257,9 @@ class Link:
             for changed in self._waiting:
                 changed.set()
 
-    async def _dial(self, *, features: bool) -> None:
+    async def _dial(self, *, features: bool = True) -> None:
         loop = asyncio.get_running_loop()
-        core = Core(loop.time, wants_features=features, keeps_pace=self._features)
+        core = Core(loop.time, wants_features=features)
         wire = Wire(core, self.inbox)
         async with asyncio.timeout(self._timeout):
             connection = await dial(*self._address)
@@ -231,7 +270,7 @@ class Link:
         wire.on_news = self._news
 
     async def _greet(self, name: str) -> None:
-        """Say hello; if the server does not understand ours, connect anew and say the brief's."""
+        """Say hello; if the server does not understand ours, connect anew and say the base protocol's."""
         if self.wire.core.wants_features:
             try:
                 await self._hello(name, min(FEATURES_TIMEOUT, self._timeout))
@@ -244,7 +283,12 @@ class Link:
 
     async def _hello(self, name: str, timeout: float) -> None:
         call = self.wire.core.hello(name, is_return=self._name is not None)
-        await self._answer(self.wire, call, timeout)
+        try:
+            await self._finish(self.wire, call, timeout)
+            call.result()
+        except NotAChatroom as error:
+            self.wire.end(str(error))
+            raise
         self._name, self._welcome_at = name, asyncio.get_running_loop().time()
 
     # The way back
@@ -282,7 +326,7 @@ class Link:
         self._give_up_at = None
         rest = 0.0
         while True:
-            await asyncio.sleep(max(rest, self._delay * random.uniform(0.5, 1.5)))  # noqa: S311 - no secret
+            await self._pause(max(rest, self._delay * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
             self._delay, rest = min(2 * self._delay, LAST_DELAY), 0.0
             try:
                 await self._attempt(name)
@@ -293,9 +337,22 @@ class Link:
             else:
                 return
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody wants the next attempt made."""
+        self._try_now.clear()
+        self._next_try_at = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._try_now.wait()
+            self._delay = FIRST_DELAY
+        except TimeoutError:
+            pass
+        finally:
+            self._next_try_at = None
+
     async def _attempt(self, name: str) -> None:
         try:
-            await self._dial(features=True)
+            await self._dial()
             await self._greet(name)
         except BaseException:
             self.wire.end("the attempt to reconnect failed")
@@ -313,7 +370,7 @@ class Link:
                 raise refusal
         elif not refusal.temporary:
             raise refusal
-        return refusal.retry_after or 0.0
+        return min(refusal.retry_after or 0.0, LONGEST_REST)
 
     def _revived(self, revival: asyncio.Task[None]) -> None:
         if self._revival is not revival:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar
 
 from chatroom.client.core import Core
 from chatroom.client.errors import InboxFull
@@ -30,7 +30,7 @@ class Client:
 
     >>> with Client.connect("127.0.0.1", 7777, "robot") as client:
     ...     client.users()
-    ...     client.send("robot", "note to self").id > 0
+    ...     client.send("robot", "note to self") is not None
     ...     next(client).content
     ['robot']
     True
@@ -95,7 +95,12 @@ class Client:
         wait for it. The iteration says so: `Disconnected`, an `Error` if somebody has the name meanwhile, and
         `Reconnected`. It raises if the server does not want us back: `NameTaken` if somebody has had the name
         for 30 seconds, `Refused`, `ConnectionLost`.
-        Raises `OSError` if there is no connection, `NameTaken` (with a free `suggestion`) or another `Refused`.
+        `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
+        that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
+        A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
+        apart.
+        Raises `OSError` if there is no connection, `NotAChatroom` among them if what answers is something else,
+        `NameTaken` (with a free `suggestion`) or another `Refused`.
         """
         client = cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         try:
@@ -110,42 +115,46 @@ class Client:
         """Whether there is a connection at present."""
         return self._link.is_connected
 
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to reconnect; None while none is waited for."""
+        return self._link.retry_in
+
+    def retry_now(self) -> None:
+        """Make the next attempt to reconnect at once, if one is waited for; the pauses begin small again."""
+        _loop().call_soon_threadsafe(self._link.retry_now)
+
     def hello(self, name: str) -> None:
         """Ask for a name; after a `NameTaken` another may be tried.
 
         With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
-        connects anew, with this name. Raises `Refused`, `OSError` (`ConnectionLost`, `TimeoutError`),
-        `UnicodeEncodeError` for a lone surrogate.
+        connects anew, with this name. Raises `Refused`; `OSError`: `ConnectionLost`, `NotAChatroom`,
+        `TimeoutError`, …; `UnicodeEncodeError` for a lone surrogate.
         """
         self._do(lambda: self._link.hello(name))
 
     def users(self) -> list[str]:
         """Return the names of all who are connected, one's own too.
 
-        Raises `Refused` (before `hello`), `ConnectionLost`, `TimeoutError`, `InboxFull`.
+        With `reconnect` it is asked again if the connection breaks, once.
+        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimeoutError`,
+        `InboxFull`.
         """
         return self._do(lambda: self._link.ask(Core.who))
 
-    @overload
-    def send(self, to: str, text: str, *, confirm: Literal[True] = True) -> Sent: ...
-    @overload
-    def send(self, to: str, text: str, *, confirm: bool) -> Sent | None: ...
     def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
-        With `confirm=False` wait only until it has left, and return None; a refusal then comes as an `Error` in
-        the iteration. A server that knows only the brief never confirms. How long `text` may be is the server's
-        affair. A message that is refused with `slow_down` is sent again when the server says so, for a minute.
+        With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
+        and return None; a refusal then comes as an `Error` in the iteration. How long `text` may be is the
+        server's affair. A message that is refused with `slow_down` is sent again when the server says so, for a
+        minute.
         Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
-        cannot be known whether it was taken (with `confirm=False`: it was not sent); `ConnectionLost`: it was
+        cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was
         not sent; `UnicodeEncodeError` for a lone surrogate.
         """
         return self._do(lambda: self._link.say(to, text, confirm=confirm))
 
-    @overload
-    def broadcast(self, text: str, *, confirm: Literal[True] = True) -> Sent: ...
-    @overload
-    def broadcast(self, text: str, *, confirm: bool) -> Sent | None: ...
     def broadcast(self, text: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to everybody else; all else as for `send()`."""
         return self._do(lambda: self._link.say(None, text, confirm=confirm))

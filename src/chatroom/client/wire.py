@@ -1,11 +1,18 @@
 """A connection of a client, in an event loop."""
 
+import array
 import asyncio
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import cast
 
 from chatroom.client.core import Core
 from chatroom.client.inbox import Inbox
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 
 class Wire(asyncio.Protocol):
@@ -25,6 +32,23 @@ class Wire(asyncio.Protocol):
         self._may_write = True
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have been sent and that the server's system has not acknowledged, as far as ours says."""
+        waiting = self.transport.get_write_buffer_size()
+        connection = self.transport.get_extra_info("socket")
+        if sys.platform != "win32":
+            size = array.array("i", [0])
+            with contextlib.suppress(OSError, ValueError):  # it has just ended
+                fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, size)
+            waiting += size[0]
+        return waiting
+
+    @property
+    def has_said_all(self) -> bool:
+        """Whether we have said `quit` to a server that confirms nothing: nothing more is to be waited for."""
+        return self.core.has_quit and not self.core.knows_refs
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
@@ -67,6 +91,8 @@ class Wire(asyncio.Protocol):
                 self.transport.write(data)
             except RuntimeError:  # uvloop: the connection has just broken; we will be told
                 return
+        if self.has_said_all and self.transport.can_write_eof():
+            self.transport.write_eof()  # it may not know `quit`, and wait for this
         self._set_timer(self.core.wake_at())
 
     def read_on(self) -> None:

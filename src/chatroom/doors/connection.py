@@ -4,11 +4,12 @@ import asyncio
 import errno
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from chatroom.doors.admission import Verdict
+from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import INPUT, Intake
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.outbox import Outbox
@@ -25,7 +26,11 @@ log = logging.getLogger("chatroom")
 LINGER = 1.0
 """Seconds that a peer has to close its side when all that it was sent is acknowledged; if it is turned away, to
 ask for something."""
-_MUCH: tuple[float, float] = (math.inf, 0.0)  # owed, and since when: as long as nobody has looked
+FIRST_READS = 64
+"""Reads that are acknowledged at once, unless answered, of whoever sends line breaks; of bare peers, all are.
+Each costs a system call, which whoever sends fast and for long is not to pay."""
+_NOTHING: Iterator[bytes] = iter(())
+_NOTHING_YET: tuple[float, float] = (-math.inf, 0.0)  # taken, and when: until somebody has looked
 
 
 class Wait(Enum):
@@ -33,7 +38,6 @@ class Wait(Enum):
 
     HELLO = auto()  # an accepted hello
     OBJECT = auto()  # the end of an object that it began
-    READ = auto()  # that it reads what is sent to it
     SIGN = auto()  # a sign of life
     CLOSE = auto()  # that it takes what is left, and closes its side after ours
 
@@ -47,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         "_client",
         "_decoder",
         "_door",
-        "_has_come",
+        "_first",
         "_intake",
         "_is_finished",
         "_is_held",
@@ -57,12 +61,14 @@ class Connection(asyncio.BufferedProtocol):
         "_is_stranger",
         "_is_watched",
         "_kernel",
+        "_late",
         "_outbox",
-        "_owed",
         "_peer_is_done",
+        "_reads",
         "_reason",
         "_strange_bytes",
         "_take",
+        "_taken",
         "_transport",
         "_verdict",
         "_was_pinged",
@@ -71,6 +77,7 @@ class Connection(asyncio.BufferedProtocol):
     _decoder: StreamDecoder[Asked]
     _intake: Intake
     _kernel: Kernel
+    _late: Iterator[bytes]
     _outbox: Outbox
     _client: Client
     _take: Callable[[bytes], None]
@@ -80,18 +87,20 @@ class Connection(asyncio.BufferedProtocol):
         self._door = door
         self._begun: object | None = None
         self._buffer = door.strange
-        self._has_come = False  # it has been welcomed, by the bytes that came last
+        self._first = b""  # bytes, until they tell which protocol this is
         self._is_finished = False
         self._is_held = False  # nothing is read from it
         self._is_in = False
         self._is_lost = False  # and yet what was read is still being done
         self._is_retrying = False
         self._is_stranger = True
-        self._is_watched = True  # a stranger, or one whose signs of life are waited for, or its first request
-        self._owed = _MUCH
+        self._is_watched = True  # it is new or bare, or its signs of life are waited for
+        self._late = _NOTHING  # what came in and nobody had read when the connection was lost
         self._peer_is_done = False
+        self._reads = 0  # the first of them are counted
         self._reason = "vanished"
         self._strange_bytes = 0
+        self._taken = _NOTHING_YET  # how much of what was sent, and when that was last more than before
         self._verdict = Verdict.CLOSE
         self._was_pinged = False
 
@@ -128,8 +137,8 @@ class Connection(asyncio.BufferedProtocol):
             effort=door.effort,
         )
         self._decoder = self._intake.decoder
-        self._take = self._intake.take
-        door.connections.add(self)
+        self._take = self._take_first
+        door.add(self)
         door.deadlines.set((self, Wait.HELLO), LINGER if refusal else limits.hello_timeout)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - we know better
@@ -139,12 +148,12 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
         try:
+            was_stranger = self._is_stranger
             self._take(bytes(self._buffer[:nbytes]))
             if self._decoder.begun is not self._begun:
-                self._begun = self._decoder.begun
-                self._expect_object()
+                self.decoded()
             if self._is_watched:
-                self._watch(nbytes)
+                self._watch(nbytes, was_stranger=was_stranger)
             if nbytes >= INPUT:
                 self._let_others_go_first()
         except Exception as bug:  # noqa: BLE001 - it is logged there
@@ -164,31 +173,33 @@ class Connection(asyncio.BufferedProtocol):
         self._outbox.pause()
         if not self._client.is_leaving:
             self._door.hub.flow.fell_behind(self._client)
-        self._owed = self._transport.get_write_buffer_size(), self._door.loop.time()
-        self._door.deadlines.set((self, Wait.READ), self._door.limits.stall_timeout)
 
     def resume_writing(self) -> None:
         """Send what was held."""
-        self._door.deadlines.clear((self, Wait.READ))
         self._door.hub.flow.caught_up(self._client)
         self._outbox.resume()
 
-    def connection_lost(self, exc: Exception | None, unread: bytes | None = None) -> None:
+    def connection_lost(
+        self, exc: Exception | None, decrypted: Callable[[bytes], Iterable[bytes]] | None = None
+    ) -> None:
         """Forget the peer, once what came from it is done.
 
-        `unread`: what had come in and was not handed on; None: it is still with the kernel.
+        `decrypted` makes pieces for one turn each of what is still with the kernel; None: it is plain.
         """
         if not self._is_in:
             return
         self._outbox.drop()
         if self._reason == "vanished" and not self._client.is_leaving and not self._is_stranger:
-            self._decoder.rest += self._kernel.drain(INPUT) if unread is None else unread
+            unread = self._kernel.drain(INPUT)
+            self._late = iter([unread] if decrypted is None else decrypted(unread))
+            self._decoder.rest += next(self._late, b"")
         if isinstance(exc, OSError):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
         self._kernel.forget()
         if self._intake.is_waiting and not self._client.is_leaving:
-            self._stop_waiting()
+            self._stop_waiting(*Wait)
+            self._intake.skip_answers()
             self._door.hub.flow.caught_up(self._client)
             self._door.loop.call_soon(self._intake.go_on)
         else:
@@ -213,13 +224,14 @@ class Connection(asyncio.BufferedProtocol):
         except (OSError, RuntimeError):  # it has just been reset
             self._transport.abort()
             return
-        self._owed = _MUCH
+        self._taken = _NOTHING_YET
         self._look_at_end()
 
     def give_up(self, reason: str) -> None:
-        """End the connection now."""
+        """End the connection now; nobody waits for its peer to read any longer."""
         self._turned_away(reason)
         self._reason = reason
+        self._door.hub.flow.caught_up(self._client)
         self._outbox.drop()
         self._transport.abort()
         self.pass_over()
@@ -242,8 +254,19 @@ class Connection(asyncio.BufferedProtocol):
         self._take = _pass_over
         self._buffer = self._door.buffer
         self._intake.drop()
+        self._stop_waiting(Wait.HELLO, Wait.OBJECT, Wait.SIGN)
         if self._is_lost:
             self._end()
+
+    def decoded(self) -> None:
+        """More has been decoded: another object may have begun or ended, and a line break have come."""
+        if self._is_lost or self._client.is_leaving:
+            return
+        if self._decoder.begun is not self._begun:
+            self._begun = self._decoder.begun
+            self._expect_object()
+        if self._decoder.newline_seen and self._outbox.is_bare:
+            self._outbox.speak_lines()
 
     def hold(self) -> None:
         """Read nothing more for now: nor is the peer waited for, if it is we who do not read."""
@@ -257,11 +280,13 @@ class Connection(asyncio.BufferedProtocol):
     def read_on(self) -> None:
         """All that was read has been done, or need not be."""
         if self._is_lost:
-            self._end()
+            self._do_what_came_late()
             return
         self._is_held = False
         if self._is_stranger:
             self._look_at_stranger()
+        else:
+            self._outbox.request_came()
         if self._peer_is_done:
             self.leave("closed")
         elif not self._transport.is_closing():
@@ -287,11 +312,6 @@ class Connection(asyncio.BufferedProtocol):
                 text = f"an object was not finished within {limits.object_timeout:g} s"
                 self._door.hub.fault(self._client, Fault(error=ErrorCode.BAD_JSON, message=text))
                 self.leave("idle")
-            case Wait.READ:
-                if self._has_taken_some(self._transport.get_write_buffer_size()):
-                    deadlines.set((self, wait), limits.stall_timeout)
-                else:
-                    self.give_up("slow_consumer")
             case Wait.SIGN if not self._was_pinged:
                 self._was_pinged = True
                 self._door.hub.ping(self._client)
@@ -300,6 +320,41 @@ class Connection(asyncio.BufferedProtocol):
                 self.give_up("idle")
             case Wait.CLOSE:
                 self._look_at_end()
+
+    def look(self) -> None:
+        """End the connection of a peer that is gone, or takes nothing of what it is sent.
+
+        Progress is what its system acknowledges. Where that is not known (all but Linux), it is what leaves a
+        transport that keeps more than it likes.
+        """
+        if self._is_finished or self._transport.is_closing():
+            return
+        kept = self._transport.get_write_buffer_size() if self._outbox.is_congested else 0
+        owed = self._kernel.unacknowledged() or kept
+        if not owed:
+            self._taken = _NOTHING_YET
+            return
+        taken, limit = self._kernel.taken(), self._door.limits.stall_timeout
+        if self._has_taken_more(-owed if taken is None else taken):
+            return
+        if self._kernel.unanswered() > limit - self._door.interval:
+            self.give_up("timed out")
+        elif self._door.loop.time() - self._taken[1] >= limit:
+            self.give_up("slow_consumer")
+
+    def _take_first(self, data: bytes) -> None:
+        """Take the first bytes; if the peer means another kind of server, that is the end."""
+        self._first += data
+        other = other_protocol(self._first)
+        if other:
+            text = f"{other} is not spoken here: send JSON objects"
+            self._door.hub.fault(self._client, Fault(error=ErrorCode.BAD_JSON, message=text))
+            self.leave(f"spoke {other}")
+            return
+        if other is None:
+            self._first = b""
+            self._take = self._intake.take
+        self._intake.take(data)
 
     def _let_others_go_first(self) -> None:
         """There may be more to read; the others' turn comes first."""
@@ -311,10 +366,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_held and not self._intake.is_waiting and not self._is_lost and not self._is_finished:
             self.read_on()
 
-    def _watch(self, size: int) -> None:
-        """Bytes came from a stranger, from a bare peer, or from one whose signs of life are waited for."""
+    def _watch(self, size: int, *, was_stranger: bool) -> None:
+        """Bytes came from one who is new or bare, or whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
+        self._reads += 1
+        if self._outbox.is_bare or (self._reads <= FIRST_READS and not self._client.own):
+            self._kernel.acknowledge()
         if self._client.is_leaving:
             return
         if self._is_stranger:
@@ -322,11 +380,9 @@ class Connection(asyncio.BufferedProtocol):
             self._look_at_stranger()
         if self._is_stranger:
             return
-        if self._has_come:
-            self._has_come = False  # with these bytes; what it asks for now comes with the next
-        else:
+        if not (was_stranger or self._intake.is_waiting):
             self._outbox.request_came()
-        self._is_watched = self._outbox.is_bare or "ping" in self._client.features
+        self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._client.features
         if "ping" in self._client.features:
             self._was_pinged = False
             self._expect(Wait.SIGN, self._door.limits.ping_interval)
@@ -349,9 +405,7 @@ class Connection(asyncio.BufferedProtocol):
         limits, client = self._door.limits, self._client
         if client.name is not None:
             self._is_stranger = False
-            self._has_come = True
             self._buffer = self._door.buffer
-            self._is_watched = self._outbox.is_bare or "ping" in client.features
             self._outbox.await_request()
             self._door.deadlines.clear((self, Wait.HELLO))
             if "ping" in client.features:
@@ -379,22 +433,31 @@ class Connection(asyncio.BufferedProtocol):
         """Wait while the peer takes what is left; when it has all, for its own end, but not for long."""
         deadlines = self._door.deadlines
         owed = self._transport.get_write_buffer_size() + self._kernel.unacknowledged()
-        if self._has_taken_some(owed):
+        if self._has_taken_more(-owed):
             deadlines.set((self, Wait.CLOSE), 0 if owed else LINGER)
-        elif self._door.loop.time() - self._owed[1] < (self._door.limits.stall_timeout if owed else LINGER):
+        elif self._door.loop.time() - self._taken[1] < (self._door.limits.stall_timeout if owed else LINGER):
             deadlines.set((self, Wait.CLOSE), 0)
         else:
             self._transport.abort()
 
-    def _has_taken_some(self, owed: int) -> bool:
-        """Whether the peer is owed fewer bytes than when it was last seen to take some."""
-        if owed >= self._owed[0]:
+    def _has_taken_more(self, taken: int) -> bool:
+        """Whether that is more than when the peer was last seen to take some."""
+        if taken <= self._taken[0]:
             return False
-        self._owed = owed, self._door.loop.time()
+        self._taken = taken, self._door.loop.time()
         return True
 
-    def _stop_waiting(self) -> None:
-        for wait in Wait:
+    def _do_what_came_late(self) -> None:
+        """Do the next piece of what nobody had read when the connection was lost; behind the last, end."""
+        piece = b"" if self._client.is_leaving else next(self._late, b"")
+        if piece:
+            self._decoder.rest += piece
+            self._door.loop.call_soon(self._intake.go_on)
+        else:
+            self._end()
+
+    def _stop_waiting(self, *waits: Wait) -> None:
+        for wait in waits:
             self._door.deadlines.clear((self, wait))
 
     def _end(self) -> None:
@@ -405,7 +468,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_in = False
         self._intake.drop()
         door.hub.disconnect(self._client, self._reason)
-        self._stop_waiting()
+        self._stop_waiting(*Wait)
         door.admission.leave(_host(self._outbox.peer), self._verdict)
         door.connections.discard(self)
         if not door.connections:

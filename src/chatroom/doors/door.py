@@ -1,7 +1,8 @@
 """Where connections come in, and what all who came share."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from socket import socket
 
 from chatroom.doors.admission import Admission, Verdict
@@ -20,6 +21,11 @@ from chatroom.protocol.messages import ErrorCode
 
 FULL_LOG_INTERVAL = 60.0
 """Seconds between two log lines that say that the server is full."""
+
+LOOKS = 6
+"""Times in one `stall_timeout` that somebody looks whether a peer takes what it is sent."""
+AT_A_TIME = 500
+"""Peers that are looked at in a turn of the event loop: some half a millisecond."""
 
 _REFUSALS = {
     Verdict.WELCOME: None,
@@ -66,7 +72,10 @@ class Door:
         self.deadlines: Deadlines[tuple[Connection, Wait]] = Deadlines(loop, lambda key: key[0].missed(key[1]))
         self.all_gone = asyncio.Event()
         """Set whenever the last connection ends."""
+        self.interval = max(0.5, limits.stall_timeout / LOOKS)
+        """Seconds between two looks whether a peer takes what it is sent."""
         self._full_noted = float("-inf")
+        self._is_looking = False
 
     def __call__(self) -> Connection:
         """Let one in."""
@@ -82,6 +91,13 @@ class Door:
             self.observer.turned_away(peer, "too many connections")
         return verdict
 
+    def add(self, connection: Connection) -> None:
+        """Look at this connection now and then, as long as it is here."""
+        self.connections.add(connection)
+        if not self._is_looking:
+            self._is_looking = True
+            self.loop.call_later(self.interval, self._look)
+
     def refusal(self, verdict: Verdict) -> Refusal | None:
         """Return what somebody with this verdict is told."""
         return _REFUSALS[verdict]
@@ -95,3 +111,21 @@ class Door:
         """End every connection now."""
         for connection in list(self.connections):
             connection.give_up("draining")
+
+    def _look(self) -> None:
+        """Look at every connection, some in each turn."""
+        self._look_at(iter(list(self.connections)))
+
+    def _look_at(self, connections: Iterator[Connection]) -> None:
+        some = list(islice(connections, AT_A_TIME))
+        for connection in some:
+            try:
+                connection.look()
+            except Exception as bug:  # noqa: BLE001 - it is logged there
+                connection.fail(bug)
+        if some:
+            self.loop.call_soon(self._look_at, connections)
+            return
+        self._is_looking = bool(self.connections)
+        if self._is_looking:
+            self.loop.call_later(self.interval, self._look)

@@ -15,8 +15,9 @@ from chatroom.hub.delivery import ANSWERS
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Timer, Timing
 from chatroom.hub.refusal import Refusal
+from chatroom.protocol.burst import Burst
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import ErrorCode, Fault
+from chatroom.protocol.messages import ErrorCode, Fault, Outgoing, OutgoingBroadcast, Quit
 from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
 INPUT = 64 * 1024
@@ -27,6 +28,11 @@ CLOSELY = 20
 """Objects that are decoded one by one in a turn."""
 STEPS_A_REQUEST = 250
 """Steps of decoding that cost as much of the rate limit as a request."""
+BYTES_A_REQUEST = 16 * 1024
+READS_A_REQUEST = 8
+"""Bytes, and reads, without a request in them that cost as much as one."""
+_HEARD = (Outgoing, OutgoingBroadcast, Burst, Quit)
+"""Requests that others hear of."""
 
 
 class Owner(Protocol):
@@ -34,6 +40,9 @@ class Owner(Protocol):
 
     def hold(self) -> None:
         """Read nothing more for now."""
+
+    def decoded(self) -> None:
+        """More has been decoded, of what was read before."""
 
     def read_on(self) -> None:
         """All that was read has been done."""
@@ -63,6 +72,7 @@ class Intake:
         "_is_free",
         "_outbox",
         "_owner",
+        "_skips_answers",
         "_throttle",
         "_timer",
         "_timing",
@@ -95,6 +105,7 @@ class Intake:
         self._throttle = throttle
         self._timing = timing
         self._is_free = throttle is None  # and nothing waits
+        self._skips_answers = False  # nobody is left to read them
         self._waiting: deque[Asked | Fault] | tuple[()] = ()  # an empty deque has 600 bytes
         self._timer: Timer | None = None
 
@@ -118,6 +129,11 @@ class Intake:
             self._is_free = False
             self._waiting = deque(messages)
             self._account()
+            if not messages and decoder.rest:
+                self._wait()
+                return
+        elif self._client.is_leaving:
+            return
         else:
             decoder.rest += data
             if self._throttle is not None:
@@ -133,10 +149,15 @@ class Intake:
             except Exception as bug:  # noqa: BLE001 - it is logged there
                 self._owner.fail(bug)
 
+    def skip_answers(self) -> None:
+        """The peer is gone: of what waits, now and later, only what others hear of is done."""
+        self._skips_answers = True
+        self._waiting = deque(request for request in self._waiting if isinstance(request, _HEARD))
+
     def drop(self) -> None:
         """Forget what waits."""
         self._holds = False
-        self._is_free = self._throttle is None
+        self._is_free = self._throttle is None and not self._client.is_leaving
         self._waiting = ()
         self.decoder.rest = b""
         if self._timer is not None:
@@ -154,8 +175,7 @@ class Intake:
         if not self._waiting and self.decoder.rest:
             if not self._may_decode():
                 return
-            self._waiting = deque(self.decoder.feed(b""))
-            self._account()
+            self._decode()
         left = A_TURN
         while left > 0 and self._waiting and not client.is_leaving:
             waiting = self._waiting
@@ -181,6 +201,18 @@ class Intake:
             self._effort.wait(self.go_on)
             return False
         return True
+
+    def _decode(self) -> None:
+        """Decode a batch of what was read; bytes that bring nothing have their price, too."""
+        size = len(self.decoder.rest)
+        self._waiting = deque(self.decoder.feed(b""))
+        self._account()
+        if not self._waiting and self._throttle is not None:
+            size -= len(self.decoder.rest)
+            self._throttle.take(size / BYTES_A_REQUEST + 1 / READS_A_REQUEST)
+        self._owner.decoded()
+        if self._skips_answers:
+            self.skip_answers()
 
     def _may_read(self) -> bool:
         """Whether the allowance has not been overdrawn by what was hard to decode; if it has, wait."""

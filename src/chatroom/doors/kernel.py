@@ -5,6 +5,7 @@ dead before the event loop says so.
 """
 
 import contextlib
+import math
 import os
 import socket
 import struct
@@ -19,8 +20,8 @@ if sys.platform != "win32":
 
 _CLOSED = 7
 """TCP_CLOSE, a state of `tcp_info`: reset by the peer, or given up."""
-_INFO = struct.Struct("=8B13I")
-"""The beginning of Linux's `struct tcp_info`."""
+_INFO = struct.Struct("=8B24I3Q")
+"""The beginning of `struct tcp_info` since Linux 4.1."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,15 @@ class TcpInfo:
     """Until the oldest data is sent again; it doubles each time (RFC 6298, 5.5)."""
     since_sent: float
     since_acknowledged: float
+    taken: int = 0
+    """Bytes that have been acknowledged, in all."""
 
     def unanswered(self, keepalive_idle: float) -> float:
         """Return for how many seconds, at least, data and probes have gone unanswered."""
         if self.retransmits:
             waited = self.timeout * (1 - 0.5**self.retransmits) + self.since_sent
             return min(waited, self.since_acknowledged)
-        if self.probes:
+        if self.probes > 1:  # the answer to one may be on its way
             return self.since_acknowledged - keepalive_idle
         return 0.0
 
@@ -75,6 +78,17 @@ class Kernel:
                 most -= len(piece)
         return b"".join(pieces)
 
+    def acknowledge(self) -> None:
+        """Acknowledge what has been read, now.
+
+        Linux waits up to 40 ms for an answer to send along (RFC 9293, 3.8.6.3) as soon as one was. That long
+        the peer's Nagle algorithm (RFC 9293, 3.7.4) keeps its next message, which a `close()` with something
+        unread throws away.
+        """
+        if self._socket is not None and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # it has just been closed
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def unread(self) -> int:
         """Return how many bytes have come in that nobody has read."""
         return 0 if sys.platform == "win32" else self._count(FIONREAD)
@@ -83,17 +97,31 @@ class Kernel:
         """Return how many bytes have been given to the socket that the peer's system has not acknowledged."""
         return 0 if sys.platform == "win32" else self._count(TIOCOUTQ)
 
+    def taken(self) -> int | None:
+        """Return how many bytes the peer's system has acknowledged in all; None: that is not known."""
+        info = self._info()
+        return None if info is None else info.taken
+
+    def unanswered(self) -> float:
+        """Return for how many seconds the peer has answered nothing; infinite if its end is known."""
+        info = self._info()
+        if info is None:
+            return 0.0
+        return math.inf if info.state == _CLOSED else info.unanswered(self._limits.keepalive_idle)
+
     def is_dead(self) -> bool:
         """Whether the peer is gone: reset, timed out, or silent for `user_timeout` to all that it was sent."""
+        return self.unanswered() >= self._limits.user_timeout
+
+    def _info(self) -> TcpInfo | None:
+        """Return what the system tells of the connection, if it does."""
         if self._socket is None or not hasattr(socket, "TCP_INFO"):
-            return False
+            return None
         try:
             raw = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
         except OSError:  # it has just been closed
-            return True
-        info = _parsed(raw)
-        unanswered = info.unanswered(self._limits.keepalive_idle)
-        return info.state == _CLOSED or unanswered >= self._limits.user_timeout
+            return TcpInfo(_CLOSED, 0, 0, 0.0, 0.0, 0.0)
+        return _parsed(raw) if len(raw) == _INFO.size else None
 
     def _count(self, request: int) -> int:
         if self._socket is None or sys.platform == "win32":
@@ -107,23 +135,23 @@ class Kernel:
 def _parsed(raw: bytes) -> TcpInfo:
     state, _, retransmits, probes, *_ = values = _INFO.unpack(raw)
     rto, since_sent, since_acknowledged = values[8], values[17], values[20]
-    return TcpInfo(state, retransmits, probes, rto / 1e6, since_sent / 1e3, since_acknowledged / 1e3)
+    since_sent, since_acknowledged = since_sent / 1e3, since_acknowledged / 1e3
+    return TcpInfo(state, retransmits, probes, rto / 1e6, since_sent, since_acknowledged, values[34])
 
 
 def keep_alive(listening: socket.socket, limits: Limits) -> None:
-    """Have the connections that this socket accepts notice when their peer is gone without a word.
+    """Have the connections that this socket accepts notice when an idle peer is gone without a word.
 
-    Keepalive when idle, and the user time-out while data is unacknowledged, for which keepalive alone would
-    never care (RFC 9293, 3.8.3 and 3.8.4). Linux counts a closed window as unacknowledged, however well the
-    peer answers probes; so the time-out is that of readers that stall, and `Kernel.is_dead` knows sooner.
-    Accepted sockets inherit these options; a system that lacks one does without.
+    While data is unacknowledged, keepalive does not care (RFC 9293, 3.8.4); `Connection.look` does. TCP's user
+    time-out (3.8.3) would end readers too: Linux lets it run on while the window is closed or smaller than a
+    segment, however steadily the peer reads. Accepted sockets inherit these options; a system that lacks one
+    does without.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in {
         "TCP_KEEPIDLE": limits.keepalive_idle,
         "TCP_KEEPINTVL": limits.keepalive_interval,
         "TCP_KEEPCNT": limits.keepalive_count,
-        "TCP_USER_TIMEOUT": int(limits.stall_timeout * 1000),
     }.items():
         with contextlib.suppress(AttributeError, OSError):
             listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -70,13 +70,13 @@ class Outbox:
         "_held",
         "_held_bytes",
         "_is_closing",
-        "_is_congested",
         "_is_dropped",
         "_owner",
         "_pacer",
         "_timing",
         "_transport",
         "is_bare",
+        "is_congested",
         "peer",
         "push",
     )
@@ -107,7 +107,8 @@ class Outbox:
         self.is_bare = True
         """Whether the peer has sent no line break yet."""
         self._is_closing = False
-        self._is_congested = False
+        self.is_congested = False
+        """Whether the transport keeps more than it likes."""
         self._is_dropped = False
         self._pacer: Pacer | None = None  # made when first needed
         self._held: deque[bytes] | None = None  # only while the transport is congested
@@ -126,7 +127,7 @@ class Outbox:
             data, piece = pacer.take_piece()
             self._drop_piece(piece)
             self._forward(data)
-        if self._answers_end is not None and not self._is_congested:
+        if self._answers_end is not None and not self.is_congested:
             self._answers_end = None
             self._say_that_answers_left()
         self._finish_if_empty()
@@ -145,7 +146,7 @@ class Outbox:
 
     def pause(self) -> None:
         """The transport keeps more than it likes: hold what comes."""
-        self._is_congested = True
+        self.is_congested = True
         self._choose()
         self._backlog.keep(self, self._transport.get_write_buffer_size())
 
@@ -154,7 +155,7 @@ class Outbox:
         if self._answers_end is not None and self._given >= self._answers_end:
             self._answers_end = None
             self._say_that_answers_left()
-        self._is_congested = False
+        self.is_congested = False
         self._backlog.keep(self, 0)
         self._choose()
         held, self._held = self._held, None
@@ -163,7 +164,7 @@ class Outbox:
             self._drop_piece(data)
             self._given += len(data)
             self._forward(data)
-            if self._is_congested:  # again: what is left stays ahead of what comes
+            if self.is_congested:  # again: what is left stays ahead of what comes
                 self._held = held
                 break
         self._send()
@@ -173,7 +174,7 @@ class Outbox:
         """Whether answers that were pushed have not left yet; if so, the owner will be told when they have."""
         if self._pacer is not None and self._pacer.answers:
             self._answers_end = self._given
-        if self._is_congested and self._answers_end is None:
+        if self.is_congested and self._answers_end is None:
             self._answers_end = self._given + self._held_bytes
         return self._answers_end is not None
 
@@ -210,7 +211,7 @@ class Outbox:
     def drop(self) -> None:
         """Forget everything: the connection has ended, or is about to."""
         self._is_closing = self._is_dropped = True
-        self._is_congested = False
+        self.is_congested = False
         pacer, self._pacer = self._pacer, None
         while pacer is not None and pacer.has_any():
             self._drop_piece(pacer.take_piece()[1])
@@ -228,14 +229,14 @@ class Outbox:
             self.push = _ignore
         elif self.is_bare:
             self.push = self._pace
-        elif self._is_congested:
+        elif self.is_congested:
             self.push = self._hold
         else:
             self.push = self._transport.write
 
     def _forward(self, data: bytes) -> None:
         """Send what was held, or hold it again."""
-        if self._is_congested and not self._is_dropped:
+        if self.is_congested and not self._is_dropped:
             self._hold(data)
         elif not self._is_dropped:
             self._write(data)
@@ -295,21 +296,21 @@ class Outbox:
         if pacer is None:
             return
         if len(pacer) > MAX_WAITING:
-            while len(pacer) and not self._is_congested:
+            while len(pacer) and not self.is_congested:
                 data, piece = pacer.take_piece()
                 self._drop_piece(piece)
                 self._write(data)
             pacer.next = now + PACE
-        elif now >= pacer.next and len(pacer) and not self._is_congested:
+        elif now >= pacer.next and len(pacer) and not self.is_congested:
             message, gone = pacer.take()
             if gone is not None:
                 self._drop_piece(gone)
             pacer.next = now + PACE
             self._write(message)
-        if self._answers_end is not None and not pacer.answers and not self._is_congested:
+        if self._answers_end is not None and not pacer.answers and not self.is_congested:
             self._answers_end = None
             self._say_that_answers_left()
-        if self._pacer is pacer and len(pacer) and not self._is_congested and not pacer.is_timed:
+        if self._pacer is pacer and len(pacer) and not self.is_congested and not pacer.is_timed:
             pacer.is_timed = True
             self._timing.call_later(pacer.next - now, self._send_on_time)
         self._finish_if_empty()
@@ -317,7 +318,7 @@ class Outbox:
     def _send_on_time(self) -> None:
         if self._pacer is not None:
             self._pacer.is_timed = False
-            if not self._is_congested:
+            if not self.is_congested:
                 self._send()
 
 

@@ -8,14 +8,16 @@ plain port, and a half-closed connection is one: all rules are those of `Connect
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Iterator
 from typing import Any, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
-from chatroom.doors.intake import INPUT
 
 RAW = 16 * 1024
 """Bytes that are read, or encrypted, at a time: OpenSSL's buffers keep the size that they once had."""
+_PLAIN_TEXT = {"wrong version number", "http request", "https proxy request"}
+"""What OpenSSL says of first bytes that are no TLS."""
 BARREN = 64 * 1024
 """Bytes that may come in without anything to hand on, such as updates of keys."""
 
@@ -52,7 +54,6 @@ class Tls(asyncio.BufferedProtocol):
         self._is_ready = False  # the handshake is done
         self._has_ended = False  # nothing more comes in
         self._is_closing = False  # nothing more goes out
-        self._has_failed = False
         self._is_paused = False
         self._transport: asyncio.Transport
 
@@ -96,13 +97,7 @@ class Tls(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
-        rest = b""
-        with contextlib.suppress(ssl.SSLError):
-            while self._is_ready and not self._is_closing and len(rest) < INPUT:
-                if not (piece := self._tls.read(RAW)):
-                    break
-                rest += piece
-        self._connection.connection_lost(exc, rest)
+        self._connection.connection_lost(exc, self._decrypted)
 
     # The transport of the connection
 
@@ -151,10 +146,9 @@ class Tls(asyncio.BufferedProtocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close both sides now; an alert of ours still goes out."""
+        """Close both sides now."""
         self._is_closing = True
-        if not self._has_failed:
-            self._transport.abort()
+        self._transport.abort()
 
     def is_closing(self) -> bool:
         """Whether the connection is over, or about to be."""
@@ -213,6 +207,17 @@ class Tls(asyncio.BufferedProtocol):
         if not self._is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def _decrypted(self, unread: bytes) -> Iterator[bytes]:
+        """Decrypt what was left when the connection was lost, as much at a time as is read; nothing is sent."""
+        for start in range(0, len(unread) + 1, RAW):
+            piece = b""
+            with contextlib.suppress(ssl.SSLError):  # a message that was cut, or one behind the end
+                self._incoming.write(unread[start : start + RAW])
+                while got := self._tls.read(RAW):
+                    piece += got
+            if piece:
+                yield piece
+
     def _say_that_it_ends(self) -> None:
         if not self._is_closing:
             self._is_closing = True
@@ -226,10 +231,26 @@ class Tls(asyncio.BufferedProtocol):
             self._transport.write(self._outgoing.read())
 
     def _fail(self, reason: str) -> None:
-        self._send()  # TLS's alert
-        self._has_failed = True
-        self._transport.close()
-        self._connection.give_up(f"TLS: {reason}" if self._is_ready else f"no TLS: {reason}")
+        """End the connection; TLS's alert goes out if it need not wait for the peer to read."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if not self._transport.get_write_buffer_size():
+            self._send()
+        reason = f"TLS: {reason}" if self._is_ready else _failed(reason)
+        # uvloop writes behind this callback.
+        asyncio.get_running_loop().call_soon(self._connection.give_up, reason)
+
+
+def _failed(reason: str) -> str:
+    """Say why there was no handshake, for an operator who does not know OpenSSL's words."""
+    if reason in _PLAIN_TEXT:
+        return "plain text on the TLS port"
+    if reason.startswith("unexpected eof"):
+        reason = "the peer left (does it trust the certificate?)"
+    elif " alert " in reason:
+        reason = f"the peer says {reason}"
+    return f"TLS handshake failed: {reason}"
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -78,7 +78,7 @@ class Client:
         self.error_bytes = 0
         """Bytes of errors told before it was welcome."""
         self.features = _NOTHING_ASKED
-        """What it asked to be sent beyond the brief."""
+        """What it asked to be sent beyond the base protocol."""
         self.has_stamps = False
         """Whether `stamps` is one of them."""
         self.is_leaving = False
@@ -89,7 +89,7 @@ class Client:
         self._turn = turn
 
     def ask_for(self, features: frozenset[str]) -> None:
-        """Be sent these beyond the brief; `resume` implies `stamps`."""
+        """Be sent these beyond the base protocol; `resume` implies `stamps`."""
         self.features = features | {"stamps"} if "resume" in features else features or _NOTHING_ASKED
         self.has_stamps = "stamps" in self.features
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
-"""What a client can ask to be sent beyond the brief."""
+"""What a client can ask to be sent beyond the base protocol."""
 
 
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
@@ -211,7 +211,7 @@ def check_content(hub: "Hub", content: str) -> None:
     """Refuse what is too long."""
     limit, size = hub.limits.max_content, len(content.encode())
     if size > limit:
-        raise Refusal(ErrorCode.TOO_BIG, f"the content has {size} bytes, {limit} are allowed")
+        raise Refusal(ErrorCode.TOO_BIG, f"the message is {size} bytes long; at most {limit} are allowed")
 
 
 def fault(hub: "Hub", client: Client, fault: Fault) -> None:

@@ -115,7 +115,7 @@ class House:
             self.claimed[kind][key] = session
 
     def take_out(self, session: Session) -> None:
-        """Let the session be here no more: nobody has its name, and it is in no room, but knows in which it was."""
+        """Let the session be here no more; it knows which rooms it was in."""
         if not session.is_here:
             return
         session.is_here = False

@@ -1,7 +1,7 @@
 """Every message that travels, as a type.
 
 A request comes from a client, a reply goes to one; both are JSON objects whose `code` tells which
-type they are. The codes and fields of the brief stand here exactly as it names them. All else is
+type they are. The codes and fields of the base protocol stand here exactly as it names them. All else is
 sent only to those who asked for it: `ref` comes back only to whoever sent one.
 """
 
@@ -37,7 +37,7 @@ class Request(Struct, tag_field="code", kw_only=True, gc=False):
 
 
 class Hello(Request, tag="hello", gc=False):
-    """I am here, and want to be called `name`; `features` are what I want to be sent beyond the brief.
+    """I am here, and want to be called `name`; `features` are what I want to be sent beyond the base protocol.
 
     With a `session` I was here before, and want to go on; `after` is the id of the last message I have of the
     lobby or of those sent to me alone.

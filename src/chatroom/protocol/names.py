@@ -83,7 +83,7 @@ def checked(name: str) -> str:
     if len(plain) == 1 and plain in STARS:
         raise BadName(f"the name {plain} stands for everybody")
     if bad := _BAR.search(plain) or _BLANK.search(plain):
-        raise BadName(f"a name may not contain the character {_code(bad[0])}")
+        raise BadName(f"a name may not contain {_shown(bad[0])}")
     if name != name.strip():
         raise BadName("a name may not begin or end with white space")
     if _PILE.search(_categories(unicodedata.normalize("NFD", plain))):
@@ -156,7 +156,7 @@ def _normalised(name: str) -> str:
 
 
 def _length(length: int) -> str:
-    return f"the name has {length} characters, 1 to {MAX_NAME} are allowed"
+    return f"the name is {length} characters long; it must have 1 to {MAX_NAME}"
 
 
 def _folded(name: str) -> str:
@@ -185,11 +185,11 @@ def _check_as_nickname(name: str) -> None:
         raise BadName("a name needs a character that can be seen")
     for bad in _UNSEEN.finditer(_categories(name)):
         if not _ODD.match(name, bad.start() // 2):
-            raise BadName(f"a name may not contain the character {_code(name[bad.start() // 2])}")
+            raise BadName(f"a name may not contain {_shown(name[bad.start() // 2])}")
     seen = set()
     for odd in _ODD.finditer(name):
         if odd[0] not in seen and not _is_allowed(name, odd.start()):
-            raise BadName(f"a name may not contain the character {_code(odd[0])} there")
+            raise BadName(f"a name may not contain {_shown(odd[0])} there")
         if (
             odd[0] not in "\u0375\u05f3\u05f4\u200c\u200d"
         ):  # of the others the whole name decides, so once will do
@@ -228,5 +228,9 @@ def _categories(text: str) -> str:
     return "".join(map(unicodedata.category, text))
 
 
-def _code(character: str) -> str:
-    return f"U+{ord(character):04X}"
+def _shown(character: str) -> str:
+    """Return a character as an error has it: itself if all can see it, and its code unless it is ASCII."""
+    code = f"U+{ord(character):04X}"
+    if not character.isprintable() or unicodedata.category(character)[0] in "MZ":
+        return code
+    return f'"{character}"' if character.isascii() else f'"{character}" ({code})'

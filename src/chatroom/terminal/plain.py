@@ -18,7 +18,8 @@ PROGRESS = 1.0
 class PlainScreen:
     """Lines from the standard input, read by a thread: not every input can be waited for otherwise.
 
-    If they take long to send, somebody at a terminal sees on the standard error how many have been.
+    If they take long to send, and nobody types them, somebody at a terminal sees on the standard error how many
+    have been.
     """
 
     is_interactive = False
@@ -27,7 +28,7 @@ class PlainScreen:
         self.status = 0
         self.has_left = asyncio.Event()
         self._taken = 0
-        self._reports = bool(sys.stderr and sys.stderr.isatty())
+        self._reports = bool(sys.stderr and sys.stderr.isatty() and not (sys.stdin and sys.stdin.isatty()))
         self._reported = time.monotonic()
         self._report = ""
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()

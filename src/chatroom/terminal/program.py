@@ -11,7 +11,7 @@ from functools import partial
 from typing import TextIO, TypeGuard
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
+from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
@@ -24,6 +24,11 @@ from chatroom.terminal.text import line, users, visible
 ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the program in good order."""
 _NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}  # a server's own code may be
+
+
+_TLS_HINT, _TLS_ALERT = "; if this is its TLS port, add --tls", b"\x15"
+EARLY = 100
+"""Messages that are taken before there is a list of users, to be shown below it."""
 
 
 def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None, *, bell: bool = False) -> int:
@@ -86,7 +91,6 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
             host.removeprefix("[").removesuffix("]"),
             port,
             tls=tls,
-            features=True,
             reconnect=screen.is_interactive,
         )
     except (OSError, UnicodeError) as error:
@@ -98,16 +102,22 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
             if accepted is None:
                 return 1
             is_welcome = True
-            for text in ("current users:", *map(visible, await client.users()), ""):
+            names, early = await _first_users(client, screen)
+            for text in ("current users:", *names, ""):
                 screen.show([("", text)])
             async with screen.conversation(partial(_names, client), partial(_refusal, client)):
+                for message in early:
+                    _show(screen, message)
                 await _converse(client, screen, accepted)
             await _leave(client, screen)
             return screen.status
     except Refused as refusal:
         return _fail(f"the server refused: {reason(refusal)}")
+    except NotAChatroom as error:
+        hint = _TLS_HINT if error.answer.startswith(_TLS_ALERT) and not tls else ""
+        return _fail(f"{visible(str(error))}{hint}")
     except (ConnectionLost, TimeoutError, InboxFull) as error:
-        hint = "" if is_welcome or tls else "; if this is its TLS port, add --tls"
+        hint = "" if is_welcome or tls else _TLS_HINT
         return _fail(f"{lost(reason(error))}{hint}")
 
 
@@ -121,9 +131,35 @@ async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> s
                 screen.complain(f"the server refused: {visible(refusal.message)}")
                 return None
             name = await screen.read_name(_refused(refusal, name), _offer(refusal.error))
+        except (ConnectionLost, TimeoutError):
+            raise
+        except OSError as error:  # another connection was needed, and not made
+            raise ConnectionLost(reason(error)) from error
         else:
             break
     return name
+
+
+async def _first_users(client: AsyncClient, screen: Screen) -> tuple[list[str], list[Message]]:
+    """Return who is here, or why nobody knows, and what came meanwhile; a lost connection is told at once."""
+    early: list[Message] = []
+
+    async def hear() -> None:
+        while len(early) < EARLY:
+            message = await anext(client)
+            if isinstance(message, Disconnected | Reconnected):
+                _show(screen, message)
+            else:
+                early.append(message)
+
+    hearing = asyncio.create_task(hear())
+    try:
+        return [visible(name) for name in await client.users()], early
+    except (Refused, TimeoutError) as error:  # one can chat without
+        return [f"(no list of users: {reason(error)})"], early
+    finally:
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)  # what it raises, the next use raises as well
 
 
 def _refused(refusal: Refused, name: str) -> str:
@@ -298,15 +334,25 @@ async def _do(client: AsyncClient, screen: Screen, meaning: typed.Say | typed.Wh
             case typed.Say(str(to), content):
                 await client.send(to, content, confirm=False)
             case typed.Who():
-                for row in users(await client.users()):
-                    screen.show(row)
+                await _list(client, screen)
             case typed.Help():
                 for text in typed.HELP.split("\n"):
                     screen.show([("", text)])
-    except (Refused, TimeoutError) as error:
+    except (Refused, TimeoutError, ConnectionLost) as error:
         if not screen.is_interactive:
             raise
         screen.complain(f"not sent: {reason(error)}")
+
+
+async def _list(client: AsyncClient, screen: Screen) -> None:
+    """Show who is here; without an answer, what was typed behind it can still be sent."""
+    try:
+        names = await client.users()
+    except (Refused, TimeoutError) as error:
+        screen.complain(f"no list of users: {reason(error)}")
+    else:
+        for row in users(names):
+            screen.show(row)
 
 
 async def _names(client: AsyncClient) -> list[str]:

@@ -26,7 +26,8 @@ def reason(error: Exception, *, tls: bool = False) -> str:
     if isinstance(error, ssl.SSLError):
         return _reason_of_tls(error)
     if isinstance(error, TimeoutError) and error.errno is None:
-        return "it did not answer in time" + (f": perhaps {_NOT_TLS}" if tls else "")
+        said = str(error).removeprefix("the server ") or "did not answer in time"
+        return f"it {visible(said)}" + (f": perhaps {_NOT_TLS}" if tls else "")
     if tls and isinstance(error, ConnectionResetError | ConnectionAbortedError):
         return f"it ended the connection during the TLS handshake: perhaps {_NOT_TLS}"
     return visible((isinstance(error, OSError) and error.strerror) or str(error))
