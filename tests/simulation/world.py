@@ -32,15 +32,14 @@ def spy(hub: Hub) -> None:
         push(client, frames)
 
     def spy_append(entry: Entry, asked: Asked | None) -> None:
-        before = hub.house.last
         append(entry, asked)
-        if isinstance(entry, Said) and hub.house.last > before:
+        if isinstance(entry, Said) and entry.number:
             room = hub.house.rooms[entry.room] if entry.room else hub.house.lobby
             sender = hub.house.sessions[entry.session].client
             for client in {*room.plain, *room.stamped} - {sender}:
                 frames = entry.frames
                 if client.has_stamps:
-                    frames = stamped(frames, room.records[-1].number, room.records[-1].time)
+                    frames = stamped(frames, entry.number, entry.time)
                 decided[client] += frames.splitlines(keepends=True)
 
     hub.delivery.push, hub.append = spy_push, spy_append  # type: ignore[method-assign]

@@ -297,7 +297,8 @@ def test_unknown_kinds_of_our_server() -> None:
     wired.sent()
 
     assert (
-        wired.hear({"code": "weather", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref}) == []
+        wired.hear({"code": "weather", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref})
+        == []
     )
     wired.now += rules.DOUBT
     wired.core.tick()

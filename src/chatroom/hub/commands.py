@@ -113,7 +113,8 @@ def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
         flow.ask(client, receiver.client, len(frame))
     ref = None if request.ref is UNSET else request.ref
     hub.append(
-        Told(client.session.number, receiver.number, receiver.name, frame, 1, ref), Asked(client, request)
+        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.number, receiver.name),
+        Asked(client, request),
     )
 
 
@@ -132,7 +133,7 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
     if flow.left < 0:
         flow.ask(client, room, len(frame))
     ref = None if request.ref is UNSET else request.ref
-    hub.append(Said(client.session.number, room.key, frame, 1, ref), Asked(client, request))
+    hub.append(Said(0, 0.0, client.session.number, frame, 1, ref, room.key), Asked(client, request))
 
 
 def burst(hub: "Hub", client: Client, burst: Burst) -> None:
@@ -149,13 +150,16 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
                 frames = burst.completed(beginning)
                 if len(frames) <= flow.left:
                     flow.left -= len(frames)
-                    hub.append(Said(number, room.key, frames, count), Asked(client, first))
+                    hub.append(Said(0, 0.0, number, frames, count, None, room.key), Asked(client, first))
                     return
         elif receiver := house.spelled.get(first.to):
             frames = burst.completed(client.incoming or begin(client, is_direct=True))
             if len(frames) <= flow.left:
                 flow.left -= len(frames)
-                hub.append(Told(number, receiver.number, receiver.name, frames, count), Asked(client, first))
+                hub.append(
+                    Told(0, 0.0, number, frames, count, None, receiver.number, receiver.name),
+                    Asked(client, first),
+                )
                 return
     if rest := hub.handle(client, burst.one_by_one()):
         raise Later(rest)

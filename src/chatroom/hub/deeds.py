@@ -22,7 +22,6 @@ from chatroom.hub.entries import (
     Went,
 )
 from chatroom.hub.house import Asked, House
-from chatroom.hub.past import Record
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
@@ -37,9 +36,9 @@ def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: A
 
 def came(house: House, entry: Came, asked: Asked | None) -> None:
     """Let somebody new in."""
-    session = Session(max(house.last + 1, house.least), entry.secret, house.lobby)
+    session = Session(house.next, entry.secret, house.lobby)
     house.enter(session, entry.name, entry.keys)
-    house.last = session.number
+    house.next += 1
     house.sessions[session.number] = session
     if entry.secret is not None:
         house.secrets[entry.secret] = session
@@ -139,19 +138,17 @@ def said(house: House, entry: Said, asked: Asked | None) -> None:
     if ref is not None and ref in session.refs:
         house.keeper.again(session, entry, asked)
         return
-    number = house.last + 1
-    number = max(number, house.least)
-    house.last = number + entry.count - 1
+    entry.number, entry.time = house.next, house.time
+    house.next += entry.count
     if session.posted is not room:
         if session.posted.log:
             house.delivery.flush_room(session.posted)
         session.posted = room
     if not room.log:
         house.delivery.begin(room)
-    record = Record(number, house.time, entry)
-    room.post(record, session.client)
+    room.post(entry, session.client)
     if ref is not None or house.store is not None:
-        house.keeper.keep(session, record, asked)
+        house.keeper.keep(session, entry, asked)
 
 
 def told(house: House, entry: Told, asked: Asked | None) -> None:
@@ -165,29 +162,26 @@ def told(house: House, entry: Told, asked: Asked | None) -> None:
         return
     if receiver is None or not (receiver.is_here or house.away.get(receiver.keys[names.ADDRESS]) is receiver):
         raise Refusal(ErrorCode.UNKNOWN_USER, f"{names.quoted(entry.to)} has just gone")
-    number = house.last + 1
-    number = max(number, house.least)
-    house.last = number + entry.count - 1
+    entry.number, entry.time = house.next, house.time
+    house.next += entry.count
     client = receiver.client
     if client is not None:
         if session.posted.log:
             session.posted.settle(client)
         frames = entry.frames
-        house.delivery.push(client, stamped(frames, number, house.time) if client.has_stamps else frames)
+        house.delivery.push(client, stamped(frames, entry.number, entry.time) if client.has_stamps else frames)
     if receiver.secret is not None or session.secret is not None:
-        record = Record(number, house.time, entry)
-        house.past.keep_direct(record)
+        house.past.keep_direct(entry)
         if ref is not None or house.store is not None:
-            house.keeper.keep(session, record, asked)
+            house.keeper.keep(session, entry, asked)
     elif ref is not None:
-        house.keeper.confirm(session, Record(number, house.time, entry), asked)
+        house.keeper.confirm(session, entry, asked)
 
 
 def forgot(house: House, entry: Forgot, asked: Asked | None) -> None:
     """Take a message back; those with stamps who got it are told."""
-    record = house.past.find(entry.number)
-    if record is not None:
-        record.forget(entry.number)
+    house.delivery.remember()
+    house.past.forget(entry.number)
     room = house.lobby if not entry.room else house.rooms.get(entry.room)
     if entry.room is None:
         ends = [house.sessions.get(number) for number in {entry.session, entry.receiver}]

@@ -5,11 +5,16 @@ changes the house. An entry names sessions by number and rooms by folded name, a
 lines: it can be written down, sent to another machine, and done there with the same outcome.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 from msgspec import Struct
 
 Keys = tuple[str, str, str, str]
 """What a name is claimed by; see `names.keys`."""
+
+
+_GONE = b"\n"
 
 
 class Entry(Struct, array_like=True, gc=False):
@@ -69,25 +74,45 @@ class Left(Entry, tag="left", gc=False):
     room: str
 
 
-class Said(Entry, tag="said", gc=False):
-    """One message or a burst of them, to a room, or to the lobby if `room` is empty."""
+class Post(Entry, gc=False):
+    """One message, or a burst of them with consecutive numbers; `number` and `time` are 0 until it is done."""
 
+    number: int
+    time: float
     session: int
-    room: str
     frames: bytes
-    count: int = 1
-    ref: str | None = None
+    count: int
+    ref: str | None
+
+    @property
+    def last(self) -> int:
+        """The number of the last."""
+        return self.number + self.count - 1
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Return each message that was not taken back, with its number."""
+        for place, line in enumerate(self.frames.splitlines(keepends=True)):
+            if line != _GONE:
+                yield self.number + place, line
+
+    def forget(self, number: int) -> None:
+        """Take this message back: an empty line stays, so that those behind keep their numbers."""
+        lines = self.frames.splitlines(keepends=True)
+        lines[number - self.number] = _GONE
+        self.frames = b"".join(lines)
 
 
-class Told(Entry, tag="told", gc=False):
-    """One message or a burst of them, from one session to another, which bears the name `to`."""
+class Said(Post, tag="said", gc=False):
+    """To a room, or to the lobby if `room` is empty."""
 
-    session: int
+    room: str
+
+
+class Told(Post, tag="told", gc=False):
+    """To a session, which bears the name `to`."""
+
     receiver: int
     to: str
-    frames: bytes
-    count: int = 1
-    ref: str | None = None
 
 
 class Forgot(Entry, tag="forgot", gc=False):

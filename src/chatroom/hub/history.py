@@ -42,13 +42,12 @@ def take_back(hub: "Hub", client: Client, request: Forget) -> None:
     """Take back a message of the client's own session; nobody learns of what others wrote."""
     hub.delivery.remember()
     number = parsed(request.id)
-    record = None if number is None else hub.house.past.find(number)
-    if record is not None and number is not None:
-        entry = record.entry
-        if isinstance(entry, Told):
-            stored = Stored(number, record.time, b"", entry.to, entry.session, None, entry.receiver)
+    post = None if number is None else hub.house.past.find(number)
+    if post is not None and number is not None:
+        if isinstance(post, Told):
+            stored = Stored(number, post.time, b"", post.to, post.session, None, post.receiver)
         else:
-            stored = Stored(number, record.time, b"", None, entry.session, entry.room)
+            stored = Stored(number, post.time, b"", None, post.session, post.room)
         _forget(hub, client, request, stored)
         return
     store = hub.house.store

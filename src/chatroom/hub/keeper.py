@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.entries import Said, Told
-from chatroom.hub.past import Record
 from chatroom.hub.ports import Store
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.session import Receipt, Session
@@ -30,20 +29,20 @@ class Keeper:
         self._delivery = delivery
         self._refuse = refuse
 
-    def keep(self, session: Session, record: Record, asked: "Asked | None") -> None:
+    def keep(self, session: Session, post: Said | Told, asked: "Asked | None") -> None:
         """Store a message, or a burst of them."""
-        if record.entry.ref is None:
+        if post.ref is None:
             if self._store is not None:
-                self._store.keep(record, None)
+                self._store.keep(post, None)
         elif self._store is None:
-            self.confirm(session, record, asked)
+            self.confirm(session, post, asked)
         else:
-            receipt = self._receipt(session, record)
-            self._begin(receipt, record, asked)
+            receipt = self._receipt(session, post)
+            self._begin(receipt, post, asked)
 
-    def confirm(self, session: Session, record: Record, asked: "Asked | None") -> None:
+    def confirm(self, session: Session, post: Said | Told, asked: "Asked | None") -> None:
         """Say that a message was sent which nobody stores."""
-        receipt = self._receipt(session, record)
+        receipt = self._receipt(session, post)
         receipt.is_stored = True
         if asked is not None:
             self._say_sent(asked, receipt)
@@ -59,7 +58,8 @@ class Keeper:
             self._wait(receipt, asked)
         else:
             receipt.is_stored = None
-            self._begin(receipt, Record(receipt.number, receipt.time, entry), asked)
+            entry.number, entry.time = receipt.number, receipt.time
+            self._begin(receipt, entry, asked)
 
     def forget(self, number: int, asked: "Asked | None") -> None:
         """Have a message forgotten by the store, too."""
@@ -70,16 +70,16 @@ class Keeper:
                 asked.client.under_way += 1
             self._store.forget(number, lambda is_done: self._forgot(number, asked, is_done=is_done))
 
-    def _receipt(self, session: Session, record: Record) -> Receipt:
-        receipt = Receipt(record.number, record.time)
-        session.remember(str(record.entry.ref), receipt)
+    def _receipt(self, session: Session, post: Said | Told) -> Receipt:
+        receipt = Receipt(post.number, post.time)
+        session.remember(str(post.ref), receipt)
         return receipt
 
-    def _begin(self, receipt: Receipt, record: Record, asked: "Asked | None") -> None:
+    def _begin(self, receipt: Receipt, post: Said | Told, asked: "Asked | None") -> None:
         assert self._store is not None  # noqa: S101 - for the type checker
         if asked is not None:
             self._wait(receipt, asked)
-        self._store.keep(record, partial(self._stored, receipt))
+        self._store.keep(post, partial(self._stored, receipt))
 
     def _wait(self, receipt: Receipt, asked: "Asked") -> None:
         receipt.asked.append(asked)

@@ -11,14 +11,16 @@ class OneNode:
 
     def __init__(self, house: House, clock: Clock) -> None:
         self._house = house
-        self._delivery = house.delivery
         self._clock = clock
         self._turn = -1
 
     def append(self, entry: Entry, asked: Asked | None) -> None:
         """Do the entry. A `Refusal` is raised by what cannot be done."""
         house = self._house
-        if self._turn != self._delivery.turn:
-            self._turn = self._delivery.turn
-            house.turned(round(self._clock(), 3))
+        delivery = house.delivery
+        if self._turn != delivery.turn:
+            self._turn = delivery.turn
+            house.turned(self._clock())
+            if not delivery.is_due:
+                delivery.expect_flush()  # it ends the turn
         DEEDS[type(entry)](house, entry, asked)

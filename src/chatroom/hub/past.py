@@ -1,62 +1,30 @@
-"""The newest messages, in memory: what one can read again, and what one missed.
-
-A burst stays one piece. A message that is taken back leaves an empty line, so that those behind keep their ids.
-"""
+"""The newest messages, in memory: what one can read again, and what one missed. A burst stays one piece."""
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-from msgspec import Struct
-
-from chatroom.hub.entries import Said, Told
+from chatroom.hub.entries import Post, Said, Told
 
 ROOM = 1000
 """Messages of one room, and at most a burst more."""
 ROOMS = 64 * 1024 * 1024
 """Bytes of all rooms together."""
+SLACK = 256 * 1024
+"""Bytes that are forgotten at a time when there are more."""
 DIRECT = 10_000
 """Direct messages of all sessions together."""
 DIRECT_BYTES = 16 * 1024 * 1024
-RECORD = 300
+POST = 300
 """Bytes that a piece takes beside its frames, about."""
-_GONE = b"\n"
+LINE = 1200
+"""Bytes that a room's past takes beside its pieces, about."""
+
+P = TypeVar("P", bound=Post)
 
 
-class Record(Struct, gc=False):
-    """A message, or a burst of them with consecutive numbers."""
-
-    number: int
-    """Of the first."""
-    time: float
-    entry: Said | Told
-
-    @property
-    def last(self) -> int:
-        """The number of the last."""
-        return self.number + self.entry.count - 1
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory, about."""
-        return RECORD + len(self.entry.frames)
-
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Return each message that was not taken back, with its number."""
-        for place, line in enumerate(self.entry.frames.splitlines(keepends=True)):
-            if line != _GONE:
-                yield self.number + place, line
-
-    def forget(self, number: int) -> bool:
-        """Take this message back; return whether it was still there."""
-        lines = self.entry.frames.splitlines(keepends=True)
-        was_there = lines[number - self.number] != _GONE
-        lines[number - self.number] = _GONE
-        self.entry.frames = b"".join(lines)
-        return was_there
-
-
-class Line(deque[Record]):
+class Line(deque[P]):
     """One room's past, or that of all direct messages: oldest first."""
 
     def __init__(self, floor: int) -> None:
@@ -65,20 +33,32 @@ class Line(deque[Record]):
         self.floor = floor
         self.total = 0
         """Messages, counting each of a burst."""
+        self.size = 0
+        """Bytes in memory, about."""
 
     def drop(self) -> int:
-        """Forget the oldest; return how many bytes it took."""
-        record = self.popleft()
-        self.total -= record.entry.count
-        self.floor = record.last
-        return record.size
+        """Forget the oldest piece; return how many bytes it took."""
+        post = self.popleft()
+        count, size = post.count, POST + len(post.frames)
+        self.total -= count
+        self.size -= size
+        self.floor = post.number + count - 1
+        return size
 
-    def behind(self, number: int) -> Iterator[Record]:
+    def behind(self, number: int) -> Iterator[P]:
         """Return what has messages behind this number, newest first."""
-        for record in reversed(self):
-            if record.last <= number:
+        for post in reversed(self):
+            if post.last <= number:
                 return
-            yield record
+            yield post
+
+    def find(self, number: int) -> P | None:
+        """Return the piece that has the message of this number."""
+        if self and self[0].number <= number <= self[-1].last:
+            post = self[bisect_right(self, number, key=lambda post: post.number) - 1]
+            if number <= post.last:
+                return post
+        return None
 
 
 class Past:
@@ -88,66 +68,66 @@ class Past:
         """`floor`: the number behind which nothing is missing."""
         self.floor = floor
         """The number behind which nothing is missing of rooms that have no line."""
-        self.rooms: dict[str, Line] = {"": Line(floor)}
+        self.rooms: dict[str, Line[Said]] = {"": Line(floor)}
         """By folded name; the lobby's is empty."""
-        self.direct = Line(floor)
+        self.direct: Line[Told] = Line(floor)
         self.size = 0
         """Bytes of all rooms."""
-        self._records = 0
-        self._direct_size = 0
-        self._order: deque[Record] = deque()  # all records of rooms, and some that their rooms have forgotten
 
-    def keep(self, room: str, records: list[Record], size: int) -> None:
-        """Keep what was said in a room, frames of so many bytes, and forget the oldest that is too much."""
+    def keep(self, room: str, posts: Iterable[Said], count: int, size: int) -> None:
+        """Keep what was said in a room: so many messages and bytes. Forget the oldest beyond the bounds."""
         line = self.rooms.get(room)
         if line is None:
             line = self.rooms[room] = Line(self.floor)
-        line += records
-        self._order += records
-        line.total += sum([record.entry.count for record in records])
-        self.size += RECORD * len(records) + size
-        self._records += len(records)
-        if line.total > ROOM or self.size > ROOMS:
-            self._make_room(line)
+            self.size += LINE
+        line += posts
+        line.total = total = line.total + count
+        line.size += size
+        self.size += size
+        if total > ROOM:
+            while line.total - line[0].count >= ROOM:
+                self.size -= line.drop()
+        if self.size > ROOMS:
+            self._forget_some()
 
-    def keep_direct(self, record: Record) -> None:
+    def keep_direct(self, post: Told) -> None:
         """Keep what was said to one."""
         line = self.direct
-        line.append(record)
-        line.total += record.entry.count
-        self._direct_size += record.size
-        while line.total - line[0].entry.count >= DIRECT or self._direct_size > DIRECT_BYTES:
-            self._direct_size -= line.drop()
+        line.append(post)
+        line.total += post.count
+        line.size += POST + len(post.frames)
+        while line.total - line[0].count >= DIRECT or line.size > DIRECT_BYTES:
+            line.drop()
 
-    def find(self, number: int) -> Record | None:
-        """Return what has the message of this number, if it is in memory."""
-        for records in (self._order, self.direct):
-            place = bisect_right(records, number, key=lambda record: record.number) - 1
-            if place >= 0 and records[place].last >= number and not self._is_forgotten(records[place]):
-                return records[place]
-        return None
+    def find(self, number: int) -> Said | Told | None:
+        """Return the piece that has the message of this number, if it is in memory."""
+        return self.direct.find(number) or next(
+            (post for line in self.rooms.values() if (post := line.find(number))), None
+        )
 
-    def _make_room(self, line: Line) -> None:
-        while line.total - line[0].entry.count >= ROOM:
-            self._drop(line)
-        order = self._order
-        while order and (self.size > ROOMS or self._is_forgotten(order[0])):
-            oldest = order.popleft()
-            if not self._is_forgotten(oldest):
-                self._drop(self.rooms[oldest.entry.room])  # type: ignore[union-attr] # it was said in a room
-        if len(order) > 2 * self._records + ROOM:
-            self._order = deque(record for record in order if not self._is_forgotten(record))
+    def forget(self, number: int) -> None:
+        """Take this message back, if it is in memory."""
+        post = self.find(number)
+        if post is not None:
+            before = len(post.frames)
+            post.forget(number)
+            less = before - len(post.frames)
+            if isinstance(post, Told):
+                self.direct.size -= less
+            else:
+                self.rooms[post.room].size -= less
+                self.size -= less
 
-    def _drop(self, line: Line) -> None:
-        room = line[0].entry.room  # type: ignore[union-attr]
-        self.size -= line.drop()
-        self._records -= 1
-        if room and not line:
-            self.floor = max(self.floor, line.floor)
-            del self.rooms[room]
-
-    def _is_forgotten(self, record: Record) -> bool:
-        if isinstance(record.entry, Told):
-            return record.number <= self.direct.floor
-        line = self.rooms.get(record.entry.room)
-        return line is None or record.number <= line.floor
+    def _forget_some(self) -> None:
+        """Forget the older half of what the largest rooms have, until there is room again."""
+        goal = ROOMS - SLACK
+        for key, line in sorted(self.rooms.items(), key=lambda item: -item[1].size):
+            half = line.size // 2
+            while line and line.size >= half and self.size > goal:
+                self.size -= line.drop()
+            if key and not line:
+                self.floor = max(self.floor, line.floor)
+                del self.rooms[key]
+                self.size -= LINE
+            if self.size <= goal:
+                return

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from chatroom.protocol.messages import Error
 
 if TYPE_CHECKING:
-    from chatroom.hub.entries import Entry
+    from chatroom.hub.entries import Entry, Said, Told
     from chatroom.hub.house import Asked
-    from chatroom.hub.past import Record
     from chatroom.hub.reading import Page, Query, Stored
 
 Clock = Callable[[], float]
@@ -112,11 +111,11 @@ class Restored(NamedTuple):
 
     last: int = 0
     """A number from which on none was given out before."""
-    records: "Sequence[Record]" = ()
+    posts: "Sequence[Said | Told]" = ()
     """The newest messages of each room and to sessions that can come back, oldest first."""
     sessions: Sequence[Known] = ()
     floor: int = 0
-    """The number behind which no record is missing."""
+    """The number behind which nothing is missing."""
 
 
 class Store(Protocol):
@@ -129,7 +128,7 @@ class Store(Protocol):
     def restore(self) -> Restored:
         """Return what is stored; to be called once, before anything else."""
 
-    def keep(self, record: "Record", then: Callable[[bool], None] | None) -> None:
+    def keep(self, post: "Said | Told", then: Callable[[bool], None] | None) -> None:
         """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk."""
 
     def know(self, session: Known) -> None:

@@ -1,12 +1,13 @@
 """Pages of the past: from memory, and behind that from the store."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
-from chatroom.hub.past import Past, Record
+from chatroom.hub.entries import Said, Told
+from chatroom.hub.past import Line, P, Past
 from chatroom.protocol import names
 from chatroom.protocol.messages import Incoming, IncomingBroadcast, Message, ident
 
@@ -107,7 +108,8 @@ def in_memory(past: Past, query: Query) -> Iterator[Stored]:
     if query.room is None:
         return _direct(past, query)
     line = past.rooms.get(query.room)
-    return iter(()) if line is None else _of_records(line, query, lambda _: None)
+    posts: Iterable[Said] = () if line is None else _ordered(line, query)
+    return _of_posts(posts, query)
 
 
 def floor(past: Past, query: Query) -> int:
@@ -119,37 +121,32 @@ def floor(past: Past, query: Query) -> int:
 
 
 def _direct(past: Past, query: Query) -> Iterator[Stored]:
-    own = [record for record in past.direct if is_between(record, query)]
-    return _of_records(own, query, lambda record: record.entry.to)  # type: ignore[union-attr]
+    return _of_posts((post for post in _ordered(past.direct, query) if is_between(post, query)), query)
 
 
-def is_between(record: Record, query: Query) -> bool:
+def is_between(post: Told, query: Query) -> bool:
     """Whether a direct message is the asker's, and with the one it asks for."""
-    entry, me = record.entry, query.session
-    if me not in {entry.session, entry.receiver}:  # type: ignore[union-attr]
+    me, partner = query.session, query.partner
+    if me not in (post.session, post.receiver):
         return False
-    if query.partner is None:
+    if partner is None or (post.session == me and names.address(post.to) == partner):
         return True
-    if entry.session == me and names.address(entry.to) == query.partner:  # type: ignore[union-attr]
-        return True
-    sender = next((line for _, line in record.lines()), None)
-    return (
-        entry.receiver == me  # type: ignore[union-attr]
-        and sender is not None
-        and names.address(_line.decode(sender).from_) == query.partner
-    )
+    sender = next((line for _, line in post.lines()), None)
+    return post.receiver == me and sender is not None and names.address(_line.decode(sender).from_) == partner
 
 
-def _of_records(
-    records: Iterable[Record], query: Query, to: Callable[[Record], str | None]
-) -> Iterator[Stored]:
-    ordered = list(records) if query.is_forward else list(records)[::-1]
-    for record in ordered:
-        if query.after is not None and record.last <= query.after:
+def _ordered(line: Line[P], query: Query) -> Iterator[P]:
+    return iter(line) if query.is_forward else reversed(line)
+
+
+def _of_posts(posts: Iterable[Said | Told], query: Query) -> Iterator[Stored]:
+    """Return each message of these that lies between the query's ends."""
+    after, before = query.after or -1, query.before
+    for post in posts:
+        if post.last <= after or (before is not None and post.number >= before):
             continue
-        if query.before is not None and record.number >= query.before:
-            continue
-        lines = list(record.lines())
+        to = post.to if isinstance(post, Told) else None
+        lines = list(post.lines())
         for number, line in lines if query.is_forward else reversed(lines):
-            if (query.after or -1) < number and (query.before is None or number < query.before):
-                yield Stored(number, record.time, line, to(record))
+            if after < number and (before is None or number < before):
+                yield Stored(number, post.time, line, to)

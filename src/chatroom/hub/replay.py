@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from heapq import merge
 
-from chatroom.hub.past import Line, Past, Record
+from chatroom.hub.entries import Post, Said
+from chatroom.hub.past import Line, Past
 from chatroom.hub.session import Session
 from chatroom.protocol.messages import stamped
 
@@ -23,13 +24,13 @@ def missed_in_lobby(past: Past, session: Session, after: str, *, last: int) -> b
     number = parsed(after)
     if number is None or not max(past.rooms[""].floor, past.direct.floor) <= number <= last:
         return None
-    direct = [record for record in past.direct.behind(number) if record.entry.receiver == session.number]  # type: ignore[union-attr]
-    if sum(record.entry.count for record in direct) > MOST_DIRECT:
+    direct = [post for post in past.direct.behind(number) if post.receiver == session.number]
+    if sum(post.count for post in direct) > MOST_DIRECT:
         return None
     others = _of_others(past.rooms[""], session, number)
     if others is None:
         return None
-    return _lines(merge(reversed(others), reversed(direct), key=lambda record: record.number), number)
+    return _lines(merge(reversed(others), reversed(direct), key=lambda post: post.number), number)
 
 
 def missed_in_room(past: Past, session: Session, room: str, after: str, *, last: int) -> bytes | None:
@@ -53,28 +54,28 @@ def parsed(ident: str) -> int | None:
         return None
 
 
-def _of_others(line: Line, session: Session, number: int) -> list[Record] | None:
+def _of_others(line: Line[Said], session: Session, number: int) -> list[Said] | None:
     """Return what others said behind this number, newest first; None if it is too much."""
-    found: list[Record] = []
+    found: list[Said] = []
     count = size = 0
-    for record in line.behind(number):
-        if record.entry.session != session.number:
-            found.append(record)
-            count += record.entry.count
-            size += len(record.entry.frames)
+    for post in line.behind(number):
+        if post.session != session.number:
+            found.append(post)
+            count += post.count
+            size += len(post.frames)
             if count > MOST or size > BYTES:
                 return None
     return found
 
 
-def _lines(records: Iterable[Record], number: int) -> bytes | None:
+def _lines(posts: Iterable[Post], number: int) -> bytes | None:
     """Return all of these that is behind the number; None if it is too much."""
     lines: list[bytes] = []
     size = 0
-    for record in records:
-        for one, line in record.lines():
+    for post in posts:
+        for one, line in post.lines():
             if one > number:
-                lines.append(stamped(line, one, record.time))
+                lines.append(stamped(line, one, post.time))
                 size += len(lines[-1])
         if size > BYTES or len(lines) > MOST:
             return None

@@ -8,7 +8,8 @@ must not have the same as all others have a cursor: how much of the log they hav
 from collections.abc import Sequence
 
 from chatroom.hub.client import Client
-from chatroom.hub.past import Past, Record
+from chatroom.hub.entries import Said
+from chatroom.hub.past import POST, Past
 from chatroom.hub.ports import Sink
 from chatroom.hub.session import Session
 from chatroom.protocol.messages import stamped
@@ -26,12 +27,12 @@ class Room:
     __slots__ = (
         "_stamped",
         "ahead",
+        "count",
         "key",
         "log",
         "members",
         "name",
         "plain",
-        "records",
         "stamped",
         "watchers",
     )
@@ -48,9 +49,9 @@ class Room:
         """Those of them who want `id` and `time`, instead."""
         self.watchers: dict[Client, None] = {}
         """Those of them who want to know who comes and goes."""
-        self.log: list[bytes] = []
-        self.records: list[Record] = []
-        """The same pieces, each with its number and time."""
+        self.log: list[Said] = []
+        self.count = 0
+        """Messages in the log."""
         self._stamped: list[bytes] = []  # the log with stamps, as far as anybody needed it
         self.ahead: dict[Client, int] = {}  # the log's entries that a member has had, if not none
 
@@ -78,7 +79,7 @@ class Room:
         self.ahead.pop(client, None)
         self.watchers.pop(client, None)
 
-    def post(self, record: Record, sender: Client | None) -> None:
+    def post(self, post: Said, sender: Client | None) -> None:
         """Say something to all members but the sender."""
         log = self.log
         if sender is not None:
@@ -86,8 +87,8 @@ class Room:
             if end and ahead.get(sender) != end:
                 self.settle(sender)
             ahead[sender] = end + 1
-        log.append(record.entry.frames)
-        self.records.append(record)
+        log.append(post)
+        self.count += post.count
 
     def settle(self, client: Client) -> None:
         """Make what was posted up to now the member's own, so that something else can come behind it.
@@ -98,7 +99,7 @@ class Room:
         cursor = self.ahead.get(client)
         if cursor != end and end:
             if client in self.plain:
-                client.take(self.log[cursor:])
+                client.take([post.frames for post in self.log[cursor:]])
             elif client in self.stamped:
                 client.take(self._with_stamps()[cursor:])
             else:
@@ -107,26 +108,32 @@ class Room:
 
     def settle_all(self, owners: Sequence[Client]) -> None:
         """Settle all who do not get the same as others: with a cursor, or (`owners`) frames of their own."""
-        if len(owners) > len(self):
-            owners = [client for client in (*self.plain, *self.stamped) if client.own]
-        for client in [*self.ahead, *owners]:
-            self.settle(client)
+        end = len(self.log)
+        for client, cursor in self.ahead.items():
+            if cursor != end:
+                self.settle(client)
+        if owners:
+            if len(owners) > len(self):
+                owners = [client for client in (*self.plain, *self.stamped) if client.own]
+            for client in list(owners):
+                self.settle(client)
 
     def flush(self, past: Past) -> None:
         """Hand this turn's log to every member that was not settled, and to the past.
 
         To be called behind `settle_all`.
         """
-        log, ahead = self.log, self.ahead
-        everything = b"".join(log)
-        past.keep(self.key, self.records, len(everything))
-        self._hand(everything, self.plain)
+        log = self.log
+        everything = b"".join([post.frames for post in log])
+        past.keep(self.key, log, self.count, POST * len(log) + len(everything))
+        if self.plain:
+            self._hand(everything, self.plain)
         if self.stamped:
             self._hand(b"".join(self._with_stamps()), self.stamped)
+            self._stamped.clear()
         log.clear()
-        self.records.clear()
-        self._stamped.clear()
-        ahead.clear()
+        self.count = 0
+        self.ahead.clear()
 
     def _hand(self, everything: bytes, members: dict[Client, Sink]) -> None:
         """Hand the same bytes to all of these who have no cursor."""
@@ -143,7 +150,5 @@ class Room:
     def _with_stamps(self) -> list[bytes]:
         """Return the log with `id` and `time` in each message."""
         made = self._stamped
-        for place in range(len(made), len(self.log)):
-            record = self.records[place]
-            made.append(stamped(self.log[place], record.number, record.time))
+        made += [stamped(post.frames, post.number, post.time) for post in self.log[len(made) :]]
         return made
