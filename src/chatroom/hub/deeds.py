@@ -31,7 +31,7 @@ from chatroom.protocol.messages import ErrorCode, stamped
 
 def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: ARG001
     """Let it be that time."""
-    house.turned(entry.time)
+    house.turned(entry.time, entry.least)
 
 
 def came(house: House, entry: Came, asked: Asked | None) -> None:

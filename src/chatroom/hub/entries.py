@@ -25,6 +25,8 @@ class Turned(Entry, tag="turned", gc=False):
     """A turn of the event loop has begun that has entries: its time, in seconds since 1970, UTC."""
 
     time: float
+    least: int
+    """No number less than this is given out from now on."""
 
 
 class Came(Entry, tag="came", gc=False):

@@ -13,11 +13,11 @@ from chatroom.hub.client import Client, Handlers
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.entries import Keys
 from chatroom.hub.keeper import Keeper
-from chatroom.hub.ports import Known, Observer, Store, Timing
+from chatroom.hub.ports import Known, Observer, Restored, Store, Timing
 from chatroom.hub.presence import Presence
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
-from chatroom.hub.session import Session
+from chatroom.hub.session import Receipt, Session
 from chatroom.protocol import names
 from chatroom.protocol.messages import ErrorCode, Request
 
@@ -60,7 +60,7 @@ class House:
         self.time = 0.0
         """The log's: seconds since 1970, UTC."""
         self.next = delivery.past.floor + 1
-        """The number of the next message or session: never less than the time in microseconds."""
+        """The number of the next message or session."""
         self.past = delivery.past
         self.sessions: dict[int, Session] = {}
         self.secrets: dict[bytes, Session] = {}
@@ -74,10 +74,9 @@ class House:
         self.rooms: dict[str, Room] = {}
         """Beside the lobby, those with somebody in them, by folded name."""
 
-    def turned(self, time: float) -> None:
-        """Let it be that time, in seconds since 1970, UTC."""
+    def turned(self, time: float, least: int) -> None:
+        """Let it be that time, in seconds since 1970, UTC, and no number be less than `least`."""
         self.time = time
-        least = int(time * 1_000_000)
         if least > self.next:  # noqa: PLR1730 - `max` takes four times as long
             self.next = least
 
@@ -162,6 +161,21 @@ class House:
             if session.rooms is not None:
                 rooms = tuple(room.name for room in session.rooms.values())
             self.store.know(Known(session.number, session.secret, session.name, rooms))
+
+    def restore(self, restored: Restored) -> None:
+        """Go on with what a store knew: its sessions have lost their connections."""
+        self.past.restore(restored.rooms, restored.direct)
+        for known in restored.sessions:
+            session = Session(known.number, known.secret, self.lobby)
+            try:
+                session.name, session.keys = known.name, names.keys(known.name)
+            except names.BadName:  # since Unicode has changed: it comes back as somebody new
+                continue
+            session.was_in = known.rooms
+            for ref, number, time in known.receipts:
+                session.remember(ref, Receipt(number, time, is_stored=True))
+            self.sessions[known.number] = self.secrets[known.secret] = session
+            self.away[session.keys[names.ADDRESS]] = session
 
     def digest(self) -> str:
         """Return a hash of all that must be the same on every machine."""

@@ -82,7 +82,10 @@ class Hub:
         self.limits = limits
         self.surely_fits = limits.max_content // 4
         """Characters of a content that need not be looked at: none has more than four bytes."""
-        self.delivery = Delivery(timing, Past(0), later=LATER, nothing=NOTHING)
+        now = int(clock() * 1_000_000)
+        restored = None if store is None else store.restore(now)
+        past = Past(now if restored is None else restored.last)
+        self.delivery = Delivery(timing, past, later=LATER, nothing=NOTHING)
         self.flow = self.delivery.flow
         self.reply = self.delivery.reply
         self.house = House(
@@ -94,12 +97,18 @@ class Hub:
             limits={"object": limits.max_object, "content": limits.max_content},
             refuse=self.refuse,
         )
-        self.append: Callable[[Entry, Asked | None], None] = OneNode(self.house, clock).append
+        self.append: Callable[[Entry, Asked | None], None] = OneNode(
+            self.house, clock, store, 0 if restored is None else restored.mark
+        ).append
         self._observer = observer
         self._secret = secret
         self._timing = timing
         self._waiting = Waiting(timing, self._expire)
         self._rooms: tuple[float, list[RoomSize]] = (-1.0, [])
+        if restored is not None:
+            self.house.restore(restored)
+            for session in self.house.sessions.values():
+                self._waiting.begin(session)
 
     # What doors call
 

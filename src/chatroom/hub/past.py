@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from chatroom.hub.entries import Post, Said, Told
@@ -22,6 +22,8 @@ LINE = 1200
 """Bytes that a room's past takes beside its pieces, about."""
 
 P = TypeVar("P", bound=Post)
+Restorable = tuple[int, Sequence[P]]
+"""The number behind which nothing is missing, and pieces, oldest first."""
 
 
 class Line(deque[P]):
@@ -73,6 +75,19 @@ class Past:
         self.direct: Line[Told] = Line(floor)
         self.size = 0
         """Bytes of all rooms."""
+
+    def restore(
+        self, rooms: Mapping[str, tuple[int, Sequence[Said]]], direct: tuple[int, Sequence[Told]]
+    ) -> None:
+        """Take what a store has, oldest first, each with the number behind which nothing is missing of it."""
+        for key, (floor, posts) in rooms.items():
+            self.rooms[key] = Line(floor)
+            self.size += LINE * bool(key)
+            for post in posts:
+                self.keep(key, (post,), post.count, POST + len(post.frames))
+        self.direct.floor = direct[0]
+        for told in direct[1]:
+            self.keep_direct(told)
 
     def keep(self, room: str, posts: Iterable[Said], count: int, size: int) -> None:
         """Keep what was said in a room: so many messages and bytes. Forget the oldest beyond the bounds."""

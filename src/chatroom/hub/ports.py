@@ -1,6 +1,6 @@
 """What the hub needs from outside, as protocols: whoever runs it plugs these in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chatroom.protocol.messages import Error
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from chatroom.hub.entries import Entry, Said, Told
     from chatroom.hub.house import Asked
     from chatroom.hub.reading import Page, Query, Stored
+
+AHEAD = 60_000_000
+"""By how much the mark is ahead of the numbers that are given out: a minute."""
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""
@@ -104,18 +107,23 @@ class Known(NamedTuple):
     name: str
     rooms: tuple[str, ...]
     """Those that it was in, as they are spelled."""
+    receipts: tuple[tuple[str, int, float], ...] = ()
+    """The `ref`, number and time of its last messages that had one: of a session that is restored."""
 
 
 class Restored(NamedTuple):
     """What a store knew when it was opened."""
 
-    last: int = 0
-    """A number from which on none was given out before."""
-    posts: "Sequence[Said | Told]" = ()
-    """The newest messages of each room and to sessions that can come back, oldest first."""
-    sessions: Sequence[Known] = ()
-    floor: int = 0
-    """The number behind which nothing is missing."""
+    last: int
+    """All numbers that were given out before are at most this."""
+    mark: int
+    """Below this, numbers may be given out from now on."""
+    rooms: "Mapping[str, tuple[int, Sequence[Said]]]"
+    """The newest messages of rooms, by folded name, and the number behind which none is missing; oldest first."""
+    direct: "tuple[int, Sequence[Told]]"
+    """The same of those between sessions."""
+    sessions: Sequence[Known]
+    """Those that can come back."""
 
 
 class Store(Protocol):
@@ -125,8 +133,14 @@ class Store(Protocol):
     called when it is done, later and in the hub's own thread.
     """
 
-    def restore(self) -> Restored:
-        """Return what is stored; to be called once, before anything else."""
+    def restore(self, now: int) -> Restored:
+        """Return what is stored, and have the mark `AHEAD` of this number and of all that were given out.
+
+        To be called once, before anything else; it takes as long as it takes.
+        """
+
+    def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
+        """Store a number that is more than any that is given out; `then` is told whether it is on the disk."""
 
     def keep(self, post: "Said | Told", then: Callable[[bool], None] | None) -> None:
         """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk."""

@@ -18,10 +18,10 @@ class Receipt:
 
     __slots__ = ("asked", "is_stored", "number", "time")
 
-    def __init__(self, number: int, time: float) -> None:
+    def __init__(self, number: int, time: float, *, is_stored: bool | None = None) -> None:
         self.number = number
         self.time = time
-        self.is_stored: bool | None = None
+        self.is_stored = is_stored
         """None: it is being stored."""
         self.asked: list[Asked] = []
 
