@@ -76,9 +76,7 @@ class Past:
         self.size = 0
         """Bytes of all rooms."""
 
-    def restore(
-        self, rooms: Mapping[str, tuple[int, Sequence[Said]]], direct: tuple[int, Sequence[Told]]
-    ) -> None:
+    def restore(self, rooms: Mapping[str, Restorable[Said]], direct: Restorable[Told]) -> None:
         """Take what a store has, oldest first, each with the number behind which nothing is missing of it."""
         for key, (floor, posts) in rooms.items():
             self.rooms[key] = Line(floor)

@@ -119,7 +119,7 @@ class Restored(NamedTuple):
     mark: int
     """Below this, numbers may be given out from now on."""
     rooms: "Mapping[str, tuple[int, Sequence[Said]]]"
-    """The newest messages of rooms, by folded name, and the number behind which none is missing; oldest first."""
+    """Of each room, by folded name: the number behind which none is missing, and its newest messages."""
     direct: "tuple[int, Sequence[Told]]"
     """The same of those between sessions."""
     sessions: Sequence[Known]
