@@ -63,7 +63,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     keepalive_idle: Annotated[int, Meta(ge=1, le=32_767)] = 15
     keepalive_interval: Annotated[int, Meta(ge=1, le=32_767)] = 5
     keepalive_count: Annotated[int, Meta(ge=1, le=127)] = 3
-    """Seconds of silence, seconds between probes, and probes, until a peer counts as gone (RFC 1122, 4.2.3.6)."""
+    """Seconds of silence, seconds between probes, and probes until the peer is gone (RFC 1122, 4.2.3.6)."""
     user_timeout: Seconds = 10.0
     """Seconds without an answer to data or probes after which others may take the peer's name."""
     ping_interval: Seconds = 20.0
