@@ -210,11 +210,13 @@ class Hub:
 
     def why_unknown(self, name: str) -> str:
         """Return why nobody is found by this name."""
+        nobody = f"nobody is called {names.quoted(name)}"
+        if len(name) > names.MAX_NAME:
+            return f"{nobody}; a name has at most {names.MAX_NAME} characters"
         why = ""
-        if len(name) <= names.MAX_NAME:
-            with suppress(names.BadName):
-                why = self._likeness(name, names.keys(name))
-        return why or f"nobody is called {names.quoted(name)}"
+        with suppress(names.BadName):
+            why = self._likeness(name, names.keys(name))
+        return why or nobody
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""

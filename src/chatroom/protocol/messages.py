@@ -22,7 +22,7 @@ MAX_REF = 64
 Ref = Annotated[str, Meta(max_length=MAX_REF)]
 
 
-class Request(Struct, tag_field="code", kw_only=True, gc=False):
+class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
     """What a client asks for. Its `ref`, if there is one, comes back in the replies to it."""
 
     ref: Ref | UnsetType = UNSET
@@ -67,7 +67,7 @@ class Pong(Request, tag="pong", gc=False):
 AnyRequest = Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Quit
 
 
-class Reply(Struct, tag_field="code", kw_only=True, gc=False):
+class Reply(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
     """What the server sends: an answer, with the `ref` of its request, or something that happened."""
 
     ref: str | UnsetType = UNSET

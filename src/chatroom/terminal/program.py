@@ -11,7 +11,7 @@ from functools import partial
 from typing import TextIO, TypeGuard
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
+from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
@@ -93,7 +93,7 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
             tls=tls,
             reconnect=screen.is_interactive,
         )
-    except (OSError, UnicodeError) as error:
+    except CannotConnect as error:
         return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None)}")
     is_welcome = False
     try:
