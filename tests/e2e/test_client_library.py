@@ -397,15 +397,15 @@ def test_readme_examples(server: ServerProcess, tmp_path: Path) -> None:
     They are not impressed by somebody who leaves before the answer, and end at Ctrl-C without a word.
     """
     examples = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    scripts = {name: tmp_path / f"{name}.py" for name in ("tenliner", "cron", "librarian")}
+    for script, example in zip(scripts.values(), examples, strict=True):
+        script.write_text(example.replace("7777", str(server.port)))
     names = ["tenliner", "librarian"]
     with LineClient(server.port, "ann") as ann, ExitStack() as stack:
         processes = []
-        for example, name in zip(examples, names, strict=True):
-            script = tmp_path / f"{name}.py"
-            script.write_text(example.replace("7777", str(server.port)))
-            process = subprocess.Popen(
-                [sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
+        for name in names:
+            command = [sys.executable, str(scripts[name])]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             stack.enter_context(process)
             stack.callback(process.kill)
             processes.append(process)
@@ -425,6 +425,8 @@ def test_readme_examples(server: ServerProcess, tmp_path: Path) -> None:
                 }
             assert message == {"code": "incoming", "from": name, "content": "you said hi"}
         assert {"ann", *names} <= set(ann_sees(ann))
+        subprocess.run([sys.executable, str(scripts["cron"])], check=True)
+        assert ann.read() == {"code": "incoming_broadcast", "from": "cron", "content": "backup done"}
         for process in processes:
             process.send_signal(signal.SIGINT)
             assert process.stderr
