@@ -23,7 +23,7 @@ from chatroom.client.errors import (
 )
 from chatroom.client.inbox import Disconnected, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast, Sent
 
 __all__ = [
     "AsyncClient",
@@ -33,7 +33,7 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "Disconnected",
-    "Error",
+    "ErrorReply",
     "InboxFull",
     "Incoming",
     "IncomingBroadcast",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from chatroom.hub.ports import Timing
-from chatroom.protocol.messages import Error
+from chatroom.protocol.messages import ErrorReply
 
 log = logging.getLogger("chatroom")
 
@@ -82,7 +82,7 @@ class LogObserver:
         """Somebody has gone."""
         self._event("left", f"{name!r} from {peer} ({reason})")
 
-    def refused(self, name: str | None, peer: str, error: Error) -> None:
+    def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         """A request was answered with an error."""
         self._event("refused", f"{error.error} to {'a stranger' if name is None else repr(name)} from {peer}")
 

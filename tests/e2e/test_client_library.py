@@ -24,7 +24,7 @@ from chatroom import (
     CannotConnect,
     Client,
     ConnectionLost,
-    Error,
+    ErrorReply,
     InboxFull,
     NameTaken,
     Refused,
@@ -75,7 +75,7 @@ def test_refusals(server: ServerProcess, ann: Client) -> None:
 
     assert ann.send("nobody", "x", confirm=False) is None
     error = next(ann)
-    assert isinstance(error, Error)
+    assert isinstance(error, ErrorReply)
     assert error.error == "unknown_user"
 
     with pytest.raises(Refused, match="bad_name"):

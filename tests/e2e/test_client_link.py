@@ -17,7 +17,7 @@ from chatroom import (
     Client,
     ConnectionLost,
     Disconnected,
-    Error,
+    ErrorReply,
     Incoming,
     IncomingBroadcast,
     NameTaken,
@@ -223,7 +223,7 @@ def test_refs_are_used(server: ServerProcess) -> None:
         client.send("nobody", "x", confirm=False)
         client.broadcast("y")
         assert client.users() == ["ann"]
-        assert [message.error for message in [client.receive()] if isinstance(message, Error)] == [
+        assert [message.error for message in [client.receive()] if isinstance(message, ErrorReply)] == [
             "unknown_user"
         ]
 
@@ -462,7 +462,7 @@ def test_name_that_is_taken_at_the_return(monkeypatch: pytest.MonkeyPatch) -> No
         assert client.receive(timeout=10) == Reconnected("ann2")
         client.close()
     assert isinstance(told[0], Disconnected)
-    assert isinstance(told[1], Error)
+    assert isinstance(told[1], ErrorReply)
     assert (told[1].error, told[1].suggestion) == ("name_taken", "ann2")
 
 
@@ -474,7 +474,7 @@ async def test_name_that_is_free_again() -> None:
         kinds = [type(await anext(client)) for _ in range(3)]
         await client.close()
 
-    assert kinds == [Disconnected, Error, Reconnected]
+    assert kinds == [Disconnected, ErrorReply, Reconnected]
 
 
 async def test_another_name_while_reconnecting() -> None:
@@ -489,7 +489,7 @@ async def test_another_name_while_reconnecting() -> None:
     with ScriptedServer(leave, refuse, *[decide] * 9) as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
         assert isinstance(await anext(client), Disconnected)
-        assert isinstance(await anext(client), Error)
+        assert isinstance(await anext(client), ErrorReply)
         assert not client.is_connected
         await client.hello("ann2")
 

@@ -5,10 +5,11 @@ import inspect
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 import chatroom
 from chatroom import AsyncClient, ChatroomError, Client, Incoming, Sent
-from chatroom.protocol.messages import Error, Hello
+from chatroom.protocol.messages import ErrorReply, Hello
 
 EXPORTED: dict[str, Any] = {name: getattr(chatroom, name) for name in chatroom.__all__}
 ERRORS = {name: kind for name, kind in EXPORTED.items() if issubclass(kind, BaseException)}
@@ -51,10 +52,16 @@ def test_errors_have_one_base() -> None:
     }
 
 
+def test_no_message_is_called_an_error() -> None:
+    """Nobody can write `except chatroom.Error` and mean a message."""
+    assert not hasattr(chatroom, "Error")
+    assert [name for name, kind in EXPORTED.items() if issubclass(kind, Struct) and kind.__name__ != name] == []
+
+
 def test_reprs() -> None:
     """A message shows what is in it, and nothing of what is not."""
     assert repr(Incoming("bob", "hi")) == "Incoming(from_='bob', content='hi')"
-    assert repr(Error("x", "y", suggestion="z")) == "Error(error='x', message='y', suggestion='z')"
+    assert repr(ErrorReply("x", "y", suggestion="z")) == "ErrorReply(error='x', message='y', suggestion='z')"
     assert repr(Sent(1, 2.0, ref="3")) == "Sent(id=1, time=2.0, ref='3')"
     assert repr(Hello(name="ann")) == "Hello(name='ann')"
 

@@ -79,9 +79,9 @@ class AsyncClient:
         - `tls`: a context, as `ssl.create_default_context()` makes it; the server's certificate must be for
           `host`. None: no TLS.
         - `reconnect`: whether a lost connection is made anew, with the same name, for as long as it takes;
-          calls wait for it. Messages tell of it: `Disconnected`, an `Error` if somebody has the name meanwhile,
-          and `Reconnected`. If the server does not want us back, that is raised in place of a message:
-          `NameTaken` if somebody has had the name for 30 seconds, `Refused`, `ConnectionLost`.
+          calls wait for it. Messages tell of it: `Disconnected`, an `ErrorReply` if somebody has the name
+          meanwhile, and `Reconnected`. If the server does not want us back, that is raised in place of a
+          message: `NameTaken` if somebody has had the name for 30 seconds, `Refused`, `ConnectionLost`.
 
         `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
         that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
@@ -136,7 +136,7 @@ class AsyncClient:
         `to`: a name, spelled as in `users()` or in another case. `content`: any text; ours takes 16 KiB of
         UTF-8, if nothing else is set, and how much others take is their affair.
         With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
-        and return None; a refusal then comes as an `Error` among the messages.
+        and return None; a refusal then comes as an `ErrorReply` among the messages.
         Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused with
         `slow_down` is sent again when the server says so, for a minute.
 

@@ -17,7 +17,7 @@ ChatroomError
 from msgspec import UNSET
 
 from chatroom.protocol.foreign import shown
-from chatroom.protocol.messages import Error, ErrorCode
+from chatroom.protocol.messages import ErrorCode, ErrorReply
 
 
 class ChatroomError(Exception):
@@ -40,7 +40,7 @@ class Refused(ChatroomError):
     may refuse in its own way: then `code` is its own, or `error`, and `message` what words there were.
     """
 
-    def __init__(self, error: Error) -> None:
+    def __init__(self, error: ErrorReply) -> None:
         hint = "" if error.suggestion is UNSET else f" (try {error.suggestion})"
         super().__init__(f"{error.error}: {error.message}{hint}")
         self.error = error
@@ -53,7 +53,7 @@ class Refused(ChatroomError):
 class NameTaken(Refused):
     """Somebody has that name; `suggestion` is a free one, or None if the server knows none."""
 
-    def __init__(self, error: Error) -> None:
+    def __init__(self, error: ErrorReply) -> None:
         super().__init__(error)
         self.suggestion: str | None = None if error.suggestion is UNSET else error.suggestion
 
@@ -88,6 +88,6 @@ class InboxFull(ChatroomError):
         super().__init__(f"{waiting} messages wait to be received: take them first")
 
 
-def refused(error: Error) -> Refused:
+def refused(error: ErrorReply) -> Refused:
     """Return the exception for an error of the server."""
     return NameTaken(error) if error.error == ErrorCode.NAME_TAKEN else Refused(error)

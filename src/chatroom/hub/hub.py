@@ -19,8 +19,8 @@ from chatroom.protocol import names
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
     Closing,
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Hello,
     OutgoingBroadcast,
@@ -283,7 +283,7 @@ class Hub:
             session.handlers = LATER
 
     def answer(
-        self, session: Session, error: Error, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+        self, session: Session, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
         self._observer.refused(session.name, session.sink.peer, error)

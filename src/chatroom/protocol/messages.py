@@ -154,7 +154,7 @@ TEMPORARY = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.SLOW_DOWN, ErrorCode.SERV
 """What may succeed later, unchanged."""
 
 
-class Error(Reply, tag="error", gc=False):
+class ErrorReply(Reply, tag="error", gc=False):
     """A request was refused. The connection lives on.
 
     `error` is for programs and `message` for people; `temporary` says that the same request may succeed
@@ -169,11 +169,11 @@ class Error(Reply, tag="error", gc=False):
     retry_after: float | UnsetType = UNSET
 
 
-class Fault(Error, tag="error", gc=False):
+class Fault(ErrorReply, tag="error", gc=False):
     """An error in the bytes themselves: there was no request to refuse."""
 
 
-AnyReply = PongReply | PingEvent | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | Error
+AnyReply = PongReply | PingEvent | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | ErrorReply
 
 _encoder = msgspec.json.Encoder()
 
