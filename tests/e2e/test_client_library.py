@@ -88,8 +88,8 @@ def test_refusals(server: ServerProcess, ann: Client) -> None:
         ("*", "x", BadArgument, r'to is "\*", which is nobody\'s name: broadcast\(\) sends to all'),
         ("", "x", BadArgument, "to is empty"),
         ("\ud800", "x", BadArgument, "to is no Unicode text: lone surrogate at 0"),
-        (None, "x", TypeError, "to must be a str, not NoneType"),
-        ("ann", b"x", TypeError, "content must be a str, not bytes"),
+        (None, "x", TypeError, "to must be of type str, not NoneType"),
+        ("ann", b"x", TypeError, "content must be of type str, not bytes"),
         ("ann", "x\ud800", BadArgument, "content is no Unicode text: lone surrogate at 1"),
         ("x" * 33, "x", Refused, "a name has at most 32 characters"),
         ("ann", "x" * 16_385, Refused, "16385 bytes long; at most 16384"),
@@ -115,8 +115,8 @@ def test_what_cannot_be_sent(
         ("127.0.0.1", 1, "ann", CannotConnect, "cannot connect to 127.0.0.1, port 1: .*does the server run"),
         ("a..b", 7777, "ann", CannotConnect, "cannot connect to a..b, port 7777: that is no name of a host"),
         ("127.0.0.1", 65536, "ann", BadArgument, "port is 65536: it must be 1 to 65535"),
-        ("127.0.0.1", "1", "ann", TypeError, "port must be an int, not str"),
-        (None, 1, "ann", TypeError, "host must be a str, not NoneType"),
+        ("127.0.0.1", "1", "ann", TypeError, "port must be of type int, not str"),
+        (None, 1, "ann", TypeError, "host must be of type str, not NoneType"),
         ("127.0.0.1", None, "a|b", Refused, r'bad_name: a name may not contain "\|"'),
         (
             "127.0.0.1",
@@ -126,7 +126,7 @@ def test_what_cannot_be_sent(
             "bad_name: the name is 33 characters long; it must have 1 to 32",
         ),
         ("127.0.0.1", None, "ANN", NameTaken, r'name_taken: "ann" is here already \(try ANN2\)'),
-        ("127.0.0.1", None, 5, TypeError, "name must be a str, not int"),
+        ("127.0.0.1", None, 5, TypeError, "name must be of type str, not int"),
     ],
 )
 async def test_no_connection(

@@ -14,6 +14,7 @@ import pytest
 
 from chatroom import (
     AsyncClient,
+    CannotConnect,
     Client,
     ConnectionLost,
     Disconnected,
@@ -531,10 +532,10 @@ async def test_system_s_own_time_limits() -> None:
 
 
 async def test_refused_connection() -> None:
-    """What the system says is passed on in its own words."""
+    """What the system says is passed on in its own words, and as the cause."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError) as caught:
+    with pytest.raises(CannotConnect, match=f"to localhost, port {port}: Connection refused") as caught:
         await AsyncClient.open("localhost", port)
 
-    assert caught.value.strerror == "Connection refused"
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)

@@ -66,9 +66,8 @@ class Link:
         `takes_while_asking`: while one waits for an answer, another may take messages; if not, a full inbox
         ends the wait. Raises `BadArgument`, `TypeError`.
         """
-        _check(host=host)
-        if not isinstance(port, int):
-            raise TypeError(f"port must be an int, not {type(port).__name__}")
+        _check_type("host", host, str)
+        _check_type("port", port, int)
         if not 1 <= port <= MAX_PORT:
             raise BadArgument(f"port is {port}: it must be 1 to {MAX_PORT}")
         self.inbox = Inbox()
@@ -130,7 +129,7 @@ class Link:
 
         Raises any `ChatroomError`, and `TypeError`.
         """
-        _check(name=name)
+        _check_text("name", name)
         if self.is_closed or (self.end is not None and not self._reconnects):
             raise ConnectionLost(self.wire.core.lost)
         self._is_greeting = True
@@ -153,7 +152,7 @@ class Link:
 
     async def send(self, to: str, content: str, *, confirm: bool) -> Sent | None:
         """Send a message to one, as `say()` does."""
-        _check(to=to)
+        _check_text("to", to)
         if to == "*":
             raise BadArgument('to is "*", which is nobody\'s name: broadcast() sends to all')
         if not to:
@@ -165,7 +164,7 @@ class Link:
 
         Without `confirm`, or if the server confirms nothing, wait only until it has left.
         """
-        _check(content=content)
+        _check_text("content", content)
         call = await self._settled_call(lambda core: core.send(to, content, confirm=confirm))
         return None if call.first_left_at is not None and not call.is_confirmed else call.result()
 
@@ -424,12 +423,15 @@ class Link:
         self.on_news()
 
 
-def _check(**texts: str) -> None:
-    """Raise `TypeError` or `BadArgument` for what is no text."""
-    for parameter, text in texts.items():
-        if not isinstance(text, str):
-            raise TypeError(f"{parameter} must be a str, not {type(text).__name__}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise BadArgument(f"{parameter} is no Unicode text: lone surrogate at {error.start}") from None
+def _check_type(parameter: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{parameter} must be of type {kind.__name__}, not {type(value).__name__}")
+
+
+def _check_text(parameter: str, text: str) -> None:
+    """Raise `TypeError`, or `BadArgument` for a text that cannot be sent."""
+    _check_type(parameter, text, str)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadArgument(f"{parameter} is no Unicode text: lone surrogate at {error.start}") from None
