@@ -204,7 +204,7 @@ async def test_server_that_knows_only_the_brief(monkeypatch: pytest.MonkeyPatch,
             await client.hello("ann2")
             assert await client.users() == ["ann2"]
 
-    asked = {"code": "hello", "name": "ann", "features": ["notices", "ping"], "ref": "1"}
+    asked = {"code": "hello", "name": "ann", "features": ["notices", "ping", "stamps"], "ref": "1"}
     assert hellos == [asked, {"code": "hello", "name": "ann"}, {"code": "hello", "name": "ann2"}]
 
 
@@ -284,7 +284,7 @@ def test_blocking_client_comes_back() -> None:
             Incoming("bob", "after"),
         ]
         client.close()
-        assert brief.strange[0]["features"] == ["notices", "ping"]
+        assert brief.strange[0]["features"] == ["notices", "ping", "stamps"]
 
 
 async def test_what_is_unknown_is_reported() -> None:
