@@ -45,7 +45,7 @@ class Resume:
         session = self._session
         lost = session.welcome(welcome, name, has_history=has_history)
         if session.resumes and has_history:
-            if session.lobby.last is None and session.lobby.held is None:
+            if session.can_continue and session.lobby.last is None and session.lobby.held is None:
                 self._look_up(session.lobby)
             for place in session.rooms.values():
                 self._rejoin(place)
@@ -65,7 +65,7 @@ class Resume:
     def joined(self, reply: Joined, join: Join) -> None:
         """It has joined a room, again or for the first time."""
         place = self._session.joined(reply, join.room)
-        if place is not None and self._session.resumes:
+        if place is not None and self._session.can_continue:
             self._look_up(place)
 
     def go_on(self) -> list[Message]:

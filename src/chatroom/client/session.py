@@ -48,12 +48,10 @@ class Session:
         self.is_continued = False
         """Whether the server knew the session when the client came back."""
         self.names: set[str] = set()
-        """What it has been called since it last missed something."""
+        """What it has been called, under this session."""
         self.is_holding = False
         """Whether a place may be held."""
         self._secret: str | None = None
-        self._name: str | None = None
-        self._has_history = False
         self._held = self._held_characters = 0
 
     @property
@@ -77,14 +75,13 @@ class Session:
 
     def welcome(self, welcome: Welcome, name: str, *, has_history: bool) -> list[Message]:
         """Begin, or go on; return what has got lost. `has_history`: the server has rooms and a history."""
-        is_return, had_history = self._name is not None, self._has_history
-        self._name = name if welcome.name is UNSET else welcome.name
-        self._has_history = has_history
+        is_return = self.can_continue or bool(self.rooms)
         secret = None if welcome.session is UNSET else welcome.session
         self.is_continued = secret is not None and secret == self._secret
         self._secret = secret
-        self.names = {*self.names, self._name} if self.is_continued else {self._name}
-        if not (is_return and self.resumes and had_history):
+        name = name if welcome.name is UNSET else welcome.name
+        self.names = {*self.names, name} if self.is_continued else {name}
+        if not (is_return and self.resumes):
             return []
         lost: list[Message] = []
         if not self.is_continued:
