@@ -76,7 +76,7 @@ class Session:
     def welcome(self, welcome: Welcome, name: str, *, has_history: bool) -> list[Message]:
         """Begin, or go on; return what has got lost. `has_history`: the server has rooms and a history."""
         is_return = self.can_continue or bool(self.rooms)
-        secret = None if welcome.session is UNSET else welcome.session
+        secret = None if welcome.session is UNSET or not self.resumes else welcome.session
         self.is_continued = secret is not None and secret == self._secret
         self._secret = secret
         name = name if welcome.name is UNSET else welcome.name
