@@ -29,7 +29,7 @@ class Line:
         self.has_begun = False
         """Whether the client has had a message of it, which is found again if nothing is missing."""
 
-    def page(self, *, limit: int = MAX_PAGE, before: str | None = None) -> History:
+    def page(self, *, limit: int, before: str | None = None) -> History:
         """Return the request for the newest messages, or for those before an id."""
         request = History(limit=limit)
         if self.is_direct:
@@ -121,7 +121,7 @@ class Place:
         """Read back one history; return whether nothing is missing."""
         last, before, count = self.last or "", None, 0
         while count < MOST:
-            page = yield line.page(before=before)
+            page = yield line.page(limit=min(MAX_PAGE, MOST - count), before=before)
             if page is None:
                 return False
             new = [old for old in page.messages if old.id > last]
