@@ -1,13 +1,15 @@
 """What is done for a peer in one turn of the event loop, and how much senders may add to what readers get."""
 
+import gc
 import json
+import time
 
 import pytest
 
 from chatroom.doors.connection import FIRST_READS
-from chatroom.doors.effort import A_TURN as STEPS_A_TURN
 from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import A_TURN, BYTES_A_REQUEST, CLOSELY, INPUT
+from chatroom.hub.effort import A_TURN as STEPS_A_TURN
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
 from chatroom.hub.hub import ANSWERS
 from fakes import FakeChat, FakeClient, FakeKernel
@@ -463,6 +465,60 @@ def test_refused_names_of_a_turn(name: str, most: int) -> None:
     one_turn(chat)
 
     assert 0 < len(peer.take()) <= most
+
+
+def longest_turn(line: bytes, name: str | None) -> float:
+    """Return the processor time of the longest turn while sixty send this at once, at best.
+
+    `name`: one of somebody who is here. Those who send are strangers if there is one, and members if not.
+    """
+    longest = []
+    for _ in range(3):
+        chat = FakeChat(rate_per_address=1000.0)
+        chat.connect().ask(code="hello", name=name or "ann")
+        crowd = [chat.connect(FAR) if name else chat.join(f"peer{number}", FAR) for number in range(60)]
+        gc.collect()
+        gc.disable()
+        began = time.process_time()
+        for peer in crowd:
+            peer.send(line * 19)
+        turns = [time.process_time() - began]
+        while not chat.loop.is_idle:
+            began = time.process_time()
+            one_turn(chat)
+            turns.append(time.process_time() - began)
+        gc.enable()
+        longest.append(max(turns))
+    return min(longest)
+
+
+@pytest.mark.parametrize("name", ["ǅﬃΐ각ß" * 6, "\u1fb7" * 32, "ΐ" * 28])
+@pytest.mark.parametrize("is_hello", [True, False])
+def test_names_of_many_in_a_turn(name: str, *, is_hello: bool) -> None:
+    """Sixty peers whose names take long to fold keep others waiting no longer than with ordinary names."""
+
+    def turn(name: str) -> float:
+        asked = {"code": "hello", "name": name} if is_hello else {"code": "outgoing", "to": name, "content": ""}
+        return longest_turn(json.dumps(asked).encode() + b"\n", name if is_hello else None)
+
+    assert turn(name) < 2 * turn("x" * 28)
+
+
+def test_names_that_wait_take_turns() -> None:
+    """Whoever has waited longest is given a name first; whose name is ASCII waits for nobody."""
+    chat = FakeChat()
+    chat.hub.folding.spend(1_000_000)
+    peers = {name: chat.connect(FAR) for name in ("Ελένη", "Олексій", "bob", "さくら")}
+    for name, peer in peers.items():
+        peer.send(json.dumps({"code": "hello", "name": name}).encode() + b"\n" + WHO)
+    assert chat.hub.users() == ["bob"]
+
+    peers["Олексій"].transport.vanish(None)
+    one_turn(chat)
+
+    assert chat.hub.users() == ["bob", "Ελένη", "さくら"]
+    chat.loop.turn()
+    assert [message["code"] for message in peers["さくら"].take()] == ["welcome", "users"]
 
 
 # What an adversary found

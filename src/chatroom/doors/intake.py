@@ -7,10 +7,10 @@ TCP window fills, and nobody else notices.
 from collections import deque
 from typing import Protocol
 
-from chatroom.doors.effort import Effort
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Pace, Throttle
 from chatroom.hub.commands import Refusal
+from chatroom.hub.effort import Effort
 from chatroom.hub.hub import ANSWERS, Hub
 from chatroom.hub.ports import Timer, Timing
 from chatroom.hub.session import Session
