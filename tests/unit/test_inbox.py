@@ -4,7 +4,7 @@ import pytest
 
 from chatroom.client import inbox
 from chatroom.client.inbox import Disconnected, Inbox, Message, Reconnected, Unconfirmed
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 LONG = "x" * 10
 
@@ -16,12 +16,12 @@ def test_full_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     box.put([Incoming("a", "1"), Incoming("a", "2")])
     assert not box.is_full
 
-    box.put([Error("x", "3")])
+    box.put([ErrorReply("x", "3")])
 
     assert box.is_full
     assert box.take() == Incoming("a", "1")
     assert not box.is_full
-    assert [box.take(), box.take()] == [Incoming("a", "2"), Error("x", "3")]
+    assert [box.take(), box.take()] == [Incoming("a", "2"), ErrorReply("x", "3")]
     assert not box
 
 
@@ -30,7 +30,7 @@ def test_full_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
     box = Inbox()
 
-    box.put([Incoming("a", "x" * 5), Error("x", "y" * 3)])
+    box.put([Incoming("a", "x" * 5), ErrorReply("x", "y" * 3)])
 
     assert box.is_full
     box.take()
@@ -45,8 +45,8 @@ def test_full_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         Incoming(LONG, ""),
         IncomingBroadcast(LONG, "", ref=LONG),
-        Error(LONG, ""),
-        Error("x", "", suggestion=LONG),
+        ErrorReply(LONG, ""),
+        ErrorReply("x", "", suggestion=LONG),
         Unconfirmed(LONG, ""),
         Disconnected(LONG),
         Reconnected(LONG),
