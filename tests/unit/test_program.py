@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import pytest
 
+from chatroom.client import inbox
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
 from chatroom.client.inbox import Message, Reconnected
 from chatroom.protocol.messages import ErrorReply, Incoming
-from chatroom.terminal.program import _converse
+from chatroom.terminal.program import _converse, _first_users
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import Pieces
 
@@ -110,3 +111,30 @@ async def test_not_wanted_back() -> None:
     """Any other refusal at the return ends the chat."""
     with pytest.raises(Refused):
         await converse(Client(Refused(ErrorReply(error="banned", message="no")), answers={}), Person())
+
+
+class Flood(Client):
+    """A server that sends messages without end, and takes its time to say who is here."""
+
+    taken = 0
+
+    async def __anext__(self) -> Message:
+        await asyncio.sleep(0)
+        self.taken += 1
+        return Incoming("x" * 4, "")
+
+    async def users(self) -> list[str]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return ["ann"]
+
+
+def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what comes before the list of users no more is taken than a client holds; the rest waits unread."""
+    monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
+    flood = Flood(answers={})
+
+    names, early = asyncio.run(_first_users(cast("AsyncClient", flood), cast("Screen", Person())))
+
+    assert names == ["ann"]
+    assert len(early) == flood.taken == 3

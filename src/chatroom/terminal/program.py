@@ -12,7 +12,7 @@ from typing import TextIO, TypeGuard
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
-from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
+from chatroom.client.inbox import Disconnected, Inbox, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
@@ -27,8 +27,6 @@ _NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME} 
 
 
 _TLS_HINT, _TLS_ALERT = "; if this is its TLS port, add --tls", b"\x15"
-EARLY = 100
-"""Messages that are taken before there is a list of users, to be shown below it."""
 
 
 def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None, *, bell: bool = False) -> int:
@@ -106,8 +104,8 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
             for text in ("current users:", *names, ""):
                 screen.show([("", text)])
             async with screen.conversation(partial(_names, client), partial(_refusal, client)):
-                for message in early:
-                    _show(screen, message)
+                while early:
+                    _show(screen, early.take())
                 await _converse(client, screen, accepted)
             await _leave(client, screen)
             return screen.status
@@ -140,17 +138,17 @@ async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> s
     return name
 
 
-async def _first_users(client: AsyncClient, screen: Screen) -> tuple[list[str], list[Message]]:
+async def _first_users(client: AsyncClient, screen: Screen) -> tuple[list[str], Inbox]:
     """Return who is here, or why nobody knows, and what came meanwhile; a lost connection is told at once."""
-    early: list[Message] = []
+    early = Inbox()  # bounded, as the client's own
 
     async def hear() -> None:
-        while len(early) < EARLY:
+        while not early.is_full:
             message = await anext(client)
             if isinstance(message, Disconnected | Reconnected):
                 _show(screen, message)
             else:
-                early.append(message)
+                early.put([message])
 
     hearing = asyncio.create_task(hear())
     try:
