@@ -14,6 +14,8 @@ from chatroom.client.inbox import Disconnected, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
 from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncClient",
     "Client",

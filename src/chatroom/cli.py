@@ -24,8 +24,7 @@ class Commands(Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="chatroom")
+@click.group(cls=Commands)
 def main() -> None:
     """The simplest chat there is: JSON objects over TCP."""
 
@@ -67,9 +66,11 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
 @click.argument("server_ip")
 @click.argument("server_port", type=WholeNumber(1, 65535))
 @click.argument("my_nickname")
-@click.option("--tls", is_flag=True, help="Speak TLS, and make sure of the server's certificate.")
+@click.option("--tls", is_flag=True, help="Use TLS, and verify the server's certificate.")
 @click.option(
-    "--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of whom to trust; implies --tls."
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM file with the CA certificates to trust; implies --tls.",
 )
 @click.option("--bell", is_flag=True, help="Ring the terminal's bell when somebody writes to you alone.")
 def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool, bell: bool) -> None:
