@@ -17,7 +17,7 @@ from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
-from chatroom.terminal.reasons import lost, reason
+from chatroom.terminal.reasons import is_name_mismatch, lost, reason
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import line, users, visible
 
@@ -27,6 +27,8 @@ _NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME} 
 
 
 _TLS_HINT, _TLS_ALERT = "; if this is its TLS port, add --tls", b"\x15"
+CERTIFICATE_TIMEOUT = 10.0
+"""Seconds that a server has to show its certificate once more, to be asked for its names."""
 EARLY = 100
 """Messages that are taken before there is a list of users, to be shown below it."""
 
@@ -86,15 +88,12 @@ async def _run(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCont
 
 async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
     screen.show([("", f"connecting to server at {host}, {port}")])
+    address = host.removeprefix("[").removesuffix("]")
     try:
-        client = await AsyncClient.open(
-            host.removeprefix("[").removesuffix("]"),
-            port,
-            tls=tls,
-            reconnect=screen.is_interactive,
-        )
+        client = await AsyncClient.open(address, port, tls=tls, reconnect=screen.is_interactive)
     except (OSError, UnicodeError) as error:
-        return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None)}")
+        names = await _names_in_certificate(address, port, tls) if tls and is_name_mismatch(error) else []
+        return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None, names=names)}")
     is_welcome = False
     try:
         async with client:
@@ -119,6 +118,19 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
     except (ConnectionLost, TimeoutError, InboxFull) as error:
         hint = "" if is_welcome or tls else _TLS_HINT
         return _fail(f"{lost(reason(error))}{hint}")
+
+
+async def _names_in_certificate(host: str, port: int, tls: ssl.SSLContext) -> list[str]:
+    """Return the names that the server's certificate is for, if it can be trusted but for them; else none."""
+    tls.check_hostname = False
+    try:
+        async with asyncio.timeout(CERTIFICATE_TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except OSError:
+        return []
+    certificate = writer.get_extra_info("peercert")
+    writer.transport.abort()
+    return [str(value) for _, value in certificate.get("subjectAltName", ())]
 
 
 async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> str | None:
