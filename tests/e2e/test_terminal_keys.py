@@ -22,7 +22,7 @@ from e2e.terminal import PROMPT, joined
 
 pytestmark = pytest.mark.slow
 
-SUMMARY = ["3 lines, 1 is no command: Enter sends the rest, Ctrl-C drops", "all"]
+SUMMARY = ["3 lines, 1 is not a command: Enter sends the others, Ctrl-C", "drops all"]
 
 
 def asked(brief: BriefServer) -> list[dict[str, str]]:
@@ -42,7 +42,7 @@ def test_paste_of_several_lines() -> None:
         assert shown[-6:] == [
             *SUMMARY,
             f"{PROMPT}*|hello all",
-            f"{'no command>':>19}no idea",
+            f"{'not a command>':>19}no idea",
             f"{'>':>19}",
             f"{'>':>19}bob|the secret",
         ]
@@ -330,7 +330,7 @@ def test_slash_commands(server: ServerProcess) -> None:
         terminal.type("chào\r")
         assert hoa.read()["content"] == "chào"
         terminal.type("/quit now\r")
-        terminal.wait_for("/quit takes nothing behind it")
+        terminal.wait_for("/quit takes no argument")
         terminal.type("help\r")
         terminal.wait_for("Tab completes names")
         terminal.type("/quit\r")

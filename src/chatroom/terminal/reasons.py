@@ -49,7 +49,7 @@ def lost(why: str) -> str:
     end = why.removeprefix(_ENDED)
     if end != why and end in _ENDS:
         return _ENDS[end]
-    return f"the connection to the server was lost: {visible(why)}"
+    return f"the connection was lost: {visible(why)}"
 
 
 def _reason_of_tls(error: ssl.SSLError, names: Sequence[str]) -> str:
