@@ -7,6 +7,7 @@ import pexpect
 import pytest
 
 from conftest import PROJECT, ServerProcess
+from e2e.brief import LineClient
 from e2e.brief_server import BriefServer, raw
 from e2e.terminal import PROMPT, joined, pipe
 
@@ -80,3 +81,17 @@ def test_words_are_not_split(server: ServerProcess) -> None:
         terminal.type("nonsense\r")
         rows = ["type NAME|text (to one) or *|text (to", "all); /help lists the commands", PROMPT]
         terminal.wait(lambda lines: lines[-3:] == rows)
+
+
+def test_name_in_quotation_marks(server: ServerProcess) -> None:
+    """A name that is shown in quotation marks may be typed so; somebody who is called so comes first."""
+    with LineClient(server.port, "bob: hi") as bob, joined(server) as terminal:
+        bob.ask(code="outgoing", to="ann", content="who am I?")
+        terminal.wait_for('"bob: hi" to you: who am I?')
+        terminal.type('"bob: hi"|you are bob\r')
+        assert bob.read()["content"] == "you are bob"
+        with LineClient(server.port, '"eve"') as quoted, LineClient(server.port, "eve"):
+            terminal.type('"Eve"|hello\r')
+            assert quoted.read()["content"] == "hello"
+        terminal.type('"nobody"|x\r')
+        terminal.wait_for('nobody is called "nobody"')

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import re
 import signal
 import ssl
 import sys
@@ -21,7 +22,7 @@ from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
 from chatroom.terminal.reasons import is_name_mismatch, lost, reason
 from chatroom.terminal.screen import Screen
-from chatroom.terminal.text import line, users, visible
+from chatroom.terminal.text import called, line, users, visible
 
 ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the program in good order."""
@@ -346,9 +347,19 @@ class Conversation:
         if to is None:
             await self._client.broadcast(text, confirm=False)
         else:
-            await self._client.send(to, text, confirm=False)
+            await self._client.send(await self._receiver(to), text, confirm=False)
         if self.place:
             self._sent.append((self._client.last_ref, self.place))
+
+    async def _receiver(self, to: str) -> str:
+        """Return who is meant: a name may stand in quotation marks, as it does where it is shown."""
+        if not re.fullmatch('".+"', to):
+            return to
+        names = await self._client.users()
+        if to.casefold() in map(str.casefold, names):
+            return to
+        shown_so = [name for name in names if called(name) == to]
+        return shown_so[0] if len(shown_so) == 1 else to[1:-1]
 
     def show(self, message: Message) -> None:
         """Show what came."""
