@@ -52,7 +52,7 @@ def test_tls_mistakes(tls: tuple[int, int], tmp_path: Path) -> None:
     assert "if this is its TLS port, add --tls" in complaint(tls_port)
     other = complaint(tls_port, "--ca", str(tmp_path / "other.pem"))
     assert "its certificate cannot be trusted" in other
-    assert "; --ca FILE names the CA certificates to trust" in complaint(tls_port, "--tls")
+    assert "; --ca FILE names the certificate authorities to trust" in complaint(tls_port, "--tls")
 
 
 @pytest.mark.parametrize(("given", "owned"), [("localhost", "127.0.0.1"), ("127.0.0.1", "localhost")])

@@ -177,7 +177,11 @@ def mismatch(code: int) -> ssl.SSLCertVerificationError:
         (62, ["localhost"], "its certificate is for localhost: use that name as SERVER_IP"),
         (64, ["a.example", "\x1b"], "its certificate is for a.example or ␛: use that name as SERVER_IP"),
         (62, [], "its certificate is for another name: use that one as SERVER_IP"),
-        (18, [], "its certificate cannot be trusted: no good; --ca FILE names the CA certificates to trust"),
+        (
+            18,
+            [],
+            "its certificate cannot be trusted: no good; --ca FILE names the certificate authorities to trust",
+        ),
     ],
 )
 def test_certificates(code: int, names: list[str], said: str) -> None:

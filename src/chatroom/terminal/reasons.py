@@ -58,7 +58,7 @@ def _reason_of_tls(error: ssl.SSLError, names: Sequence[str]) -> str:
         return f"its certificate is for {shown}: use that name as SERVER_IP" if names else _OTHER_NAME
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.rstrip(".")
-        return f"its certificate cannot be trusted: {why}; --ca FILE names the CA certificates to trust"
+        return f"its certificate cannot be trusted: {why}; --ca FILE names the certificate authorities to trust"
     if "ALERT" in (error.reason or ""):
         return f"no TLS that both sides accept: {error.reason}"
     return _NOT_TLS
