@@ -95,3 +95,5 @@ def test_name_in_quotation_marks(server: ServerProcess) -> None:
             assert quoted.read()["content"] == "hello"
         terminal.type('"nobody"|x\r')
         terminal.wait_for('nobody is called "nobody"')
+        terminal.type('"*"|x\r')
+        terminal.wait_for('nobody is called ""*""')

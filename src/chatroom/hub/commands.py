@@ -10,8 +10,8 @@ from chatroom.hub.session import Session
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
     TEMPORARY,
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Hello,
     Incoming,
@@ -54,7 +54,7 @@ class Refusal(Exception):
         """`is_final`: the session ends with it."""
         super().__init__(message)
         self.is_final = is_final
-        self.error = Error(
+        self.error = ErrorReply(
             error=code,
             message=message,
             temporary=code in TEMPORARY,

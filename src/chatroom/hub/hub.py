@@ -19,8 +19,8 @@ from chatroom.protocol import names
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
     Closing,
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Hello,
     OutgoingBroadcast,
@@ -210,11 +210,13 @@ class Hub:
 
     def why_unknown(self, name: str) -> str:
         """Return why nobody is found by this name."""
+        nobody = f"nobody is called {names.quoted(name)}"
+        if len(name) > names.MAX_NAME:
+            return f"{nobody}; a name has at most {names.MAX_NAME} characters"
         why = ""
-        if len(name) <= names.MAX_NAME:
-            with suppress(names.BadName):
-                why = self._likeness(name, names.keys(name))
-        return why or f"nobody is called {names.quoted(name)}"
+        with suppress(names.BadName):
+            why = self._likeness(name, names.keys(name))
+        return why or nobody
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
@@ -281,7 +283,7 @@ class Hub:
             session.handlers = LATER
 
     def answer(
-        self, session: Session, error: Error, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+        self, session: Session, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
         self._observer.refused(session.name, session.sink.peer, error)

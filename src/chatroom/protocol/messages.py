@@ -22,7 +22,7 @@ MAX_REF = 64
 Ref = Annotated[str, Meta(max_length=MAX_REF)]
 
 
-class Request(Struct, tag_field="code", kw_only=True, gc=False):
+class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
     """What a client asks for. Its `ref`, if there is one, comes back in the replies to it."""
 
     ref: Ref | UnsetType = UNSET
@@ -67,7 +67,7 @@ class Pong(Request, tag="pong", gc=False):
 AnyRequest = Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Quit
 
 
-class Reply(Struct, tag_field="code", kw_only=True, gc=False):
+class Reply(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
     """What the server sends: an answer, with the `ref` of its request, or something that happened."""
 
     ref: str | UnsetType = UNSET
@@ -155,7 +155,7 @@ TEMPORARY = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.SLOW_DOWN, ErrorCode.SERV
 """What may succeed later, unchanged."""
 
 
-class Error(Reply, tag="error", gc=False):
+class ErrorReply(Reply, tag="error", gc=False):
     """A request was refused. The connection lives on.
 
     `error` is for programs and `message` for people; `temporary` says that the same request may succeed
@@ -170,11 +170,11 @@ class Error(Reply, tag="error", gc=False):
     retry_after: float | UnsetType = UNSET
 
 
-class Fault(Error, tag="error", gc=False):
+class Fault(ErrorReply, tag="error", gc=False):
     """An error in the bytes themselves: there was no request to refuse."""
 
 
-AnyReply = PongReply | PingEvent | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | Error
+AnyReply = PongReply | PingEvent | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | ErrorReply
 
 _encoder = msgspec.json.Encoder()
 

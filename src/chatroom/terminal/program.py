@@ -14,10 +14,10 @@ from typing import TextIO
 from msgspec import UnsetType
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
+from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
-from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorCode, ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
 from chatroom.terminal.reasons import is_name_mismatch, lost, reason
@@ -94,8 +94,9 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
     address = host.removeprefix("[").removesuffix("]")
     try:
         client = await AsyncClient.open(address, port, tls=tls, reconnect=screen.is_interactive)
-    except (OSError, UnicodeError) as error:
-        names = await _names_in_certificate(address, port, tls) if tls and is_name_mismatch(error) else []
+    except CannotConnect as error:
+        is_mismatch = is_name_mismatch(error.__cause__)
+        names = await _names_in_certificate(address, port, tls) if tls and is_mismatch else []
         return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None, names=names)}")
     conversation: Conversation | None = None
     try:
@@ -161,7 +162,7 @@ def _refused(refusal: Refused, name: str) -> str:
     return f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
 
 
-def _offer(error: Error) -> str:
+def _offer(error: ErrorReply) -> str:
     """Return the name that the server suggests, if it is one that can be shown and typed."""
     offer = error.suggestion if isinstance(error.suggestion, str) else ""
     return offer if offer == visible(offer) else ""
@@ -353,7 +354,7 @@ class Conversation:
 
     async def _receiver(self, to: str) -> str:
         """Return who is meant: a name may stand in quotation marks, as it does where it is shown."""
-        if not re.fullmatch('".+"', to):
+        if not re.fullmatch('".+"', to) or to == '"*"':
             return to
         names = await self._client.users()
         if to.casefold() in map(str.casefold, names):
@@ -373,10 +374,10 @@ class Conversation:
             case Unconfirmed(to=to, content=content, ref=ref):
                 what = f"{visible(to or '*')}|{visible(content)}"
                 self._screen.complain(f"{self._place_of(ref)}it is not known whether this arrived: {what}")
-            case Error(error=ErrorCode.NAME_TAKEN) if not self.is_online:
+            case ErrorReply(error=ErrorCode.NAME_TAKEN) if not self.is_online:
                 why = f"{visible(message.message)}; trying again for {NAME_PATIENCE:.0f} s"
                 self._screen.complain(f"still offline: {why}; {_another(message)}")
-            case Error(ref=ref):
+            case ErrorReply(ref=ref):
                 self._screen.complain(self._place_of(ref) + "".join(text for _, text in line(message)))
 
     def _place_of(self, ref: str | UnsetType) -> str:
@@ -388,7 +389,7 @@ class Conversation:
         self._screen.complain(f"{self.place}{text}")
 
 
-def _another(error: Error) -> str:
+def _another(error: ErrorReply) -> str:
     return f"/name {_offer(error) or 'NEW'} takes another name"
 
 

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Sequence
 
-from chatroom.client.errors import Refused
+from chatroom.client.errors import CannotConnect, Refused
 from chatroom.terminal.text import visible
 
 _NOT_TLS = "that port does not speak TLS; leave out --tls and --ca, or name the TLS port"
@@ -25,6 +25,8 @@ def reason(error: Exception, *, tls: bool = False, names: Sequence[str] = ()) ->
 
     `tls`: whether TLS was wanted. `names`: those in the server's certificate, if they are known.
     """
+    if isinstance(error, CannotConnect) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # to be said in words of the command line
     if isinstance(error, Refused):
         return visible(error.message)
     if isinstance(error, UnicodeError):
@@ -39,7 +41,7 @@ def reason(error: Exception, *, tls: bool = False, names: Sequence[str] = ()) ->
     return visible((isinstance(error, OSError) and error.strerror) or str(error))
 
 
-def is_name_mismatch(error: Exception) -> bool:
+def is_name_mismatch(error: BaseException | None) -> bool:
     """Whether the certificate can be trusted, but is for another name or address than the one given."""
     return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _MISMATCHES
 
