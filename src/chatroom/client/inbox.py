@@ -23,7 +23,7 @@ class Unconfirmed(Struct, frozen=True):
     to: str | None
     content: str
     ref: str
-    """What `AsyncClient.last_ref` was once it had been sent."""
+    """What the client's `last_ref` was once it had been sent."""
 
 
 class Disconnected(Struct, frozen=True):
