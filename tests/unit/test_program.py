@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from chatroom.client import inbox
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected
@@ -140,3 +141,31 @@ async def test_not_wanted_back() -> None:
     """Any other refusal at the return ends the chat."""
     with pytest.raises(Refused):
         await converse(Client(Refused(ErrorReply(error="banned", message="no"))), Person())
+
+
+class Flood(Client):
+    """A server that sends messages without end, and takes its time to say who is here."""
+
+    taken = 0
+
+    async def __anext__(self) -> Message:
+        await asyncio.sleep(0)
+        self.taken += 1
+        return Incoming("x" * 4, "")
+
+    async def users(self) -> list[str]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return ["ann"]
+
+
+def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what comes before the list of users no more is taken than a client holds; the rest waits unread."""
+    monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
+    flood, person = Flood(), Person()
+    screen: Screen = person
+
+    early = asyncio.run(Conversation(cast("AsyncClient", flood), screen).list_first_users())
+
+    assert person.shown == ["current users:", "ann", ""]
+    assert len(early) == flood.taken == 3

@@ -6,11 +6,13 @@ session's sink. What a turn of the event loop produced goes out at its end, in o
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 from msgspec import UNSET, UnsetType
 
 from chatroom.hub.commands import ANYTHING, FIRST, LATER, NOTHING, TURNED_AWAY, Refusal
+from chatroom.hub.effort import Effort
 from chatroom.hub.flow import TURN, Flow, Later
 from chatroom.hub.ports import Clock, Observer, Sink, Timing
 from chatroom.hub.room import Room
@@ -49,6 +51,8 @@ EFFORT: dict[str, int] = {
 }
 """What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.5, to
 refuse anything else some 5 µs."""
+FIND, CLAIM = 100, 400
+"""Steps (see `Effort`) that a name which is not ASCII counts: to look for it, to claim it."""
 
 
 class Hub:
@@ -69,6 +73,8 @@ class Hub:
         self._call_soon = timing.call_soon
         self._observer = observer
         self.flow = Flow(timing)
+        self.folding = Effort(timing)
+        """Names that are not ASCII, in this turn."""
         self.spelled: dict[str, Session] = {}
         """Who is welcome, by name as given, in the order in which they came."""
         self._claimed: tuple[dict[str, Session], ...] = ({}, {}, {}, {})  # the same by each of `names.keys`
@@ -181,8 +187,9 @@ class Hub:
     def name(self, session: Session, name: str) -> None:
         """Give the session its name, and let it into the lobby.
 
-        Raises `names.BadName`, or a `Refusal` if the name is taken.
+        Raises `names.BadName`, or a `Refusal` if the name is taken; may raise `Later`.
         """
+        self._may_fold(session, name, CLAIM)
         name = names.checked(name)
         keys = names.keys(name)
         for claimed, key in zip(self._claimed, keys, strict=True):
@@ -201,7 +208,11 @@ class Hub:
         self._observer.joined(name, session.sink.peer)
 
     def find(self, session: Session, name: str) -> Session | None:
-        """Return whom this session means: the name as spelled, or else as folded; but looks do not count."""
+        """Return whom this session means: the name as spelled, or else as folded; but looks do not count.
+
+        May raise `Later`.
+        """
+        self._may_fold(session, name, FIND)
         self._charge(session, FOLDING)
         try:
             return self.spelled.get(name) or self._claimed[names.ADDRESS].get(names.address(name))
@@ -298,6 +309,20 @@ class Hub:
             session.error_bytes += len(frame)
         if session.hellos >= self.limits.max_hellos or session.error_bytes > self.limits.stranger_out:
             self.leave(session, "too_many_errors")
+
+    def _may_fold(self, session: Session, name: str, steps: int) -> None:
+        """Count the work on a name that is not ASCII; raise `Later` if all had enough of it in this turn."""
+        if name.isascii():
+            return
+        if self.folding.left <= 0:
+            session.is_held = True
+            self.folding.wait(partial(self._release, session))
+            raise Later
+        self.folding.spend(steps)
+
+    def _release(self, session: Session) -> None:
+        session.is_held = False
+        session.sink.go_on()
 
     def _likeness(self, name: str, keys: tuple[str, ...]) -> str:
         """Return whom this name would be taken for, in a sentence; nothing if for nobody."""

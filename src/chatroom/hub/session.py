@@ -47,7 +47,7 @@ class Session:
         self.standing = handlers
         """The same, if nothing had to wait."""
         self.is_held = False
-        """It waits for its turn to add to what others get."""
+        """It waits for its turn to add to what others get, or to have a name folded."""
         self.pings = 0
         """Pings of ours that it has not answered."""
         self.answered = 0

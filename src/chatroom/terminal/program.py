@@ -15,7 +15,7 @@ from msgspec import UnsetType
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
-from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
+from chatroom.client.inbox import Disconnected, Inbox, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
@@ -30,8 +30,6 @@ _NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME} 
 _TLS_HINT, _TLS_ALERT = "; if this is its TLS port, add --tls", b"\x15"
 CERTIFICATE_TIMEOUT = 10.0
 """Seconds that a server has to show its certificate once more, to be asked for its names."""
-EARLY = 100
-"""Messages that are taken before there is a list of users, to be shown below it."""
 REMEMBERED = 64
 """Lines of a pipe that an answer may still be about: more than can be under way at a time."""
 
@@ -106,8 +104,8 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
             conversation = Conversation(client, screen)
             early = await conversation.list_first_users()
             async with screen.conversation(conversation):
-                for message in early:
-                    conversation.show(message)
+                while early:
+                    conversation.show(early.take())
                 await conversation.go_on()
             await conversation.leave()
             return screen.status
@@ -230,17 +228,17 @@ class Conversation:
 
     # Its parts
 
-    async def list_first_users(self) -> list[Message]:
+    async def list_first_users(self) -> Inbox:
         """Show who is here, or why nobody knows, and at once a lost connection; return what else came."""
-        early: list[Message] = []
+        early = Inbox()  # bounded, as the client's own
 
         async def hear() -> None:
-            while len(early) < EARLY:
+            while not early.is_full:
                 message = await anext(self._client)
                 if isinstance(message, Disconnected | Reconnected):
                     self.show(message)
                 else:
-                    early.append(message)
+                    early.put([message])
 
         hearing = asyncio.create_task(hear())
         try:
