@@ -47,7 +47,7 @@ def test_full_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
         IncomingBroadcast(LONG, "", ref=LONG),
         ErrorReply(LONG, ""),
         ErrorReply("x", "", suggestion=LONG),
-        Unconfirmed(LONG, ""),
+        Unconfirmed(LONG, "", ""),
         Disconnected(LONG),
         Reconnected(LONG),
     ],

@@ -23,6 +23,8 @@ class Unconfirmed(Struct, frozen=True):
 
     to: str | None
     content: str
+    ref: str
+    """What the client's `last_ref` was once it had been sent."""
 
 
 class Disconnected(Struct, frozen=True):
