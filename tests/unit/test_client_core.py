@@ -11,6 +11,7 @@ from chatroom.client.calls import Call
 from chatroom.client.core import Core
 from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
+from chatroom.client.session import Session
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 WELCOME = {"code": "welcome", "features": ["notices", "ping"]}
@@ -30,7 +31,8 @@ class Wired:
     def __init__(self, *, features: bool = False, known: bool = False) -> None:
         """`known`: its server has said that it knows more than the brief."""
         self.now = 1000.0
-        self.core = Core(lambda: self.now, wants_features=features)
+        self.session = Session()
+        self.core = Core(lambda: self.now, self.session, wants_features=features)
         if known:
             self.core.hello("ann")
             self.sent()
@@ -526,7 +528,7 @@ def test_loss_to_a_server_of_the_brief() -> None:
             assert wired.sent() == [{"code": "quit"}]
 
         assert wired.core.lose("gone") == (
-            [] if quits else [Unconfirmed(None, "new"), Unconfirmed(None, "newer")]
+            [] if quits else [Unconfirmed(None, "new", "2"), Unconfirmed(None, "newer", "3")]
         )
 
 
@@ -541,7 +543,7 @@ def test_answer_to_a_later_question() -> None:
     wired.sent()
     wired.hear({"code": "users", "users": []})
 
-    assert wired.core.lose("gone") == [Unconfirmed(None, "behind")]
+    assert wired.core.lose("gone") == [Unconfirmed(None, "behind", "3")]
 
 
 def test_window() -> None:
@@ -620,8 +622,10 @@ def test_slow_down_for_ever() -> None:
 def test_no_confirmation() -> None:
     """A message that nobody waits for and the server does not answer is reported, and its place is free."""
     wired = Wired(known=True)
+    refs: list[str] = []
     for number in range(9):
         wired.core.send("bob" if number else None, str(number), confirm=False)
+        refs.append(wired.session.last_ref)
     assert len(wired.sent()) == 8
     begun = wired.now
     reported: list[Message] = []
@@ -630,7 +634,9 @@ def test_no_confirmation() -> None:
         wired.core.receive(b" ")  # it is there
 
     assert wired.now - begun == rules.ANSWERED_WITHIN
-    assert reported == [Unconfirmed("bob" if number else None, str(number)) for number in range(8)]
+    assert reported == [
+        Unconfirmed("bob" if number else None, str(number), refs[number]) for number in range(8)
+    ]
     assert [request["content"] for request in wired.sent() if "content" in request] == ["8"]
 
 
@@ -758,7 +764,7 @@ def test_lost_connection() -> None:
     waiting = [core.send("bob", "z") for _ in range(8)]
     wired.sent()
 
-    assert core.lose("gone") == [Unconfirmed(None, "y")]
+    assert core.lose("gone") == [Unconfirmed(None, "y", unconfirmed.ref or "")]
 
     for call in (asked, sent, unconfirmed, *waiting):
         with pytest.raises(ConnectionLost, match="gone") as caught:

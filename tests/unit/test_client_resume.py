@@ -252,11 +252,11 @@ def test_messages_under_way_are_sent_again() -> None:
 def test_messages_under_way_at_a_lost_session() -> None:
     """It is not known whether they arrived, and they are not sent again."""
     chat = Chat()
-    (call,), _ = under_way(chat, "a"), under_way(chat, "b", confirm=False)
+    (call,), (other,) = under_way(chat, "a"), under_way(chat, "b", confirm=False)
     chat.core.lose("gone")
     came = chat.connect(session="T", recovered=False)
 
-    assert came == [Reconnected("ann"), Unconfirmed(None, "b")]
+    assert came == [Reconnected("ann"), Unconfirmed(None, "b", str(other.ref))]
     with pytest.raises(OutcomeUnknown, match="does not know the session any longer"):
         call.result()
     assert "outgoing_broadcast" not in chat.sent()
@@ -272,7 +272,7 @@ def test_message_that_breaks_connections() -> None:
         chat.sent()
         chat.core.tick()
 
-    assert chat.core.lose("gone") == [Unconfirmed(None, "a")]
+    assert chat.core.lose("gone") == [Unconfirmed(None, "a", str(call.ref))]
     assert call.is_done
 
 
@@ -413,13 +413,18 @@ def test_end_while_messages_are_held() -> None:
     """If there will be no other connection, what is held is handed on, and what was under way reported."""
     chat = held_room()
     chat.answer("history", **page(4, 5))
-    under_way(chat, "a", confirm=False)
+    (call,) = under_way(chat, "a", confirm=False)
     chat.core.lose("gone")
     chat.connect(recovered=False)
     chat.say(9)
     chat.core.lose("gone")
 
-    assert chat.session.end("gone") == [Unconfirmed(None, "a"), Gap(None), *said(9), Gap("chess")]
+    assert chat.session.end("gone") == [
+        Unconfirmed(None, "a", str(call.ref)),
+        Gap(None),
+        *said(9),
+        Gap("chess"),
+    ]
     assert chat.session.end("gone") == []
 
 

@@ -137,7 +137,7 @@ class Core:
         self._is_welcome = False
         self._knows_ping = False
         self._owes_ping = self._owes_pong = self._owes_quit = False
-        self._resume = Resume(self._session, self.ask, self.forget)
+        self._resume = Resume(self._session, self._ask_by_itself, self.forget)
         self._under_way: deque[Call[Sent]] = deque()  # messages without a ref, sent a short while ago
         self._not_before = 0.0  # when the next message may be sent
         self._resting_until = 0.0  # when the next request may be sent, after a slow_down
@@ -184,6 +184,13 @@ class Core:
         call = self._new(request, has_ref=True)
         if self._can(call):
             self._asking.append(call)
+        return call
+
+    def _ask_by_itself(self, request: Join | History) -> Call[Any]:
+        """Ask what the program did not ask: its own latest request stays that."""
+        last = self._session.last_ref
+        call = self.ask(request)
+        self._session.last_ref = last
         return call
 
     def send(
@@ -234,8 +241,9 @@ class Core:
         if self.lost is not None:
             raise ConnectionLost(self.lost)
         number = next(self._session.numbers)
+        self._session.last_ref = str(number)
         if has_ref:
-            request.ref = str(number)
+            request.ref = self._session.last_ref
         call: Call[Any] = Call(number, request, is_confirmed=is_confirmed)
         call.made_at = self._clock()
         return call

@@ -4,24 +4,28 @@ from collections import deque
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from chatroom.protocol.messages import ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
 
 MAX_MESSAGES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
-"""Of their contents, all together."""
+"""Of all their texts together: a server can make a sender, a reason or a code as long as a content."""
 
 
 class Unconfirmed(Struct, frozen=True):
     """A message sent with `confirm=False`, to one or to all (None), whose confirmation did not come.
 
-    The connection was lost, or 30 seconds passed: it may have been taken, or not. It is not sent again.
+    The connection was lost, or 30 seconds passed: it may have been taken, or not. It is not sent again: with
+    `reconnect`, it has been, unless the server did not continue the session.
     If the server confirms nothing, what left within the last second before the loss is reported, unless a later
     `who` was answered; what got lost before that, as over a dead network, the client cannot know.
     """
 
     to: str | None
     content: str
+    ref: str
+    """What the client's `last_ref` was once it had been sent."""
 
 
 class Disconnected(Struct, frozen=True):
@@ -39,8 +43,8 @@ class Reconnected(Struct, frozen=True):
 class Gap(Struct, frozen=True):
     """Messages may be missing here: those of a room, or (None) of the lobby and those to this client alone.
 
-    The connection was lost for so long, or so many messages came meanwhile, that the server does not have them
-    all any longer, or that they are more than 1,000. What follows has no gap.
+    While the connection was lost, more than 1,000 came, or the server does not have them all any longer, or it
+    does not know this client's session any longer, which takes 60 seconds. What follows has no gap.
     """
 
     room: str | None
@@ -94,7 +98,7 @@ class Inbox:
         """Keep these, behind the others."""
         for message in messages:
             before = self._characters
-            self._characters += _size(message)  # first: it must never be less than what another thread sees
+            self._characters += size(message)  # first: it must never be less than what another thread sees
             self._messages.append((message, before))
 
     def take(self) -> Message:
@@ -116,10 +120,6 @@ class Inbox:
         return len(self._messages) >= part * MAX_MESSAGES or characters >= part * MAX_CHARACTERS
 
 
-def _size(message: Message) -> int:
-    match message:
-        case Incoming() | IncomingBroadcast() | Unconfirmed():
-            return len(message.content)
-        case ErrorReply():
-            return len(message.message)
-    return 0
+def size(message: Message) -> int:
+    """Return the number of characters in all its texts."""
+    return sum(len(text) for text in astuple(message) if isinstance(text, str))

@@ -103,6 +103,11 @@ class Link:
         return self._settled.is_set() and self.end is None
 
     @property
+    def last_ref(self) -> str:
+        """What tells the latest request from all others."""
+        return self._session.last_ref
+
+    @property
     def is_paused(self) -> bool:
         """Whether nothing is read from the server, since the inbox is full."""
         return hasattr(self, "wire") and self.wire.is_paused
@@ -136,6 +141,7 @@ class Link:
         _check_text("name", name)
         if self.is_closed or (self.end is not None and not self._reconnects):
             raise ConnectionLost(self.wire.core.lost)
+        is_return = self._name is not None and not self.is_connected
         self._is_greeting = True
         try:
             await self._stop_revival()
@@ -143,6 +149,10 @@ class Link:
                 await self._dial()
             await self._greet(name)
             self.end = None
+        except BaseException:
+            if is_return:  # the attempts with the old name go on, over connections of their own
+                self.wire.end("the attempt to reconnect failed")
+            raise
         finally:
             self._is_greeting = False
             self._settle()

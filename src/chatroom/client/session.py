@@ -1,13 +1,14 @@
 """What of a client outlives its connection: its name, its rooms, and messages that were under way."""
 
 import itertools
+from typing import cast
 
 from msgspec import UNSET
 
 from chatroom.client.calls import Call
 from chatroom.client.errors import OutcomeUnknown
 from chatroom.client.gaps import Place
-from chatroom.client.inbox import MAX_CHARACTERS, MAX_MESSAGES, Gap, Message, Unconfirmed
+from chatroom.client.inbox import MAX_CHARACTERS, MAX_MESSAGES, Gap, Message, Unconfirmed, size
 from chatroom.protocol import names
 from chatroom.protocol.messages import (
     Hello,
@@ -40,6 +41,8 @@ class Session:
         self.features = [*FEATURES, *["presence"] * presence, *["resume"] * resumes]
         self.numbers = itertools.count(1)
         """Of requests; no two of a session have the same."""
+        self.last_ref = ""
+        """What tells the program's latest request from all others: its `ref`, if the server knows that."""
         self.lobby = Place(None)
         self.rooms: dict[str, Place] = {}
         """Those it is in, by name as the maker spelled it."""
@@ -135,7 +138,7 @@ class Session:
             return [message]
         place.held.append(message)
         self._held += 1
-        self._held_characters += len(message.content)
+        self._held_characters += size(message)
         return []
 
     @property
@@ -207,9 +210,8 @@ def _given_up(calls: list[Call[Sent]], reason: str) -> list[Message]:
 
 def unconfirmed(call: Call[Sent]) -> Unconfirmed:
     """Return what tells that the outcome of this message is not known."""
-    message = call.request
-    assert isinstance(message, Outgoing | OutgoingBroadcast)  # noqa: S101 - for the type checker
-    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content)
+    message = cast("Outgoing | OutgoingBroadcast", call.request)
+    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content, str(call.number))
 
 
 def _are_same(first: str, second: str) -> bool:
