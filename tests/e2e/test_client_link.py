@@ -481,6 +481,32 @@ async def test_name_that_is_free_again() -> None:
     assert kinds == [Disconnected, ErrorReply, Reconnected]
 
 
+async def test_session_on_a_bad_link() -> None:
+    """A server that has promised to continue the session is never asked as one of the base protocol."""
+    hellos: list[dict[str, Any]] = []
+
+    def first(peer: Peer) -> None:
+        hello = peer.expect("hello")
+        welcome = {"code": "welcome", "features": hello["features"], "session": "S", "ref": hello["ref"]}
+        peer.send(welcome)
+        assert peer.expect("history")["limit"] == 1
+
+    def vanish(peer: Peer) -> None:
+        hellos.append(peer.expect("hello"))
+
+    def last(peer: Peer) -> None:
+        hellos.append(peer.welcome())
+        peer.wait_for_end()
+
+    with ScriptedServer(first, vanish, vanish, last) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        kinds = [type(await anext(client)) for _ in range(2)]
+        await client.close()
+
+    assert kinds == [Disconnected, Reconnected]
+    assert [hello["session"] for hello in hellos] == ["S"] * 3
+
+
 async def test_another_name_while_reconnecting() -> None:
     """`hello` may be said while the client tries to come back: with that name, it connects anew."""
 

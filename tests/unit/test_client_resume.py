@@ -165,6 +165,37 @@ def test_gap(reply: dict[str, Any]) -> None:
     assert chat.say(12, "chess") == said(12, room="chess")
 
 
+def test_gap_behind_which_nothing_was_said() -> None:
+    """What is there behind a gap is looked up anew, so that the next loss makes no other gap."""
+    chat = held_room()
+    assert chat.answer("history", **page(complete=True)) == [Gap("chess")]
+    assert chat.answer("history", **page(complete=True)) == []
+    assert chat.request["limit"] == 1
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    chat.answer("join", code="joined", room="chess")
+
+    assert "after" not in chat.request
+    assert chat.answer("history", **page(20, 21, complete=True)) == said(20, 21, room="chess")
+
+
+def test_return_before_it_was_looked_up_what_was_there() -> None:
+    """Then messages may be missing, and none is taken for missed that was there before the client came."""
+    chat = Chat()
+    chat.core.join("chess")
+    chat.answer("join", code="joined", room="chess")
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    assert chat.answer("join", code="joined", room="chess") == [Gap("chess")]
+    chat.answer("history", **page(7))
+
+    assert chat.request["limit"] == 1
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    chat.answer("join", code="joined", room="chess", recovered=True)
+    assert chat.request["after"] == ident(7)
+
+
 def test_more_than_is_read_back() -> None:
     """A thousand messages are read back, the newest; a gap marks that there are more."""
     chat, came = held_room(), []

@@ -111,7 +111,12 @@ class Place:
         whole = [messages[ident] for ident in sorted(messages) if ident not in self._own | self._forgotten]
         for message in whole:
             self.had(str(message.id), is_direct=isinstance(message, Incoming))
-        self.last = max(self.last or "", *self._own, "")
+        if whole or self._own or is_whole:
+            self.last = max(self.last or "", *self._own, "")
+        else:  # the server may have nothing of what the client had
+            self.last = None
+            for line in self.lines:
+                line.has_begun = False
         self.begin(is_held=False)
         return whole if is_whole else [Gap(self.room), *whole]
 
