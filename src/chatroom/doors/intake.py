@@ -138,7 +138,9 @@ class Intake:
             decoder.rest += data
             if self._throttle is not None:
                 self._throttle.read()
-        if not self._client.is_held:
+        if self._client.is_held:
+            self._hold()
+        else:
             self._go_on()
 
     def go_on(self) -> None:

@@ -30,7 +30,8 @@ from chatroom.protocol.messages import ErrorCode, stamped
 
 
 def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: ARG001
-    """Let it be that time."""
+    """Let it be that time; what was said before is in the past."""
+    house.delivery.remember()
     house.turned(entry.time, entry.least)
 
 

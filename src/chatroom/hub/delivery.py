@@ -2,7 +2,8 @@
 
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.flow import TURN, Flow
-from chatroom.hub.past import Past
+from chatroom.hub.entries import Said
+from chatroom.hub.past import Past, newest
 from chatroom.hub.ports import Timing
 from chatroom.hub.room import Room
 from chatroom.protocol.messages import Closing, Reply, Request, encode
@@ -102,7 +103,7 @@ class Delivery:
 
     def flush_room(self, room: Room) -> None:
         """Hand out what was said in a room before this turn ends: behind what its members have of their own."""
-        self._posted = [other for other in self._posted if other is not room]
+        self._posted.remove(room)
         room.settle_all(self.own)
         room.flush(self.past)
 
@@ -130,8 +131,18 @@ class Delivery:
 
     def remember(self) -> None:
         """See to it that the past has all that was said: what is still to be handed out goes now."""
-        for room in list(self._posted):
-            self.flush_room(room)
+        posted, self._posted = self._posted, []
+        for room in posted:
+            room.settle_all(self.own)
+            room.flush(self.past)
+
+    def all_said(self) -> dict[str, tuple[int, list[Said]]]:
+        """Return each room's past, with what is still to be handed out: posts, and the number before them."""
+        lines = {key: (line.floor, list(line)) for key, line in self.past.rooms.items()}
+        for room in self._posted:
+            _, posts = lines.setdefault(room.key, (self.past.floor, []))
+            posts += room.log
+        return {key: newest(*line) for key, line in sorted(lines.items())}
 
     def expect_flush(self) -> None:
         """See to it that this turn ends with a flush."""

@@ -10,7 +10,7 @@ from chatroom.hub.entries import Post, Said, Told
 ROOM = 1000
 """Messages of one room, and at most a burst more."""
 ROOMS = 64 * 1024 * 1024
-"""Bytes of all rooms together."""
+"""Bytes of all rooms together, and at most a turn more."""
 SLACK = 256 * 1024
 """Bytes that are forgotten at a time when there are more."""
 DIRECT = 10_000
@@ -86,9 +86,10 @@ class Past:
         self.direct.floor = direct[0]
         for told in direct[1]:
             self.keep_direct(told)
+        self.forget_some()
 
     def keep(self, room: str, posts: Iterable[Said], count: int, size: int) -> None:
-        """Keep what was said in a room: so many messages and bytes. Forget the oldest beyond the bounds."""
+        """Keep what was said in a room: so many messages and bytes. Forget the oldest beyond `ROOM`."""
         line = self.rooms.get(room)
         if line is None:
             line = self.rooms[room] = Line(self.floor)
@@ -100,8 +101,6 @@ class Past:
         if total > ROOM:
             while line.total - line[0].count >= ROOM:
                 self.size -= line.drop()
-        if self.size > ROOMS:
-            self._forget_some()
 
     def keep_direct(self, post: Told) -> None:
         """Keep what was said to one."""
@@ -131,10 +130,13 @@ class Past:
                 self.rooms[post.room].size -= less
                 self.size -= less
 
-    def _forget_some(self) -> None:
-        """Forget the older half of what the largest rooms have, until there is room again."""
+    def forget_some(self) -> None:
+        """Forget the older half of what the largest rooms have, until there is room again.
+
+        To be called between turns of the log, whose ends are the same on every machine.
+        """
         goal = ROOMS - SLACK
-        for key, line in sorted(self.rooms.items(), key=lambda item: -item[1].size):
+        for key, line in sorted(self.rooms.items(), key=lambda item: (-item[1].size, item[0])):
             half = line.size // 2
             while line and line.size >= half and self.size > goal:
                 self.size -= line.drop()
@@ -144,3 +146,12 @@ class Past:
                 self.size -= LINE
             if self.size <= goal:
                 return
+
+
+def newest(floor: int, posts: list[Said]) -> tuple[int, list[Said]]:
+    """Return what a room's past keeps of these, and the number behind which nothing is missing."""
+    total, first = sum(post.count for post in posts), 0
+    while first < len(posts) and total - posts[first].count >= ROOM:
+        total -= posts[first].count
+        floor, first = posts[first].last, first + 1
+    return floor, posts[first:]
