@@ -95,6 +95,10 @@ class Person:
         return not self.client.transport.is_gone and not self.client.transport.eof_written
 
     @property
+    def is_named(self) -> bool:
+        return self.session is not None and self.session.name is not None
+
+    @property
     def has_stamps(self) -> bool:
         return bool({"stamps", "resume"} & {*self.features})
 
@@ -144,7 +148,7 @@ class World:
         """Let so many things happen, and look after each."""
         doings: list[tuple[Callable[[], None], int]] = [
             (self.come, 8),
-            (self.hello, 10),
+            (self.hello, 14),
             (self.join, 10),
             (self.leave, 3),
             (self.talk, 30),
@@ -182,8 +186,12 @@ class World:
 
     # What happens
 
-    def anybody(self) -> Person | None:
-        return self.chance.choice(self.people) if self.people else None
+    def anybody(self, *, is_named: bool = True) -> Person | None:
+        """Return somebody, mostly one who has a name, or has none."""
+        some = [person for person in self.people if person.is_named is is_named]
+        if not some or self.chance.random() < 0.1:
+            some = self.people
+        return self.chance.choice(some) if some else None
 
     def come(self) -> None:
         client = self.chat.connect(self.chance.choice(HOSTS))
@@ -194,6 +202,8 @@ class World:
         )
         if person.session is not None:
             self.people.append(person)
+            if self.chance.random() < 0.5:
+                self.hello()
 
     def say(self, person: Person, **request: object) -> None:
         """Send a request, cut somewhere."""
@@ -207,18 +217,18 @@ class World:
 
     def hello(self) -> None:
         """Somebody says a name; who was here before may come back, from where it was, or from anywhere."""
-        person, chance = self.anybody(), self.chance
+        person, chance = self.anybody(is_named=False), self.chance
         if person is None:
             return
         extra: dict[str, object] = {"features": person.features} if person.features else {}
-        if "resume" in person.features and person.session and person.session.name is None and self.pasts:
+        if "resume" in person.features and not person.is_named and self.pasts and chance.random() < 0.9:
             past = chance.choice(self.pasts[-8:])
             self.number += 1
             extra["ref"] = f"r{self.number}"
             person.returns[f"r{self.number}"] = Past(past.secret, {**past.last})
             if chance.random() < 0.9:
                 extra["session"] = past.secret
-            if chance.random() < 0.9:
+            if chance.random() < 0.95:
                 extra["after"] = past.last.get("") or "0" * 16
             elif chance.random() < 0.5:
                 extra["after"] = chance.choice(["", "x" * 16, "f" * 16, "0" * 15])
@@ -291,7 +301,7 @@ class World:
                 number
                 for number in numbers
                 if person.session
-                and person.session.name
+                and person.is_named
                 and self.model.by_number[number].session == person.session.session.number
             ]
             if mine and self.chance.random() < 0.8:

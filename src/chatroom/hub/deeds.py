@@ -89,7 +89,10 @@ def went(house: House, entry: Went, asked: Asked | None) -> None:  # noqa: ARG00
 
 
 def joined(house: House, entry: Joined, asked: Asked | None) -> None:
-    """Let a session hear a room, which is made if there is none of this name."""
+    """Let a session hear a room, which is made if there is none of this name.
+
+    One that has a past keeps its spelling, which stands in what was said there.
+    """
     session = house.sessions.get(entry.session)
     if session is None or not session.is_here:
         return
@@ -103,7 +106,8 @@ def joined(house: House, entry: Joined, asked: Asked | None) -> None:
     if room is None:
         if len(house.rooms) >= entry.most:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(house.rooms)} rooms, no more are allowed")
-        room = house.rooms[entry.room] = Room(entry.room, entry.name)
+        name = house.past.spelling(entry.room) or entry.name
+        room = house.rooms[entry.room] = Room(entry.room, name)
     if session.rooms is None:
         session.rooms = {}
     session.rooms[room.key] = room

@@ -5,7 +5,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from chatroom.hub.entries import Post, Said, Told
+from chatroom.protocol.messages import IncomingBroadcast
 
 ROOM = 1000
 """Messages of one room, and at most a burst more."""
@@ -20,6 +23,8 @@ POST = 300
 """Bytes that a piece takes beside its frames, about."""
 LINE = 1200
 """Bytes that a room's past takes beside its pieces, about."""
+
+_said: msgspec.json.Decoder[IncomingBroadcast] = msgspec.json.Decoder(IncomingBroadcast)
 
 P = TypeVar("P", bound=Post)
 Restorable = tuple[int, Sequence[P]]
@@ -116,6 +121,13 @@ class Past:
         return self.direct.find(number) or next(
             (post for line in self.rooms.values() if (post := line.find(number))), None
         )
+
+    def spelling(self, room: str) -> str | None:
+        """Return how a room is named in what was said in it; None if nothing is in memory."""
+        for post in reversed(self.rooms.get(room, ())):
+            for _, line in post.lines():
+                return _said.decode(line).room or None
+        return None
 
     def forget(self, number: int) -> None:
         """Take this message back, if it is in memory."""
