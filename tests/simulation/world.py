@@ -38,11 +38,8 @@ FEATURES = [
 ]
 BASE = {"welcome", "users", "incoming", "incoming_broadcast", "error"}
 CODES = BASE | {"sent", "pong", "joined", "left", "rooms", "history", "forgotten"}
-PUSHED_TO = {
-    "closing": "notices",
-    "ping": "ping",
-    "presence": "presence",
-}
+PUSHED_TO = {"ping": "ping", "presence": "presence"}
+"""What only those get who asked for it."""
 TIGHT = {
     "chatroom.hub.past": {"ROOM": 30, "ROOMS": 20_000, "SLACK": 2000, "DIRECT": 20, "DIRECT_BYTES": 9000},
     "chatroom.hub.house": {"ROOMS": 20_000},
@@ -83,6 +80,7 @@ class Person:
         self.session: Client | None = getattr(client.connection, "_client", None)
         self.received = b""  # and not looked at yet
         self.wanted: dict[str, deque[bytes]] = defaultdict(deque)  # what it has not got yet, by stream
+        self.is_closing = False
         self.was_bare = False
         self.last: dict[str, int] = {}  # by sender, the number of the last message
         self.sent = 0
@@ -261,7 +259,7 @@ class World:
                 self.say(person, code="outgoing_broadcast", content=content, **ref)
             case 3 | 4 | 5:
                 self.say(person, code="outgoing", to=self.chance.choice(NAMES), content=content, **ref)
-            case _:
+            case _ if person.rooms or self.chance.random() < 0.1:
                 room = self.room_of(person)
                 self.say(person, code="outgoing_broadcast", room=room, content=content, **ref)
 
@@ -428,6 +426,11 @@ class World:
             person.wanted[person.stream(frame)].append(frame)
         wanted.clear()
         for line in lines:
+            assert not person.is_closing, "something behind the last line"
+            if line.startswith(b'{"code":"closing"'):
+                assert "notices" in person.features, "unasked"
+                person.is_closing = True
+                continue
             queue = person.wanted[person.stream(line)]
             expected, got = queue.popleft() if queue else b"null", line + b"\n"
             assert got == expected or (person.was_bare and json.loads(got) == json.loads(expected)), (

@@ -51,10 +51,10 @@ def returned(house: House, entry: Returned, asked: Asked | None) -> None:
     session = house.sessions.get(entry.session)
     if session is None:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the session has ended meanwhile")
-    old = session.client
+    old, name = session.client, session.name
     house.enter(session, entry.name, entry.keys)
     if old is not None:
-        house.replaced(old)
+        house.replaced(old, name)
     _let_in(house, session, asked, is_back=True)
 
 

@@ -85,9 +85,9 @@ class Delivery:
         client.handlers = self._later
 
     def say_why(self, client: Client, reason: str) -> None:
-        """Tell a client that its connection ends, if it asked for that."""
+        """Have a client told, behind all else, that its connection ends, if it asked for that."""
         if "notices" in client.features:
-            self.push(client, encode(Closing(reason=reason, reconnect=reason in _COME_BACK)))
+            client.closing = encode(Closing(reason=reason, reconnect=reason in _COME_BACK))
 
     def hear_no_more(self, client: Client) -> None:
         """Do nothing more that the client asks for."""
@@ -154,7 +154,10 @@ class Delivery:
         for client in leaving:
             if client.under_way:
                 continue  # it is closed when its last message is stored
+            closing, client.closing = client.closing, b""
             try:
+                if closing:
+                    client.sink.push(closing)
                 client.sink.close()
             except Exception as exception:  # noqa: BLE001 - it is logged there
                 client.sink.fail(exception)

@@ -150,12 +150,12 @@ class House:
         """Return how many are in a room, or in the lobby."""
         return len(room.members) if room.key else len(self.spelled)
 
-    def replaced(self, client: Client) -> None:
-        """End a connection of this machine whose session has another now."""
+    def replaced(self, client: Client, name: str) -> None:
+        """End a connection of this machine whose session has another now; it had this name."""
         self.delivery.say_why(client, "replaced")
         self.delivery.hear_no_more(client)
         self.delivery.end(client)
-        self.observer.left(client.session.name, client.sink.peer, "replaced")
+        self.observer.left(name, client.sink.peer, "replaced")
 
     def know(self, session: Session) -> None:
         """Have the store know a session, if it can come back."""
@@ -185,7 +185,16 @@ class House:
         return [
             (self.time, self.next),
             [
-                (s.number, s.name, s.keys, s.is_here, s.secret, s.rooms and list(s.rooms), s.was_in, s.receipts())
+                (
+                    s.number,
+                    s.name,
+                    s.keys,
+                    s.is_here,
+                    s.secret,
+                    s.rooms and list(s.rooms),
+                    s.was_in,
+                    s.receipts(),
+                )
                 for s in self.sessions.values()
             ],
             list(self.spelled),
