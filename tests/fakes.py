@@ -18,7 +18,7 @@ from chatroom.hub.past import Line, Past
 from chatroom.hub.ports import AHEAD, Known, Restored, Store
 from chatroom.hub.reading import Page, Query, Stored, in_memory
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import Error
+from chatroom.protocol.messages import ErrorReply
 
 
 class FakeTimer:
@@ -219,7 +219,7 @@ class FakeObserver:
     def left(self, name: str, peer: str, reason: str) -> None:
         self.lines.append(f"left {name} {reason}")
 
-    def refused(self, name: str | None, peer: str, error: Error) -> None:
+    def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         self.lines.append(f"refused {error.error}")
 
     def note(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """The command line's mistakes: each is one line that says what is wrong, and status 2.
 
-Click prints how the command is used, an empty line and then the mistake. And of a number it only says what is
-allowed if it was given one: to a word its types answer that it is "not a valid integer range".
+Click itself prints the usage, an empty line and then the mistake. Its number types name the allowed range only
+if they are given a number; of anything else they say that it is "not a valid integer range".
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+
+from chatroom import __version__
 
 
 class WrongUsage(click.ClickException):
@@ -18,7 +20,16 @@ class WrongUsage(click.ClickException):
 
 
 class Command(click.Command):
-    """A command whose mistakes are told in one line each."""
+    """A command that reports each mistake in one line, and has -h, --help and --version.
+
+    `client.py` and `server.py` start theirs without the group.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Take the same as `click.Command`."""
+        super().__init__(*arguments, **options)
+        self.context_settings.setdefault("help_option_names", ["-h", "--help"])
+        click.version_option(__version__)(self)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Parse the arguments. Raises `WrongUsage`."""

@@ -14,10 +14,11 @@ import pytest
 
 from chatroom import (
     AsyncClient,
+    CannotConnect,
     Client,
     ConnectionLost,
     Disconnected,
-    Error,
+    ErrorReply,
     Incoming,
     IncomingBroadcast,
     NameTaken,
@@ -223,7 +224,7 @@ def test_refs_are_used(server: ServerProcess) -> None:
         client.send("nobody", "x", confirm=False)
         client.broadcast("y")
         assert client.users() == ["ann"]
-        assert [message.error for message in [client.receive()] if isinstance(message, Error)] == [
+        assert [message.error for message in [client.receive()] if isinstance(message, ErrorReply)] == [
             "unknown_user"
         ]
 
@@ -303,8 +304,10 @@ async def test_what_is_unknown_is_reported() -> None:
 
     with ScriptedServer(first, second) as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        refs: list[str] = []
         for number in range(7):
             await client.broadcast(str(number), confirm=False)
+            refs.append(client.last_ref)
         confirmed = asyncio.create_task(client.broadcast("confirmed"))
         await asyncio.sleep(0)  # it is before the next
         waits = asyncio.create_task(client.broadcast("waits"))
@@ -313,7 +316,7 @@ async def test_what_is_unknown_is_reported() -> None:
             await confirmed
         assert (await waits) is not None
         assert [await anext(client) for _ in range(9)] == [
-            *(Unconfirmed(None, str(number)) for number in range(7)),
+            *(Unconfirmed(None, str(number), refs[number]) for number in range(7)),
             Disconnected("the server closed the connection"),
             Reconnected("ann"),
         ]
@@ -326,10 +329,11 @@ async def test_what_was_under_way_to_a_server_of_the_brief(monkeypatch: pytest.M
     with BriefServer(delimiter="\n") as brief:
         client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
         await client.broadcast("perhaps", confirm=False)
+        ref = client.last_ref
         brief.hang_up()
 
         assert [await anext(client) for _ in range(3)] == [
-            Unconfirmed(None, "perhaps"),
+            Unconfirmed(None, "perhaps", ref),
             Disconnected("the server closed the connection"),
             Reconnected("ann"),
         ]
@@ -462,7 +466,7 @@ def test_name_that_is_taken_at_the_return(monkeypatch: pytest.MonkeyPatch) -> No
         assert client.receive(timeout=10) == Reconnected("ann2")
         client.close()
     assert isinstance(told[0], Disconnected)
-    assert isinstance(told[1], Error)
+    assert isinstance(told[1], ErrorReply)
     assert (told[1].error, told[1].suggestion) == ("name_taken", "ann2")
 
 
@@ -474,7 +478,7 @@ async def test_name_that_is_free_again() -> None:
         kinds = [type(await anext(client)) for _ in range(3)]
         await client.close()
 
-    assert kinds == [Disconnected, Error, Reconnected]
+    assert kinds == [Disconnected, ErrorReply, Reconnected]
 
 
 async def test_another_name_while_reconnecting() -> None:
@@ -489,12 +493,34 @@ async def test_another_name_while_reconnecting() -> None:
     with ScriptedServer(leave, refuse, *[decide] * 9) as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
         assert isinstance(await anext(client), Disconnected)
-        assert isinstance(await anext(client), Error)
+        assert isinstance(await anext(client), ErrorReply)
         assert not client.is_connected
         await client.hello("ann2")
 
         assert client.is_connected
         assert await anext(client) == Reconnected("ann2")
+        await client.close()
+
+
+async def test_another_name_is_refused_while_reconnecting() -> None:
+    """Then there is still no connection, and the client goes on trying with the old name."""
+    is_free = threading.Event()
+
+    def decide(peer: Peer) -> None:
+        (hold if is_free.is_set() else refuse)(peer)
+
+    with ScriptedServer(leave, *[decide] * 9) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        assert isinstance(await anext(client), Disconnected)
+        assert isinstance(await anext(client), ErrorReply)
+        with pytest.raises(NameTaken):
+            await client.hello("ann2")
+        assert not client.is_connected
+        is_free.set()
+        while not isinstance(message := await anext(client), Reconnected):
+            assert isinstance(message, ErrorReply)
+
+        assert message.name == "ann"
         await client.close()
 
 
@@ -531,10 +557,10 @@ async def test_system_s_own_time_limits() -> None:
 
 
 async def test_refused_connection() -> None:
-    """What the system says is passed on in its own words."""
+    """What the system says is passed on in its own words, and as the cause."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError) as caught:
+    with pytest.raises(CannotConnect, match=f"to localhost, port {port}: Connection refused") as caught:
         await AsyncClient.open("localhost", port)
 
-    assert caught.value.strerror == "Connection refused"
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)

@@ -10,7 +10,7 @@ from chatroom.client import core as rules
 from chatroom.client.core import Call, Core
 from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 WELCOME = {"code": "welcome", "features": ["notices", "ping"]}
 
@@ -144,7 +144,7 @@ def test_answers_find_their_calls() -> None:
     assert second.result().id == "7"
     with pytest.raises(Refused, match="unknown_user"):
         first.result()
-    assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, Error]
+    assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, ErrorReply]
 
 
 def test_answers_without_a_ref() -> None:
@@ -269,7 +269,7 @@ def test_refusals_of_other_servers(reply: dict[str, Any], words: str, code: str)
     wired.hear({"code": "welcome"})
 
     assert (caught.value.message, caught.value.code) == (words, code)
-    assert wired.hear(reply) == [Error(error=code, message=words)]
+    assert wired.hear(reply) == [ErrorReply(error=code, message=words)]
 
 
 def test_question_refused_by_another_server() -> None:
@@ -343,7 +343,7 @@ def test_greeting_and_refusal() -> None:
     wired.hear({"code": "motd", "message": "be kind"}, refusal("name_taken"))
     hello = wired.core.hello("ann2")
     wired.sent()
-    assert [type(one) for one in wired.hear(refusal("unknown_user"))] == [Error]  # of a message before
+    assert [type(one) for one in wired.hear(refusal("unknown_user"))] == [ErrorReply]  # of a message before
     wired.now += rules.DOUBT
     wired.core.tick()
 
@@ -375,7 +375,7 @@ def test_replies_that_are_not_understood(data: bytes, *, features: bool) -> None
 
     reported = wired.core.receive(data) + wired.core.receive(data)
 
-    assert [type(message) for message in reported] == [Error]
+    assert [type(message) for message in reported] == [ErrorReply]
     assert "is not understood" in wired.core.odd
     assert not who.is_done
     wired.hear({"code": "users", "users": []})
@@ -525,7 +525,7 @@ def test_loss_to_a_server_of_the_brief() -> None:
             assert wired.sent() == [{"code": "quit"}]
 
         assert wired.core.lose("gone") == (
-            [] if quits else [Unconfirmed(None, "new"), Unconfirmed(None, "newer")]
+            [] if quits else [Unconfirmed(None, "new", "2"), Unconfirmed(None, "newer", "3")]
         )
 
 
@@ -540,7 +540,7 @@ def test_answer_to_a_later_question() -> None:
     wired.sent()
     wired.hear({"code": "users", "users": []})
 
-    assert wired.core.lose("gone") == [Unconfirmed(None, "behind")]
+    assert wired.core.lose("gone") == [Unconfirmed(None, "behind", "3")]
 
 
 def test_window() -> None:
@@ -613,14 +613,16 @@ def test_slow_down_for_ever() -> None:
     for call in (asked, hopeless):
         with pytest.raises(Refused, match="slow_down"):
             call.result()
-    assert [message.error for message in unasked if isinstance(message, Error)] == ["slow_down"]
+    assert [message.error for message in unasked if isinstance(message, ErrorReply)] == ["slow_down"]
 
 
 def test_no_confirmation() -> None:
     """A message that nobody waits for and the server does not answer is reported, and its place is free."""
     wired = Wired(known=True)
+    refs: list[str] = []
     for number in range(9):
         wired.core.send("bob" if number else None, str(number), confirm=False)
+        refs.append(wired.core.last_ref)
     assert len(wired.sent()) == 8
     begun = wired.now
     reported: list[Message] = []
@@ -629,7 +631,9 @@ def test_no_confirmation() -> None:
         wired.core.receive(b" ")  # it is there
 
     assert wired.now - begun == rules.ANSWERED_WITHIN
-    assert reported == [Unconfirmed("bob" if number else None, str(number)) for number in range(8)]
+    assert reported == [
+        Unconfirmed("bob" if number else None, str(number), refs[number]) for number in range(8)
+    ]
     assert [request["content"] for request in wired.sent() if "content" in request] == ["8"]
 
 
@@ -665,7 +669,7 @@ def test_forgotten_calls() -> None:
     assert hello.is_done
     assert hello.result() is None
     assert who.result() == ["new"]
-    assert [message.message for message in unasked if isinstance(message, Error)] == ["late"]
+    assert [message.message for message in unasked if isinstance(message, ErrorReply)] == ["late"]
 
 
 def test_question_that_is_never_answered() -> None:
@@ -757,7 +761,7 @@ def test_lost_connection() -> None:
     waiting = [core.send("bob", "z") for _ in range(8)]
     wired.sent()
 
-    assert core.lose("gone") == [Unconfirmed(None, "y")]
+    assert core.lose("gone") == [Unconfirmed(None, "y", unconfirmed.ref or "")]
 
     for call in (asked, sent, unconfirmed, *waiting):
         with pytest.raises(ConnectionLost, match="gone") as caught:

@@ -1,4 +1,4 @@
-"""The past in memory: pages, searches, and taking back what one wrote; through the TCP door, with a fake loop."""
+"""The past in memory: pages, searches, taking back what one wrote; through the TCP door, with a fake loop."""
 
 from typing import Any
 

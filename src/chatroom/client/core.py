@@ -18,8 +18,8 @@ from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.foreign import REQUESTS, SHOWN, UnknownReply, is_refusal
 from chatroom.protocol.messages import (
     Closing,
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Hello,
     Incoming,
@@ -165,6 +165,8 @@ class Core:
         """Whether the server has shown that it knows more than the base protocol: it confirms messages."""
         self.has_quit = False
         """Whether `quit` has been sent; nothing is, behind it."""
+        self.last_ref = ""
+        """What tells the latest request from all others; it is sent as its `ref`, if the server knows that."""
         self.moved_at = clock()
         """When a request left, or was answered, for the last time."""
         self._clock = clock
@@ -239,8 +241,9 @@ class Core:
         if self.lost is not None:
             raise ConnectionLost(self.lost)
         number = next(self._numbers)
+        self.last_ref = str(number)
         if has_ref:
-            request.ref = str(number)
+            request.ref = self.last_ref
         call: Call[Any] = Call(number, request, is_confirmed=is_confirmed)
         call.made_at = self._clock()
         return call
@@ -328,7 +331,7 @@ class Core:
                 case Sent():
                     self.knows_refs = True
                     self._answer(self._unsay(message.ref), message)
-                case Error():
+                case ErrorReply():
                     unasked += self._refuse(message)
                 case PingEvent():
                     self._owes_pong = True
@@ -344,7 +347,7 @@ class Core:
         self._answer(call, None)
         return self._at_welcome if call is not None else []
 
-    def _refuse(self, error: Error) -> list[Message]:
+    def _refuse(self, error: ErrorReply) -> list[Message]:
         """Take an error for the answer to its request; return it if nobody waits for that."""
         call: Call[Any] | None = None
         if error.ref is not UNSET:
@@ -367,7 +370,7 @@ class Core:
         call.fail(refused(error))
         return [] if call.is_confirmed else [error]
 
-    def _not_asked_for(self, error: Error) -> list[Message]:
+    def _not_asked_for(self, error: ErrorReply) -> list[Message]:
         hello = self._greeting
         if error.ref is not UNSET or hello is None or hello.ref is None:
             return [error]
@@ -389,10 +392,10 @@ class Core:
             if reply.error in REQUESTS:  # it is our own hello that comes back
                 self._turn_away(reply)
         elif self._is_welcome and is_unknown and not self.knows_refs and reply.message != reply.error:
-            return [Error(error=reply.error, message=reply.message)]
+            return [ErrorReply(error=reply.error, message=reply.message)]
         elif self._is_welcome and not is_unknown and not self._has_complained:
             self._has_complained = True
-            return [Error(error=reply.error, message=self.odd)]
+            return [ErrorReply(error=reply.error, message=self.odd)]
         return []
 
     @property
@@ -400,7 +403,7 @@ class Core:
         """The `hello` that has been sent and not been answered, if there is one."""
         return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
 
-    def _turn_away(self, error: Error) -> None:
+    def _turn_away(self, error: ErrorReply) -> None:
         """Fail `hello`: it was refused; or, if it asked for more than the base protocol has, not understood."""
         self._doubt = None
         if (call := self._question_of(UNSET, Hello)) is not None:
@@ -501,4 +504,4 @@ class Core:
 
 def _unconfirmed(call: Call[Sent]) -> Unconfirmed:
     message = cast("Outgoing | OutgoingBroadcast", call.request)
-    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content)
+    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content, str(call.number))
