@@ -252,7 +252,7 @@ class FakeStore:
         return Restored(now, self.mark, {}, (now, ()), ())
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
-        def work(is_done: bool) -> None:  # noqa: FBT001
+        def work(is_done: bool) -> None:
             if is_done:
                 self.mark = mark
             then(is_done)
@@ -263,7 +263,7 @@ class FakeStore:
         assert post.number < self.mark, "a number that may be given out again"
         data = encode(post)
 
-        def work(is_done: bool) -> None:  # noqa: FBT001
+        def work(is_done: bool) -> None:
             if is_done:
                 kept = decode(data)
                 if isinstance(kept, Told):
@@ -277,34 +277,40 @@ class FakeStore:
         self._asked.append(work)
 
     def know(self, session: Known) -> None:
-        def work(is_done: bool) -> None:  # noqa: FBT001
+        def work(is_done: bool) -> None:
             if is_done:
                 self.known[session.number] = session
 
         self._asked.append(work)
 
     def end(self, number: int) -> None:
-        self._asked.append(lambda _: self.known.pop(number, None))
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.known.pop(number, None)
+
+        self._asked.append(work)
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
-        def work(is_done: bool) -> None:  # noqa: FBT001 - one can read while the disk is full
+        def work(is_done: bool) -> None:
             page.take(in_memory(self.past, query))
             then()
 
         self._asked.append(work)
 
     def find(self, number: int, then: Callable[[Stored | None], None]) -> None:
-        def work(is_done: bool) -> None:  # noqa: FBT001
+        def work(is_done: bool) -> None:
             post = self.past.find(number)
             if isinstance(post, Told):
                 then(Stored(number, post.time, b"", post.to, post.session, None, post.receiver))
+            elif post is None:
+                then(None)
             else:
-                then(post and Stored(number, post.time, b"", None, post.session, post.room))
+                then(Stored(number, post.time, b"", None, post.session, post.room))
 
         self._asked.append(work)
 
     def forget(self, number: int, then: Callable[[bool], None]) -> None:
-        def work(is_done: bool) -> None:  # noqa: FBT001
+        def work(is_done: bool) -> None:
             if is_done:
                 self.past.forget(number)
             then(is_done)

@@ -394,7 +394,8 @@ class Model:
         assert kept.size == sum(line.size + past.LINE * bool(key) for key, line in kept.rooms.items())
         assert kept.size <= past.ROOMS + 300_000, kept.size
         assert kept.direct.size <= past.DIRECT_BYTES
-        for room, line in [*kept.rooms.items(), (None, kept.direct)]:
+        lines: list[tuple[str | None, past.Line[Any]]] = [*kept.rooms.items(), (None, kept.direct)]
+        for room, line in lines:
             most = past.DIRECT if room is None else past.ROOM
             assert line.total == sum(post.count for post in line)
             assert line.size == sum(past.POST + len(post.frames) for post in line)

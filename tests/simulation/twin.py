@@ -34,15 +34,15 @@ class Twin:
 
     def append(self, entry: Entry, asked: Asked | None) -> None:
         """Do an entry in both houses, or in neither."""
-        data = encode(entry)  # type: ignore[arg-type]
+        data, error = encode(entry), None  # type: ignore[arg-type]
         try:
             self._append(entry, asked)
         except Refusal as refusal:
-            error = self.do(data)
-            assert error == refusal.error, "only one of the houses refuses"
+            error = refusal.error
             raise
-        assert self.do(data) is None, "only one of the houses refuses"
-        self.compare()
+        finally:
+            assert self.do(data) == error, "only one of the houses refuses"
+            self.compare()
 
     def turned(self, time: float, least: int) -> None:
         """Let it be that time in both."""

@@ -42,7 +42,6 @@ PUSHED_TO = {"ping": "ping", "presence": "presence"}
 """What only those get who asked for it."""
 TIGHT = {
     "chatroom.hub.past": {"ROOM": 30, "ROOMS": 20_000, "SLACK": 2000, "DIRECT": 20, "DIRECT_BYTES": 9000},
-    "chatroom.hub.house": {"ROOMS": 20_000},
     "chatroom.hub.replay": {"MOST": 20, "MOST_DIRECT": 5, "BYTES": 5000},
     "chatroom.hub.reading": {"BYTES": 5000, "SEARCHED": 20},
     "chatroom.hub.waiting": {"MOST": 3},
@@ -179,7 +178,8 @@ class World:
         stack = ExitStack()
         stack.enter_context(patch.object(Connection, "fail", fail))
         for module, bounds in TIGHT.items() if self.is_tight else ():
-            stack.enter_context(patch.multiple(module, **bounds))
+            for name, bound in bounds.items():
+                stack.enter_context(patch(f"{module}.{name}", bound))
         return stack
 
     # What happens
@@ -438,9 +438,9 @@ class World:
             )
             self.read_line(person, line)
         transport = person.client.transport
-        if not (is_last or person.session.is_leaving or person.was_bare):
-            if transport.is_reading and not transport.waiting:
-                assert not any(person.wanted.values()), "lost"
+        is_ending = is_last or person.session.is_leaving
+        if transport.is_reading and not (transport.waiting or is_ending or person.was_bare):
+            assert not any(person.wanted.values()), "lost"
 
     def read_line(self, person: Person, line: bytes) -> None:
         message = json.loads(line)

@@ -1,8 +1,8 @@
 """What a turn of the event loop has produced, and how it goes out at its end: one write per connection."""
 
 from chatroom.hub.client import Client, Handlers
-from chatroom.hub.flow import TURN, Flow
 from chatroom.hub.entries import Said
+from chatroom.hub.flow import TURN, Flow
 from chatroom.hub.past import Past, newest
 from chatroom.hub.ports import Timing
 from chatroom.hub.room import Room

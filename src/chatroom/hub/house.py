@@ -9,11 +9,11 @@ from hashlib import sha256
 
 from msgspec import Struct
 
+from chatroom.hub import past
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.entries import Keys
 from chatroom.hub.keeper import Keeper
-from chatroom.hub.past import ROOMS
 from chatroom.hub.ports import Known, Observer, Restored, Store, Timing
 from chatroom.hub.presence import Presence
 from chatroom.hub.refusal import Refusal
@@ -80,7 +80,7 @@ class House:
         self.time = time
         if least > self.next:  # noqa: PLR1730 - `max` takes four times as long
             self.next = least
-        if self.past.size > ROOMS:
+        if self.past.size > past.ROOMS:
             self.past.forget_some()
 
     def claims(self, keys: Keys) -> Iterator[tuple[int, Session]]:
@@ -181,7 +181,7 @@ class House:
             self.away[session.keys[names.ADDRESS]] = session
 
     def state(self) -> list[object]:
-        """Return all that must be the same on every machine, whichever clients it has and when its turns end."""
+        """Return all that must be the same on every machine, whoever is connected to it."""
         return [
             (self.time, self.next),
             [
@@ -197,6 +197,7 @@ class House:
                 )
                 for s in self.sessions.values()
             ],
+            [(s.number, list(s.rooms)) for s in self.sessions.values() if s.rooms is not None],
             list(self.spelled),
             [{key: s.number for key, s in claimed.items()} for claimed in self.claimed],
             {key: s.number for key, s in self.away.items()},
