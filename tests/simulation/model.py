@@ -13,6 +13,7 @@ from chatroom.hub.ports import Timing
 from chatroom.hub.waiting import PATIENCE
 from chatroom.protocol import names
 from chatroom.protocol.messages import Hello, Join, ident, stamped
+from fakes import FakeStore
 
 PUSHED = b'{"code":"incoming'
 
@@ -66,6 +67,8 @@ class Model:
         """Who is where, as a client with the feature `presence` knows."""
         self.began_at: dict[tuple[Client, str], int] = {}
         """The last number given out when a client was let into a room: what is not behind it is old."""
+        self.bearers: dict[str, int] = {}
+        """Who had a name last, by folded name."""
         self.queries: dict[str, dict[str, Any]] = {}
         """Of the history, by their `ref`."""
         self._pushed: dict[Client, list[bytes]] | None = None
@@ -153,6 +156,7 @@ class Model:
             assert wants
             assert known is member, "somebody has the session of another"
         member.name, member.client, member.dropped_at = entry.name, client, None
+        self.bearers[names.address(entry.name)] = member.number
         member.rooms.clear()
         welcome = json.loads(pushed[client][0])
         assert welcome["code"] == "welcome"
@@ -221,6 +225,7 @@ class Model:
         if self.is_retry(member, entry):
             return {}
         receiver = self.members[entry.receiver]
+        assert self.bearers[names.address(entry.to)] == receiver.number, "to one who has the name no more"
         spoken = self.keep(entry, receiver.number, entry.to, None)
         if receiver.client is None:
             return {}
@@ -286,6 +291,9 @@ class Model:
                 spoken = self.by_number[int(reply["id"], 16)]
                 member = self.members.get(spoken.session)
                 assert member is None or member.refs.get(reply["ref"], spoken.number) == spoken.number
+                store = self.hub.house.store
+                if isinstance(store, FakeStore) and (spoken.room is not None or (member and member.secret)):
+                    assert store.has(spoken.number), "not stored, though sent"
             case "presence":
                 view = self.views[client][reply.get("room", "")]
                 assert client.name not in {*reply.get("joined", ()), *reply.get("left", ())}
@@ -404,7 +412,8 @@ class Model:
                 continue
             numbers = [number for post in line for number, _ in post.lines()]
             spoken = [one.number for one in self.spoken[room] if one.number > line.floor]
-            missing = {number for number in spoken if self.is_kept(number, room)} - {*numbers} - self.forgotten
+            there = {*numbers}
+            missing = {number for number in spoken if self.is_kept(number, room)} - there - self.forgotten
             assert not missing, "not in memory"
-            assert numbers == [number for number in spoken if number in {*numbers}]
+            assert numbers == [number for number in spoken if number in there]
             assert not self.forgotten & {*numbers}, "taken back, and still there"

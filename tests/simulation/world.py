@@ -218,6 +218,8 @@ class World:
         person, chance = self.anybody(is_named=False), self.chance
         if person is None:
             return
+        if chance.random() < 0.3:
+            self.talk()  # in the same turn
         extra: dict[str, object] = {"features": person.features} if person.features else {}
         if "resume" in person.features and not person.is_named and self.pasts and chance.random() < 0.9:
             past = chance.choice(self.pasts[-8:])
@@ -234,6 +236,8 @@ class World:
 
     def join(self) -> None:
         if person := self.anybody():
+            if self.chance.random() < 0.3:
+                self.talk()  # in the same turn
             room, extra = self.chance.choice(ROOMS), {}
             if person.has_stamps and self.chance.random() < 0.7:
                 extra["after"] = person.past.last.get(f"#{room}", "0" * 16)

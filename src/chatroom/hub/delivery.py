@@ -138,10 +138,10 @@ class Delivery:
 
     def all_said(self) -> dict[str, tuple[int, list[Said]]]:
         """Return each room's past, with what is still to be handed out: posts, and the number before them."""
-        lines = {key: (line.floor, list(line)) for key, line in self.past.rooms.items()}
+        lines = {key: (line.floor, line.total, list(line)) for key, line in self.past.rooms.items()}
         for room in self._posted:
-            _, posts = lines.setdefault(room.key, (self.past.floor, []))
-            posts += room.log
+            floor, total, posts = lines.get(room.key) or (self.past.floor, 0, [])
+            lines[room.key] = floor, total + room.count, posts + room.log
         return {key: newest(*line) for key, line in sorted(lines.items())}
 
     def expect_flush(self) -> None:

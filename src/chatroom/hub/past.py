@@ -160,9 +160,9 @@ class Past:
                 return
 
 
-def newest(floor: int, posts: list[Said]) -> tuple[int, list[Said]]:
-    """Return what a room's past keeps of these, and the number behind which nothing is missing."""
-    total, first = sum(post.count for post in posts), 0
+def newest(floor: int, total: int, posts: list[Said]) -> tuple[int, list[Said]]:
+    """Return what a room's past keeps of `total` messages, and the number behind which nothing is missing."""
+    first = 0
     while first < len(posts) and total - posts[first].count >= ROOM:
         total -= posts[first].count
         floor, first = posts[first].last, first + 1
