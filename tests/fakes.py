@@ -249,7 +249,7 @@ class FakeStore:
 
     def restore(self, now: int) -> Restored:
         self.mark = now + AHEAD
-        return Restored(now, self.mark, {}, (now, ()), ())
+        return Restored(now, self.mark, {}, (now, ()), list(self.known.values()))
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
         def work(is_done: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chatroom.hub import past
 from chatroom.hub.hub import CHANGES
 from fakes import FakeChat, FakeClient
 
@@ -216,3 +217,47 @@ def test_who_comes_back_is_in_no_room() -> None:
     chat.loop.turn()
 
     assert again.take()[0]["error"] == "not_in_room"
+
+
+def test_a_room_that_is_made_again() -> None:
+    """Its past goes on in order, though it was empty for a moment within the turn, and its spelling stays."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+    go(ann, "Chess")
+    go(bob, "chess")
+    broadcast(ann, "1", "chess")
+    for client in (ann, bob):
+        client.ask(code="leave", room="chess")
+    bob.ask(code="join", room="chess")
+    broadcast(bob, "2", "chess")
+    broadcast(bob, "elsewhere")
+    chat.loop.turn()
+    bob.take()
+
+    bob.ask(code="history", room="chess")
+    chat.loop.turn()
+    [page] = bob.take()
+    assert [message["content"] for message in page["messages"]] == ["1", "2"]
+    assert go(ann, "CHESS")[-1] == {"code": "joined", "room": "Chess"}
+
+
+def test_the_past_is_cut_between_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten follows from what was said, not from who reads: so all machines forget the same."""
+    monkeypatch.setattr(past, "ROOMS", 20_000)
+    monkeypatch.setattr(past, "SLACK", 1000)
+    lines = []
+    for reads in (False, True):
+        chat = FakeChat()
+        ann, eve = chat.join("ann"), chat.join("eve")
+        for number in range(100):
+            room = "ab"[number % 3 % 2]
+            go(ann, room)
+            broadcast(ann, "x" * 700, room)
+            if reads:
+                eve.ask(code="history")
+            broadcast(ann, "y" * 300)
+            chat.loop.turn()
+            eve.take()
+        lines.append({key: len(line) for key, line in chat.hub.house.past.rooms.items()})
+
+    assert lines[0] == lines[1]
