@@ -259,3 +259,18 @@ def test_the_past_is_cut_between_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             kept[reads].append(len(chat.hub.house.past.rooms[""]))
 
     assert kept[True] == kept[False]
+
+
+def test_a_lost_connection_still_joins() -> None:
+    """Of what a lost connection had sent, a `join` is done with what was said behind it in the room."""
+    chat = FakeChat()
+    eve, ann = chat.join("eve"), chat.join("ann", MEMBER)
+    go(eve, "a")
+    for _ in range(60):
+        ann.ask(code="ping")  # more than may come at once
+    ann.ask(code="join", room="a")
+    broadcast(ann, "the last word", "a")
+    ann.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(10)
+
+    assert eve.take() == [said("ann", "the last word", "a")]
