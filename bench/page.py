@@ -49,9 +49,9 @@ def write(
 
 
 _LEGEND = (
-    f"Messages have {SIZE} characters. Where no unit stands, a figure is deliveries per second of the server's "
-    "processor time. †: the generator was at its limit, and the server could have done more per second.\n"
-    "InspIRCd tells everybody in the channel of everybody who joins; the others, ours too, tell nobody."
+    f"Messages have {SIZE} characters. Figures without a unit are deliveries per second of the server's CPU "
+    "time. †: the load generator was saturated; the server can do more per second.\n"
+    "InspIRCd announces each join to the whole channel; the others, chatroom included, do not."
 )
 _PLOTS = [
     "![deliveries per second of server CPU, by readers](plots/readers.svg)",
@@ -64,7 +64,7 @@ def _where(how: str) -> str:
     return (
         f"Measured on {time.strftime('%Y-%m-%d')} with Python {platform.python_version()} on "
         f"{platform.system()}, {platform.machine()}: the server on one processor, the generator on another. "
-        f"{how}, all servers in turn in each; median (min–max); the ratio is the median of the rounds'."
+        f"{how}, in each of which the servers took turns; median (min–max) and median ratio of the rounds."
     )
 
 

@@ -68,7 +68,7 @@ def peers(python: str) -> list[Peer]:
             name=OURS,
             wire=ChatroomWire(),
             command=[sys.executable, "-m", "chatroom", "serve", "{port}"],
-            settings="as installed: everything on that a user has by default",
+            settings="default settings",
             program=sys.executable,
             version_of=[sys.executable, "-m", "chatroom", "--version"],
         ),

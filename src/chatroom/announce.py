@@ -1,4 +1,4 @@
-"""What a server says when it has started: where it listens, and the command that joins it."""
+"""What a server prints when it has started: where it listens, and the command to join."""
 
 import contextlib
 import ipaddress
@@ -20,20 +20,20 @@ class Port(Struct, frozen=True):
 
     addresses: Sequence[tuple[str, int]]
     context: ssl.SSLContext | None = None
-    """What TLS is done with, if it is done there."""
+    """For TLS, if the port uses it."""
     certificate: str = ""
     """The PEM file of its certificate."""
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect to it."""
         return all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in self.addresses)
 
 
 def announcement(ports: Sequence[Port]) -> str:
-    """Return what to print: for each port where it is, and below, ready to be copied, the command to join.
+    """Return what to print: the address of each port, and below it the command to join, ready to be copied.
 
-    If nobody else can come, it says how to let others in.
+    If only this machine can connect, it says how to let others in.
     """
     program = _program()
     lines = []
@@ -48,22 +48,22 @@ def announcement(ports: Sequence[Port]) -> str:
             f"chatroom listens{kind} on {where}; join with:\n    {program} {host} {number} YOUR_NAME{options}\n"
         )
     if all(port.is_local for port in ports):
-        made = os.environ.get("STARTED_BY")  # our Makefile's word for itself
+        made = os.environ.get("STARTED_BY")  # set by the Makefile
         how = f"{made} HOST=0.0.0.0" if made else "start it with --host 0.0.0.0"
         lines.append(f"Only this machine can reach it. To let others in: {how}\n")
     return "".join(lines)
 
 
 def endpoint(host: str, port: int) -> str:
-    """Return an address and port as one writes them together (RFC 3986, 3.2.2)."""
+    """Return an address and a port in one string (RFC 3986, 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reached_by(host: str) -> str:
     """Return the address by which others reach a server that listens on `host`: this machine's, for 0.0.0.0.
 
-    It is the one that a packet to elsewhere would carry. None is sent, and no name is looked up: the addresses
-    asked for are those of documentation (RFC 5737, RFC 3849).
+    It is the source address of a packet to another network. No packet is sent and no name is looked up: the
+    destinations are addresses for documentation (RFC 5737, RFC 3849).
     """
     if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         return host
@@ -77,7 +77,7 @@ def _reached_by(host: str) -> str:
 
 
 def _trusted(context: ssl.SSLContext, certificate: str, host: str) -> tuple[str, str]:
-    """Return the host that the certificate is for, and the options with which a client trusts it."""
+    """Return the host that the certificate is for, and the options that make a client trust it."""
     itself = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     itself.check_hostname = False
     itself.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -94,7 +94,7 @@ def _trusted(context: ssl.SSLContext, certificate: str, host: str) -> tuple[str,
 
 
 def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str | None) -> dict[str, Any]:
-    """Have two contexts shake hands in memory; return the server's certificate. Raises `ssl.SSLError`."""
+    """Do a handshake between two contexts in memory; return the server's certificate. Raises `ssl.SSLError`."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     far = client.wrap_bio(down, up, server_hostname=host)
     near = server.wrap_bio(up, down, server_side=True)
@@ -106,7 +106,7 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str | None)
 
 
 def _program() -> str:
-    """Return the client that belongs to the server that was started, as one calls it from here."""
+    """Return the command that runs the client of the server that was started, from the current directory."""
     started, python3 = Path(sys.argv[0]), shutil.which("python3")
     python = "python3" if python3 == sys.executable else _from_here(Path(sys.executable))
     if started.name == "server.py":
@@ -118,7 +118,7 @@ def _program() -> str:
 
 
 def _from_here(path: Path) -> str:
-    """Return the path as a shell takes it, without the folder that we are in."""
+    """Return the path quoted for a shell, relative to the current directory if it is inside."""
     absolute = Path.cwd() / path
     within = absolute.is_relative_to(Path.cwd())
     return shlex.quote(str(absolute.relative_to(Path.cwd()) if within else absolute))

@@ -27,25 +27,27 @@ class Commands(Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatroom")
 def main() -> None:
-    """The simplest chat there is: JSON objects over TCP."""
+    """A chat server and its client: JSON objects over TCP."""
 
 
 @main.command()
 @click.argument("port", required=False)
-@click.option("--host", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML file with settings.")
-@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit; may be repeated.")
-@click.option("--no-plain", is_flag=True, help="Do not listen without TLS.")
-@click.option("--tls-host", help="Address to listen on for TLS, if it is not the other port's.")
-@click.option("--tls-port", metavar="PORT", help="Port for TLS, beside the other one.")
-@click.option("--tls-cert", metavar="FILE", help="PEM file: the certificate and its chain. SIGHUP reloads it.")
-@click.option("--tls-key", metavar="FILE", help="PEM file: the private key.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit. May be repeated.")
+@click.option("--no-plain", is_flag=True, help="Listen with TLS only.")
+@click.option("--tls-host", metavar="ADDRESS", help="Address to listen on with TLS, if it is not --host.")
+@click.option("--tls-port", metavar="PORT", help="Second port, for TLS.")
+@click.option(
+    "--tls-cert", metavar="FILE", help="PEM file with the certificate and its chain. SIGHUP reloads it."
+)
+@click.option("--tls-key", metavar="FILE", help="PEM file with the private key, which has no passphrase.")
 def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | None) -> None:
-    """Run a server on PORT (7777 if not given, 0 for any free one).
+    """Run a server on PORT (7777 by default, 0 for any free port).
 
     Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
-    command line; each overrides the ones before. It exits with status 2 if a setting is wrong, with 1 if it
-    cannot listen.
+    command line; each overrides the previous ones. The exit status is 2 if a setting is invalid, and 1 if the
+    server cannot listen.
     """
     from chatroom import config as settings
     from chatroom import observe, server
@@ -67,11 +69,13 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
 @click.argument("server_ip")
 @click.argument("server_port", type=WholeNumber(1, 65535))
 @click.argument("my_nickname")
-@click.option("--tls", is_flag=True, help="Speak TLS, and make sure of the server's certificate.")
+@click.option("--tls", is_flag=True, help="Use TLS, and verify the server's certificate.")
 @click.option(
-    "--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of whom to trust; implies --tls."
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM file with the certificate authorities to trust. Implies --tls.",
 )
-@click.option("--bell", is_flag=True, help="Ring the terminal's bell when somebody writes to you alone.")
+@click.option("--bell", is_flag=True, help="Ring the terminal's bell for direct messages.")
 def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool, bell: bool) -> None:
     """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT."""
     import ssl
@@ -81,7 +85,7 @@ def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, 
     try:
         context = ssl.create_default_context(cafile=ca) if tls or ca else None
     except ssl.SSLError:
-        raise click.BadParameter(f"{ca} has no certificate in PEM format", param_hint="--ca") from None
+        raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from None
     except OSError as error:
         raise click.BadParameter(f"{ca}: {error.strerror}", param_hint="--ca") from None
     sys.exit(chat(server_ip, server_port, my_nickname, context, bell=bell))

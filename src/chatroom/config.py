@@ -1,6 +1,6 @@
 """The server's settings: one frozen object, from defaults, a TOML file, the environment and flags.
 
-Each of these counts for more than the ones before.
+Each of these overrides the previous ones.
 """
 
 import ipaddress
@@ -21,27 +21,27 @@ DEFAULT_PORT = 7777
 PREFIX = "CHATROOM_"
 
 Text = Annotated[str, Meta(pattern=r"^[^\0]+$")]
-"""Not empty, as that would be any address; the system takes no NUL."""
+"""Not empty, which would mean any address; the system does not accept NUL."""
 PortNumber = Annotated[int, Meta(ge=0, le=65_535)]
-"""0 takes any free one."""
+"""0 means any free port."""
 
 
 class ConfigError(Exception):
-    """A setting is wrong; the text names it and says what it must be, in one line."""
+    """A setting is invalid; the text names it and says what it must be, in one line."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `chatroom serve` can be told."""
+    """The settings of `chatroom serve`."""
 
     host: Text = "127.0.0.1"
     """The address to listen on; `0.0.0.0` or `::` lets others in."""
     port: PortNumber = DEFAULT_PORT
     plain: bool = True
-    """Whether that port is open; without it, TLS is all there is."""
+    """Whether to listen on that port; if not, with TLS only."""
     tls_host: Text | None = None
-    """The address to listen on for TLS, if it is not `host`."""
+    """The address to listen on with TLS, if it is not `host`."""
     tls_port: PortNumber | None = None
-    """The port for TLS, beside the other one."""
+    """The second port, for TLS."""
     tls_cert: Text | None = None
     tls_key: Text | None = None
     """PEM files: the certificate with its chain, and the private key."""
@@ -49,7 +49,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Strict(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits as one writes them: a typing error is an error."""
+    """Limits as an operator writes them: an unknown name is an error."""
 
 
 _PLACES = {field: field for field in Settings.__struct_fields__} | {
@@ -58,10 +58,17 @@ _PLACES = {field: field for field in Settings.__struct_fields__} | {
 """Every setting as it stands in the file, by its name alone."""
 ENVELOPE = len('{"code":"outgoing_broadcast","content":""}')
 """Bytes of a broadcast around its content."""
+_ORDERED = [
+    ("max_content", "max_backlog"),
+    ("max_backlog", "max_backlogs"),
+    ("slow_down_after", "flood_timeout"),
+]
+"""Limits of which the first must not be greater than the second: else a message that may be sent would end its
+readers, or a flood its connection unwarned."""
 
 
 class _Origin(Struct, frozen=True):
-    """Where values came from, and how settings are written there."""
+    """A source of settings, and how it spells their names."""
 
     spell: Callable[[str], str]
     place: str = ""
@@ -74,7 +81,7 @@ class _Origin(Struct, frozen=True):
 def load(
     file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any], limits: Sequence[str]
 ) -> Settings:
-    """Put the settings together. Each source is checked by itself, also where a stronger one overrides it.
+    """Combine the settings. Each source is checked by itself, even where a later one overrides it.
 
     `environment`: `CHATROOM_HOST`, …, and `CHATROOM_LIMITS_MAX_OBJECT`, …; `flags`: by name, None if not given;
     `limits`: `NAME=VALUE`. Raises `ConfigError`.
@@ -185,15 +192,21 @@ def _rule(kind: type[Any], key: str) -> str:
 
 
 def _check_together(settings: Settings, origins: Mapping[str, _Origin]) -> None:
-    """Refuse settings that make no sense beside one another."""
+    """Refuse settings that contradict one another."""
     limits = settings.limits
     most = limits.max_object - ENVELOPE
     if limits.max_content > most:
         key = "limits.max_content" if "limits.max_content" in origins else "limits.max_object"
         raise ConfigError(
-            f"{origins[key].name(key)}: max_content is {limits.max_content}, but an object of max_object = "
-            f"{limits.max_object} bytes has room for {most} of content"
+            f"{origins[key].name(key)}: max_content is {limits.max_content}, but max_object, which is "
+            f"{limits.max_object}, has room for at most {most} bytes of content"
         )
+    for less, more in _ORDERED:
+        least, greatest = getattr(limits, less), getattr(limits, more)
+        if least > greatest:
+            key = next(f"limits.{one}" for one in (less, more) if f"limits.{one}" in origins)
+            rule = f"{less} is {least}, but must not be greater than {more}, which is {greatest}"
+            raise ConfigError(f"{origins[key].name(key)}: {rule}")
     if settings.tls_port is None:
         dependent = ["tls_cert", "tls_key", "tls_host", *([] if settings.plain else ["plain"])]
         needed = ["tls_port"]

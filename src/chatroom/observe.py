@@ -1,4 +1,4 @@
-"""What the operator sees: one line for each join, leave and refused message; never what people wrote."""
+"""The log: one line for each join, leave and refused request; never the text of a message."""
 
 import contextlib
 import logging
@@ -14,9 +14,9 @@ from chatroom.protocol.messages import Error
 log = logging.getLogger("chatroom")
 
 DELAY = 0.1
-"""Seconds that lines may be held back, to be written together: a line costs a tenth of a `logging` record."""
+"""Seconds that lines may be held back, to be written together, at a tenth of the cost of a `logging` record."""
 
-# Lines that may be written at once, and then each second; the rest is counted, and the count written.
+# Lines that may be written at once, and then per second; the rest is counted, and the count is logged.
 _ALLOWANCE = {"joined": (1000, 100), "left": (1000, 100), "refused": (200, 10), "turned away": (200, 10)}
 
 
@@ -45,10 +45,10 @@ class LineWriter:
             self._poll.register(self._descriptor, select.POLLOUT)
 
     def write(self, text: str) -> None:
-        """Write whole lines, as far as they can be written at once."""
+        """Write whole lines, as far as that is possible without waiting."""
         data = (b"\n" if self._is_cut else b"") + text.encode(self._encoding, "backslashreplace")
         written = 0
-        with contextlib.suppress(OSError):  # there is nobody left to tell
+        with contextlib.suppress(OSError):  # there is nowhere to report it
             while written < len(data) and (self._poll is None or self._poll.poll(0)):
                 written += os.write(self._descriptor, data[written : written + _AT_ONCE])
         if written:
@@ -58,13 +58,13 @@ class LineWriter:
 class LogObserver:
     """Writes the hub's events, each as one line.
 
-    Names are quoted as Python quotes a string, so that none can pose as another line or hide characters. Of
-    an error only its code is logged, not its text, which may quote the request. A flood of events is summed
-    up, so that it cannot fill a disk.
+    Names are quoted as Python quotes strings, so that none can pass for another line or hide characters. Only
+    the code of an error is logged, not its text, which may quote the request. Bursts of events are summed up,
+    so that they cannot fill a disk.
     """
 
     def __init__(self, timing: Timing, write: Callable[[str], None] | None = None) -> None:
-        """`write` takes whole lines; without it, they go to the standard error."""
+        """`write` takes whole lines; by default, they go to standard error."""
         self._timing = timing
         self._write = write or LineWriter().write
         self._lines: list[str] = []
@@ -75,30 +75,30 @@ class LogObserver:
         self._flush_is_due = False
 
     def joined(self, name: str, peer: str) -> None:
-        """Somebody is welcome."""
+        """A user has logged in."""
         self._event("joined", f"{name!r} from {peer}")
 
     def left(self, name: str, peer: str, reason: str) -> None:
-        """Somebody has gone."""
+        """A user has left."""
         self._event("left", f"{name!r} from {peer} ({reason})")
 
     def refused(self, name: str | None, peer: str, error: Error) -> None:
         """A request was answered with an error."""
-        self._event("refused", f"{error.error} to {'a stranger' if name is None else repr(name)} from {peer}")
+        self._event("refused", f"{error.error} for {'' if name is None else f'{name!r} from '}{peer}")
 
     def turned_away(self, peer: str, reason: str) -> None:
-        """A connection was ended before anybody was welcome on it."""
+        """A connection was closed before a user had logged in on it."""
         self._event("turned away", f"{peer} ({reason})")
 
     def note(self, text: str) -> None:
-        """Something else that the operator should know."""
+        """Log something else that the operator should know."""
         self._lines.append(f"{self._stamp()} {_visible(text)}\n")
         if not self._flush_is_due:
             self._flush_is_due = True
             self._timing.call_later(DELAY, self.flush)
 
     def flush(self) -> None:
-        """Write what has been held back, and go on counting what was too much."""
+        """Write the lines that were held back, and the counts of those that were too many."""
         self._flush_is_due = False
         now = self._timing.time()
         for kind, (burst, rate) in _ALLOWANCE.items():
@@ -124,7 +124,7 @@ class LogObserver:
                 self._timing.call_later(DELAY, self.flush)
 
     def _stamp(self) -> str:
-        """Return the time of day, to the second; it is made once a second."""
+        """Return the date and time, formatted once a second."""
         now = int(time.time())
         if now != self._stamped[0]:
             self._stamped = (now, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)))
@@ -132,7 +132,7 @@ class LogObserver:
 
 
 class _LineHandler(logging.Handler):
-    """Writes records past Python's buffers. Lines after the first, of a traceback, are indented."""
+    """Writes records without Python's buffers. The lines of a traceback are indented."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,17 +145,16 @@ class _LineHandler(logging.Handler):
 
 
 def log_to_stderr() -> None:
-    """Send the log of what should not happen, bugs above all, to the standard error."""
+    """Send warnings and errors, above all bugs, to standard error."""
     handler = _LineHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)  # asyncio's own records too
 
 
 def occupy_standard_descriptors() -> None:
-    """Have descriptors 0 to 2 lead somewhere, if only to nothing.
+    """Open those of the descriptors 0 to 2 that are closed, on the null device.
 
-    Where the process was started without them, its first connections would get these numbers, and whoever is
-    behind them the log.
+    Otherwise the first connections would get these numbers, and the log would be sent to them.
     """
     for number in range(3):
         try:
@@ -165,5 +164,5 @@ def occupy_standard_descriptors() -> None:
 
 
 def _visible(text: str) -> str:
-    """Return one line without control characters or what else is not seen, which are written as escapes."""
+    """Return one line with its control characters, and others that cannot be printed, as escapes."""
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -51,7 +51,7 @@ def run(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
     `announce` is called with the ports, the plain one first, once connections are accepted.
-    Raises `CannotListenError`, and `ConfigError` if the certificate and key, or the two ports, are of no use.
+    Raises `CannotListenError`, and `ConfigError` if the certificate and key, or the two ports, do not fit.
     """
     sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)  # time is quadratic in them
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
@@ -206,10 +206,10 @@ def _what_is_wrong(certificate: str, key: str, error: OSError) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
     except OSError:
-        return f"tls_cert: {certificate}: there is no certificate in PEM format in it"
+        return f"tls_cert: {certificate}: contains no certificate in PEM format"
     match error.reason if isinstance(error, ssl.SSLError) else error.strerror:
         case None:
-            return f"tls_key: {key}: there is no private key in PEM format in it"
+            return f"tls_key: {key}: contains no private key in PEM format"
         case "KEY_VALUES_MISMATCH" | "KEY_TYPE_MISMATCH":
             return f"tls_key: {key}: this is not the private key of the certificate in {certificate}"
         case reason:
@@ -237,13 +237,13 @@ def _room(files: int, wanted: int, note: Callable[[str], None]) -> int:
     room = files - RESERVED
     if room < 1:
         raise CannotListenError(
-            f"the open-file limit of {files} leaves no room for connections, as {RESERVED} files are for other "
-            f"uses: raise the limit (ulimit -n {max(1024, 2 * RESERVED)}) and start again"
+            f"the open-file limit of {files} leaves no room for connections, because {RESERVED} files are "
+            f"reserved: raise the limit (ulimit -n {max(1024, 2 * RESERVED)}) and start again"
         )
     if wanted > room:
         note(
-            f"the open-file limit of {files} leaves room for {room} connections, max_connections is {wanted}: "
-            f"raise the limit to {wanted + RESERVED} (ulimit -n)"
+            f"the open-file limit of {files} leaves room for {room} connections, but max_connections is "
+            f"{wanted}: raise the limit to {wanted + RESERVED} (ulimit -n)"
         )
     return min(wanted or room, room)
 

@@ -1,7 +1,7 @@
 """The command line's mistakes: each is one line that says what is wrong, and status 2.
 
-Click prints how the command is used, an empty line and then the mistake. And of a number it only says what is
-allowed if it was given one: to a word its types answer that it is "not a valid integer range".
+Click itself prints the usage, an empty line and then the mistake. Its number types name the allowed range only
+if they are given a number; of anything else they say that it is "not a valid integer range".
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class WrongUsage(click.ClickException):
 
 
 class Command(click.Command):
-    """A command whose mistakes are told in one line each."""
+    """A command that reports each mistake in one line."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Parse the arguments. Raises `WrongUsage`."""

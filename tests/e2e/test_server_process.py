@@ -189,14 +189,14 @@ def test_one_port_on_two_hosts(tmp_path: Path, certificate: tuple[str, ...], loo
 
 
 UNUSABLE = {
-    "no certificate": ("key.pem", "key.pem", "key.pem: there is no certificate in PEM format in it"),
-    "no key": ("cert.pem", "cert.pem", "cert.pem: there is no private key in PEM format in it"),
+    "no certificate": ("key.pem", "key.pem", "key.pem: contains no certificate in PEM format"),
+    "no key": ("cert.pem", "cert.pem", "cert.pem: contains no private key in PEM format"),
     "a broken certificate": (
         "broken.pem",
         "key.pem",
-        "broken.pem: there is no certificate in PEM format in it",
+        "broken.pem: contains no certificate in PEM format",
     ),
-    "an empty file": ("cert.pem", "empty.pem", "empty.pem: there is no private key in PEM format in it"),
+    "an empty file": ("cert.pem", "empty.pem", "empty.pem: contains no private key in PEM format"),
     "another key": ("cert.pem", "other.pem", "other.pem: this is not the private key of the certificate in "),
     "a passphrase": (
         "cert.pem",
@@ -259,7 +259,7 @@ def test_no_room_for_connections() -> None:
 def test_less_room_than_wanted(tmp_path: Path) -> None:
     """If the open-file limit leaves room for less than `max_connections`, the log says so."""
     server = ServerProcess("--limit", "max_connections=1000", log=tmp_path / "log", files=300)
-    server.wait_for_log("leaves room for 100 connections, max_connections is 1000")
+    server.wait_for_log("leaves room for 100 connections, but max_connections is 1000")
     assert server.stop() == 0
 
 

@@ -263,12 +263,12 @@ def test_svg() -> None:
         (["fan-out", "--pid", "1"], "--pid needs --port"),
         (["join", "--port", "1", "--pid", "999999999"], "there is no process 999999999"),
         (["idle", "--port", "1", "--pid", "OURS"], "does not listen on port 1"),
-        (["latency", "--plot", "/nowhere/x.svg"], "no file can be written in the folder /nowhere"),
-        (["curve", "--plot", "/nowhere/x.svg"], "no file can be written in the folder /nowhere"),
+        (["latency", "--plot", "/nowhere/x.svg"], "the folder /nowhere is not writable"),
+        (["curve", "--plot", "/nowhere/x.svg"], "the folder /nowhere is not writable"),
         (["fan-out", "--size", "5"], "must be a whole number from 20 to 10000, not '5'"),
         (["join", "--clients", "x"], "must be a whole number of at least 1, not 'x'"),
         (["direct", "--seconds", "x"], "must be a number from 0.1 to 3600, not 'x'"),
-        (["--json", "join"], "--json stands behind join"),
+        (["--json", "join"], "put --json after join"),
     ],
 )
 def test_bad_options(monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str) -> None:

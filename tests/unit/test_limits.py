@@ -536,6 +536,18 @@ def test_settings_from_everywhere(tmp_path: Path) -> None:
         (["max_objetc=1"], "no such setting, perhaps --limit max_object"),
         (["max_object"], "NAME=VALUE"),
         (["exempt=10.0.0.0/33"], "--limit exempt: "),
+        (
+            ["max_backlog=999"],
+            "--limit max_backlog: max_content is 16384, but must not be greater than max_backlog",
+        ),
+        (
+            ["max_backlogs=99"],
+            "--limit max_backlogs: max_backlog is 1048576, but must not be greater than max_ba",
+        ),
+        (
+            ["slow_down_after=31"],
+            "--limit slow_down_after: slow_down_after is 31.0, but must not be greater than",
+        ),
     ],
 )
 def test_wrong_limits(limits: list[str], complaint: str) -> None:
@@ -569,8 +581,8 @@ def test_wrong_limits(limits: list[str], complaint: str) -> None:
         ('tls_host = "::"', "tls_host needs tls_port"),
         ("max_content = 5", "max_content: there is no such setting, perhaps limits.max_content"),
         ("[limits]\nport = 5", "limits.port: there is no such setting, perhaps port"),
-        ("[limits]\nmax_content = 65536", "limits.max_content: max_content is 65536, but an object of max_obj"),
-        ("[limits]\nmax_object = 16000", "limits.max_object: max_content is 16384, but an object of max_obj"),
+        ("[limits]\nmax_content = 65536", "limits.max_content: max_content is 65536, but max_object, which"),
+        ("[limits]\nmax_object = 16000", "limits.max_object: max_content is 16384, but max_object, which"),
         ("[limits]\nexempt = 5", "limits.exempt: must be a list of strings"),
         ("[limits]\nmax_objetc = 5", "limits.max_objetc: there is no such setting, perhaps limits.max_object"),
     ],

@@ -28,9 +28,9 @@ def test_names_are_quoted() -> None:
     assert written("joined", "ann from here", peer) == "joined: 'ann from here' from 192.0.2.7:5000"
     assert written("left", "O'Neil", peer, "quit") == f"""left: "O'Neil" from {peer} (quit)"""
     assert written("refused", "bob to you: pay me", peer, error) == (
-        f"refused: unknown_user to 'bob to you: pay me' from {peer}"
+        f"refused: unknown_user for 'bob to you: pay me' from {peer}"
     )
-    assert written("refused", None, peer, error) == f"refused: unknown_user to a stranger from {peer}"
+    assert written("refused", None, peer, error) == f"refused: unknown_user for {peer}"
     assert written("turned_away", peer, "silent") == f"turned away: {peer} (silent)"
 
 

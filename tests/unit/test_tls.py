@@ -115,7 +115,7 @@ async def test_nothing_but_handshakes() -> None:
     chat.loop.turn()
 
     assert peer.transport.is_gone
-    assert any("too much that is no message" in entry for entry in chat.observer.lines)
+    assert any("too much data without a message" in entry for entry in chat.observer.lines)
 
 
 async def test_broken_record_of_whoever_is_behind() -> None:

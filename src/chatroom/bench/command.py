@@ -57,18 +57,18 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_json
 @click.pass_context
 def bench(context: click.Context, *, as_json: bool) -> None:
-    """Measure what a server delivers, and what that costs it; without a command, all of that in a short round.
+    """Measure what a server delivers, and at what cost. Without a command, run a short round of everything.
 
-    A run in which a message was lost, came twice or out of order is refused. Server and generator are put on
-    processors of their own, where there are two. The room is flooded: never name a server with people in it.
+    A run in which a message is lost, duplicated or reordered has no figures. Server and load generator run on
+    different processors, if there are two. The room is flooded: never measure a server that people use.
     """
     if sys.platform != "linux":
-        raise click.ClickException("chatroom bench needs Linux: it counts on epoll and on /proc")
+        raise click.ClickException("chatroom bench needs Linux: it relies on epoll and /proc")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
     if context.invoked_subcommand is None:
         _short_round(as_json=as_json)
     elif as_json:
-        raise click.UsageError(f"--json stands behind {context.invoked_subcommand}")
+        raise click.UsageError(f"put --json after {context.invoked_subcommand}")
 
 
 def _mode(run: Callable[..., None]) -> Callable[..., None]:
@@ -77,23 +77,21 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run)
     def told(host: str, port: int | None, pid: int | None, *, as_json: bool, **options: Any) -> None:
         if port is not None and pid is None:
-            raise click.UsageError("--port needs --pid: the server's use of its processor is what is measured")
+            raise click.UsageError("--port needs --pid, because the server's CPU time is measured")
         if port is None and pid is not None:
-            raise click.UsageError("--pid needs --port: without it, a server is started for the run")
+            raise click.UsageError("--pid needs --port: without it, the command starts a server of its own")
         run(Given(host, port, pid, as_json), **options)
 
     for option in (
         _json,
-        click.option(
-            "--pid", type=_positive, help="The process that listens on --port, whose use is measured."
-        ),
+        click.option("--pid", type=_positive, help="Process that listens on --port, to be measured."),
         click.option(
             "--port",
             type=WholeNumber(1, 65535),
-            help="Port of a server that runs, and has nobody in it: it is flooded. Needs --pid. Without it, a "
-            "server is started for the run.",
+            help="Port of a running server that nobody uses: it is flooded. Needs --pid. By default, the "
+            "command starts a server of its own.",
         ),
-        click.option("--host", default="127.0.0.1", show_default=True, help="Address of that server."),
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address of the running server."),
     ):
         told = option(told)
     return told
@@ -102,28 +100,33 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
 def _svg(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
     """Refuse, before anything is measured, what cannot be written then."""
     if path and path.suffix != ".svg":
-        raise click.BadParameter("plots are SVG documents: name it ….svg")
+        raise click.BadParameter("plots are SVG files: the name must end in .svg")
     if path and not os.access(path.parent, os.W_OK | os.X_OK):
-        raise click.BadParameter(f"no file can be written in the folder {path.parent}")
+        raise click.BadParameter(f"the folder {path.parent} is not writable")
     return path
 
 
 _size = click.option(
-    "--size", type=WholeNumber(20, 10_000), default=100, show_default=True, help="Characters of a message."
+    "--size", type=WholeNumber(20, 10_000), default=100, show_default=True, help="Characters per message."
 )
-_seconds = click.option("--seconds", type=Number(0.1, 3600), default=3.0, show_default=True)
+_seconds = click.option(
+    "--seconds", type=Number(0.1, 3600), default=3.0, show_default=True, help="Length of the run."
+)
 _messages = click.option(
-    "--messages", type=WholeNumber(min=0), default=0, help="Send so many, however long it takes."
+    "--messages",
+    type=WholeNumber(min=0),
+    default=0,
+    help="Send so many messages instead, however long it takes.",
 )
 _readers = click.option("--readers", type=_positive, default=100, show_default=True)
 _generators = click.option(
-    "--generators", type=_positive, default=1, show_default=True, help="Processes that share the readers."
+    "--generators", type=_positive, default=1, show_default=True, help="Processes that generate the load."
 )
 _plot = click.option(
     "--plot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     callback=_svg,
-    help="Write a plot here, as SVG.",
+    help="SVG file to write a plot to.",
 )
 
 
@@ -150,20 +153,23 @@ def fan_out(given: Given, *, seconds: float, messages: int, **options: int) -> N
 @_messages
 @_mode
 def direct(given: Given, *, seconds: float, messages: int, **options: int) -> None:
-    """Write from one to another, in many pairs."""
+    """Send direct messages, in many pairs at once."""
     until = Until(seconds=seconds, messages=messages)
     _measure(given, lambda target, progress: modes.direct(target, until=until, progress=progress, **options))
 
 
 @bench.command()
 @_readers
-@click.option("--rate", type=Number(min=0.1), default=50.0, show_default=True, help="Messages a second.")
+@click.option("--rate", type=Number(min=0.1), default=50.0, show_default=True, help="Messages per second.")
 @_size
 @_seconds
 @_plot
 @_mode
 def latency(given: Given, *, rate: float, seconds: float, plot: Path | None, **options: int) -> None:
-    """Broadcast at a fixed rate, and time the deliveries from when each message was due."""
+    """Broadcast at a fixed rate and measure the latency.
+
+    It counts from the time at which each message was due.
+    """
     found = _measure(
         given,
         lambda target, progress: modes.latency(
@@ -179,7 +185,7 @@ def latency(given: Given, *, rate: float, seconds: float, plot: Path | None, **o
 @click.option("--clients", type=_positive, default=1000, show_default=True)
 @_mode
 def join(given: Given, *, clients: int) -> None:
-    """Connect and say hello, a hundred at a time."""
+    """Connect and log in, a hundred clients at a time."""
     _measure(given, lambda target, progress: modes.join(target, clients=clients, progress=progress))
 
 
@@ -187,19 +193,19 @@ def join(given: Given, *, clients: int) -> None:
 @click.option("--clients", type=_positive, default=1000, show_default=True)
 @_mode
 def idle(given: Given, *, clients: int) -> None:
-    """Measure the memory of connections that say nothing."""
+    """Measure the memory of idle connections."""
     _measure(given, lambda target, progress: modes.idle(target, clients=clients, progress=progress))
 
 
 @bench.command()
 @click.option("--most-readers", type=WholeNumber(min=10), default=10_000, show_default=True)
 @_size
-@click.option("--seconds", type=Number(0.1, 3600), default=1.0, show_default=True, help="For each cell.")
+@click.option("--seconds", type=Number(0.1, 3600), default=1.0, show_default=True, help="Length of each run.")
 @_generators
 @_plot
 @_mode
 def curve(given: Given, *, most_readers: int, seconds: float, plot: Path | None, **options: int) -> None:
-    """Show what a delivery costs by readers (10 … 10,000) and messages in flight (1 … 256)."""
+    """Measure throughput by readers and messages in flight."""
     readers = [count for count in _READERS if count <= most_readers]
     until = Until(seconds=seconds)
     with _refusing(), _target(given) as target, _bar() as progress:
@@ -217,10 +223,10 @@ def curve(given: Given, *, most_readers: int, seconds: float, plot: Path | None,
 @click.option("--rounds", type=_positive, default=20, show_default=True)
 @_json
 def stall(*, rounds: int, as_json: bool) -> None:
-    """Show how long the worst inputs that we know keep a bystander waiting.
+    """Measure how long the worst known inputs delay another user.
 
-    From strangers, from members, and from members who are free of the limits on floods. It needs a server of
-    its own, which is started for the run.
+    They come from clients that have not logged in, from users, and from users who are exempt from the rate
+    limits. A server is started for the run.
     """
     _say(f"{rounds} rounds take about {duration(rounds):.0f} s")
     with _refusing(), _own_server(*OPTIONS) as target, _bar() as progress:
@@ -289,7 +295,7 @@ def _show(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         sys.stdout = None  # whose buffer Python would else try to write once more, at its end
-        raise click.ClickException(f"the figures cannot be printed: {error.strerror}") from error
+        raise click.ClickException(f"cannot print the figures: {error.strerror}") from error
 
 
 def _say(text: str) -> None:

@@ -70,7 +70,7 @@ def _disturbed(results: Sequence[Result | Stall]) -> list[str]:
     load = max((result.others_load for result in results), default=0.0)
     if load <= DISTURBED:
         return []
-    return [f"Other processes used up to {load:.0%} of the machine meanwhile, and disturbed this."]
+    return [f"Other processes used up to {load:.0%} of the machine meanwhile, which distorts these figures."]
 
 
 def grid(results: Sequence[Result]) -> str:

@@ -238,7 +238,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def fail(self, bug: Exception) -> None:
         """A bug of ours ends this connection, and no other."""
-        log.error("a bug of ours ends the connection of %s", self._outbox.peer, exc_info=bug)
+        log.error("internal error, closing the connection of %s", self._outbox.peer, exc_info=bug)
         self.give_up("bug")
 
     def is_dead(self) -> bool:

@@ -64,7 +64,7 @@ class Deadlines(Generic[Key]):
                 try:
                     self._missed(key)
                 except Exception:  # one's trouble never reaches the next
-                    log.exception("a bug of ours in a deadline of %r", key)
+                    log.exception("internal error in a deadline of %r", key)
         self._is_running = bool(self._due)
         if self._is_running:
             self._timing.call_later(INTERVAL, self._look)

@@ -75,7 +75,7 @@ class Tls(asyncio.BufferedProtocol):
             self._barren += nbytes
             self._advance()
             if self._barren > BARREN:
-                self._fail("too much that is no message")
+                self._fail("too much data without a message")
             elif nbytes == RAW and not self._is_paused:
                 self.pause_reading()  # the others' turn comes first
                 self.resume_reading()

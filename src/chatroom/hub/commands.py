@@ -142,7 +142,7 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
     if client.name is not None and burst.fits(hub.limits.max_content):
         number, count = client.session.number, len(burst.contents)
         if isinstance(first, OutgoingBroadcast):
-            room = house.lobby if first.room is UNSET else (client.session.rooms or {}).get(first.room)
+            room = house.lobby if first.room is UNSET else (client.session.rooms or {}).get(folded(first.room))
             if room is not None and client.session.posted is room:
                 beginning = client.incoming_broadcast or begin(client)
                 if room.key:

@@ -19,6 +19,7 @@ from chatroom.hub.entries import Dropped, Entry, Keys, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
+from chatroom.hub.naming import folded
 from chatroom.hub.past import Past
 from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
@@ -57,6 +58,8 @@ CHANGES = 16
 """Changes of room in a turn of one client: each may flush a room."""
 LARGEST = 1000
 """Rooms that are listed."""
+FEW = 100
+"""Rooms that are soon counted."""
 
 
 class Hub:
@@ -226,10 +229,10 @@ class Hub:
         return list(self.house.spelled)
 
     def largest_rooms(self) -> list[RoomSize]:
-        """Return the largest rooms, at most a second old."""
-        now = self._timing.time()
-        if now >= self._rooms[0]:
-            largest = nlargest(LARGEST, self.house.rooms.values(), key=lambda room: len(room.members))
+        """Return the largest rooms; where there are many, as they were within the last second."""
+        now, rooms = self._timing.time(), self.house.rooms
+        if now >= self._rooms[0] or len(rooms) <= FEW:
+            largest = nlargest(LARGEST, rooms.values(), key=lambda room: len(room.members))
             self._rooms = now + 1, [RoomSize(room=room.name, users=len(room.members)) for room in largest]
         return self._rooms[1]
 
@@ -297,7 +300,7 @@ class Hub:
         if message.room is UNSET:
             room, readers = self.house.lobby, len(self.house.spelled)
         else:
-            found = self.house.rooms.get(message.room)
+            found = self.house.rooms.get(folded(message.room))
             room, readers = found or self.house.lobby, len(found.members) if found else 0
         left = session.posted
         if isinstance(message, OutgoingBroadcast) and left is not room and left.log:

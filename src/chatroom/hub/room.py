@@ -130,8 +130,8 @@ class Room:
             self._hand(everything, self.plain)
         if self.stamped:
             self._hand(b"".join(self._with_stamps()), self.stamped)
-            self._stamped.clear()
         log.clear()
+        self._stamped.clear()
         self.count = 0
         self.ahead.clear()
 

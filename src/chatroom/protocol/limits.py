@@ -13,21 +13,21 @@ Rate = Annotated[float, Meta(gt=0, le=10_000_000)]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Every limit there is, with its default."""
+    """Every limit that can be set, with its default."""
 
     max_object: Annotated[int, Meta(ge=256, le=16 * 1024 * 1024)] = MAX_OBJECT
     """Bytes of one JSON object."""
     max_content: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)] = 16 * 1024
     """Bytes of UTF-8 of one message's content."""
     object_timeout: Seconds = 10.0
-    """Seconds to finish an object that was begun."""
+    """Seconds to finish an object that has begun."""
     max_faults: Count = 20
     """Wrong objects, or runs of garbage, in a row before the connection ends."""
 
     hello_timeout: Seconds = 10.0
-    """Seconds from the first byte that could be sent to an accepted `hello`."""
+    """Seconds from the start of a connection to an accepted `hello`."""
     hello_retry: Seconds = 60.0
-    """Seconds that a person whose name was taken has to find another."""
+    """Seconds from the first refused `hello` to an accepted one."""
     max_hellos: Count = 20
     """Refused `hello`s before the connection ends."""
     stranger_in: Bytes = 4 * 1024
@@ -42,16 +42,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     rate_per_address: Rate = 20.0
     """New connections a second from one address."""
     exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks that are free of the limits per address and of those on floods."""
+    """Networks that are exempt from the limits per address and on floods."""
 
     message_burst: Rate = 50.0
     """Requests that may come at once; a broadcast to a thousand counts as two."""
     message_rate: Rate = 20.0
-    """Requests a second after that; what comes faster is read more slowly."""
+    """Requests a second after that; a peer that sends more is read more slowly."""
     slow_down_after: Seconds = 5.0
-    """Seconds of coming faster before requests are refused."""
+    """Seconds for which input piles up unread before requests are refused."""
     flood_timeout: Seconds = 30.0
-    """Seconds of coming faster before the connection ends."""
+    """Seconds for which input piles up unread before the connection ends."""
 
     max_backlog: Bytes = 1024 * 1024
     """Bytes that may wait for one connection before it ends."""
@@ -63,11 +63,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     keepalive_idle: Annotated[int, Meta(ge=1, le=32_767)] = 15
     keepalive_interval: Annotated[int, Meta(ge=1, le=32_767)] = 5
     keepalive_count: Annotated[int, Meta(ge=1, le=127)] = 3
-    """Seconds, seconds and probes until an idle peer that does not answer is gone (RFC 1122, 4.2.3.6)."""
+    """Seconds of silence, seconds between probes, and probes until the peer is gone (RFC 1122, 4.2.3.6)."""
     user_timeout: Seconds = 10.0
-    """Seconds that data may be unacknowledged until the peer is gone (RFC 5482)."""
+    """Seconds without an answer to data or probes after which others may take the peer's name."""
     ping_interval: Seconds = 20.0
-    """Seconds of silence until a client that asked for it is pinged; as long again, and it is gone."""
+    """Seconds of silence until a client with the feature is pinged, and again until it is disconnected."""
 
     max_rooms: Count = 10_000
     """Rooms that there may be at a time, beside the lobby."""
@@ -75,4 +75,4 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Rooms that one session may be in at a time."""
 
     drain_timeout: Annotated[float, Meta(gt=0, le=300)] = 4.5
-    """Seconds that a stopping server gives its connections to take what is queued."""
+    """Seconds in which a stopping server sends what is queued."""

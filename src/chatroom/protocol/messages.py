@@ -258,8 +258,8 @@ class PingEvent(Reply, tag="ping", gc=False):
 class Closing(Reply, tag="closing", gc=False):
     """The last message before the server ends the connection; sent to those with the feature `notices`.
 
-    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`; `reconnect` says whether to
-    come back.
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, or, if the client ended the
+    connection, `quit` or `closed`; `reconnect` says whether to come back.
     """
 
     reason: str
