@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 import json
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
 from chatroom.doors.kernel import Kernel
 from chatroom.hub.hub import Hub
+from chatroom.hub.ports import Store
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import Error
 
@@ -30,6 +32,8 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.was_called = threading.Event()
+        """Another thread has something to be done."""
         self._soon: list[Callable[[], None]] = []
         self._later: list[tuple[float, int, FakeTimer]] = []
         self._numbers = itertools.count()
@@ -43,6 +47,10 @@ class FakeLoop:
 
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._soon.append(lambda: callback(*arguments))
+
+    def call_soon_threadsafe(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self.call_soon(callback, *arguments)
+        self.was_called.set()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> "FakeTimer":
         timer = FakeTimer(callback)
@@ -226,8 +234,16 @@ class FakeObserver:
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
 
-    def __init__(self, hub: type[Hub] = Hub, **limits: Any) -> None:
-        self.loop = FakeLoop()
+    def __init__(
+        self,
+        hub: type[Hub] = Hub,
+        *,
+        loop: FakeLoop | None = None,
+        store: Callable[[FakeLoop, "FakeObserver"], Store] | None = None,
+        **limits: Any,
+    ) -> None:
+        """`store` makes one."""
+        self.loop = loop or FakeLoop()
         self.observer = FakeObserver()
         settings = Limits(**limits)
         secrets = (f"secret {number}" for number in itertools.count(1))
@@ -237,6 +253,7 @@ class FakeChat:
             timing=self.loop,
             observer=self.observer,
             secret=secrets.__next__,
+            store=None if store is None else store(self.loop, self.observer),
         )
         self.door = Door(
             self.hub,

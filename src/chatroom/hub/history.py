@@ -32,10 +32,10 @@ def _go_on(hub: "Hub", client: Client, request: History, query: Query, page: Pag
     end = floor(past, query)
     if store is not None and query.after is not None and query.after < end:
         newer = query._replace(after=end)
-        _fill(hub, client, page, query._replace(before=end + 1), lambda: _go_on(hub, client, request, newer, page))
-    elif store is None or not page.take(in_memory(past, query)) or query.is_forward:
-        if store is None:
-            page.take(in_memory(past, query))
+        _fill(
+            hub, client, page, query._replace(before=end + 1), lambda: _go_on(hub, client, request, newer, page)
+        )
+    elif not page.take(in_memory(past, query)) or query.is_forward or store is None:
         _answer(hub, client, request, page)
     else:
         before = end + 1 if query.before is None else min(end + 1, query.before)
@@ -122,7 +122,9 @@ def _query(client: Client, request: History) -> Query:
     if request.before is not UNSET and request.after is not UNSET:
         raise Refusal(ErrorCode.BAD_REQUEST, "`before` and `after` exclude each other")
     if request.find is not UNSET and request.after is not UNSET:
-        raise Refusal(ErrorCode.BAD_REQUEST, "`find` looks from new to old: `before` goes with it, `after` does not")
+        raise Refusal(
+            ErrorCode.BAD_REQUEST, "`find` looks from new to old: `before` goes with it, `after` does not"
+        )
     room: str | None = ""
     partner, limit = None, PAGE if request.limit is UNSET else request.limit
     if request.with_ is not UNSET:

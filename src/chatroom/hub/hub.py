@@ -87,7 +87,7 @@ class Hub:
         """Characters of a content that need not be looked at: none has more than four bytes."""
         now = int(clock() * 1_000_000)
         restored = None if store is None else store.restore(now)
-        past = Past(now if restored is None else restored.last)
+        past = Past(now if restored is None else restored.last, keeps=limits.history_days > 0)
         self.delivery = Delivery(timing, past, later=LATER, nothing=NOTHING)
         self.flow = self.delivery.flow
         self.reply = self.delivery.reply
@@ -99,6 +99,7 @@ class Hub:
             welcome=ANYTHING,
             limits={"object": limits.max_object, "content": limits.max_content},
             refuse=self.refuse,
+            keeps=limits.history_days > 0,
         )
         self.append: Callable[[Entry, Asked | None], None] = OneNode(
             self.house, clock, store, 0 if restored is None else restored.mark

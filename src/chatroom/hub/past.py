@@ -66,8 +66,9 @@ class Line(deque[P]):
 class Past:
     """What was said lately, in each room and between two."""
 
-    def __init__(self, floor: int) -> None:
-        """`floor`: the number behind which nothing is missing."""
+    def __init__(self, floor: int, *, keeps: bool = True) -> None:
+        """`floor`: the number behind which nothing is missing; `keeps`: whether anything is kept at all."""
+        self._most, self._most_direct = (ROOM, DIRECT) if keeps else (0, 0)
         self.floor = floor
         """The number behind which nothing is missing of rooms that have no line."""
         self.rooms: dict[str, Line[Said]] = {"": Line(floor)}
@@ -97,8 +98,8 @@ class Past:
         line.total = total = line.total + count
         line.size += size
         self.size += size
-        if total > ROOM:
-            while line.total - line[0].count >= ROOM:
+        if total > self._most:
+            while line and line.total - line[0].count >= self._most:
                 self.size -= line.drop()
         if self.size > ROOMS:
             self._forget_some()
@@ -109,7 +110,7 @@ class Past:
         line.append(post)
         line.total += post.count
         line.size += POST + len(post.frames)
-        while line.total - line[0].count >= DIRECT or line.size > DIRECT_BYTES:
+        while line and (line.total - line[0].count >= self._most_direct or line.size > DIRECT_BYTES):
             line.drop()
 
     def find(self, number: int) -> Said | Told | None:

@@ -84,6 +84,8 @@ class Page:
     def take(self, stored: Iterable[Stored]) -> bool:
         """Take what fits the query; return whether more may be taken."""
         find = self._query.find
+        if not self.complete:
+            return False
         for one in stored:
             if find is not None and not self.left:
                 self.break_off(one.number)
@@ -92,10 +94,11 @@ class Page:
             message = _line.decode(one.line)
             if find is not None and find not in message.content.encode().lower():
                 continue
-            if len(self.messages) >= self._query.limit or self.size + len(one.line) + _MESSAGE > BYTES:
+            size = self.size + len(one.line) + _MESSAGE
+            if len(self.messages) >= self._query.limit or (self.messages and size > BYTES):
                 self.complete = False
                 return False
-            self.size += len(one.line) + _MESSAGE
+            self.size = size
             to = UNSET if one.to is None else one.to
             self.messages.append(Message(ident(one.number), one.time, message.from_, message.content, to))
         return True

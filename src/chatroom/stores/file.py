@@ -4,6 +4,13 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 APPLICATION = 0x63686174
 """What marks a database as ours (`PRAGMA application_id`): "chat"."""
@@ -28,7 +35,7 @@ MIGRATIONS = [
         session INTEGER NOT NULL,                 -- who said it
         sender TEXT NOT NULL,                     -- its name then
         sender_key TEXT,                          -- the same, folded; of direct messages only
-        room TEXT,                                -- by folded name; the lobby's is empty; NULL: a direct message
+        room TEXT,                                -- folded; the lobby's is empty; NULL: a direct message
         receiver INTEGER,                         -- of a direct message
         addressee TEXT NOT NULL,                  -- the room's or the receiver's name then
         addressee_key TEXT,                       -- the same, folded; of direct messages only
@@ -70,9 +77,7 @@ def lock(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if fcntl is None:
         return
     end = time.monotonic() + PATIENCE
     while True:
@@ -139,7 +144,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"{path}: this file is no database of chatroom")
     if version > len(MIGRATIONS):
         raise StoreError(
-            f"{path}: a newer chatroom has written this file (version {version}, this one reads {len(MIGRATIONS)})"
+            f"{path}: a newer chatroom has written this file: version {version}; {len(MIGRATIONS)} is known"
         )
     [(finding,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
     if finding != "ok":
@@ -149,6 +154,5 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 def _migrate(connection: sqlite3.Connection) -> None:
     [(version,)] = connection.execute("PRAGMA user_version").fetchall()
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT"
-        )
+        done = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}"
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; {done}; COMMIT")

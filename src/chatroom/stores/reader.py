@@ -1,6 +1,6 @@
-"""The thread that reads, beside the one that writes: who looks something up does not wait for the disk to write.
+"""The thread that reads, beside the one that writes: nobody who reads waits until the disk has written.
 
-What is read comes as one value, made by SQLite: each further row would cost getting the interpreter's lock back.
+What is read comes as one value, made by SQLite: for each row more, the interpreter's lock would be let go.
 """
 
 import logging
@@ -88,8 +88,10 @@ class Reader:
             values["after" if query.is_forward else "before"] = rows[-1][0]
 
     def _read(self, source: str, values: dict[str, object]) -> list[Row]:
-        statement = f"SELECT json_group_array(json_array({COLUMNS})) FROM ({source})"  # noqa: S608 - our own text
-        [(rows,)] = self._connection.execute(statement, values).fetchall()  # all of it, which ends the transaction
+        statement = f"SELECT json_group_array(json_array({COLUMNS})) FROM ({source})"
+        [(rows,)] = self._connection.execute(
+            statement, values
+        ).fetchall()  # all of it, which ends the transaction
         return _rows.decode(rows)
 
 
@@ -97,9 +99,11 @@ def stored(row: Row) -> Stored:
     """Return a message as the hub knows it; one that was taken back has no text."""
     number, time, session, sender, room, receiver, addressee, content = row
     is_direct = room is None
-    beginning = opening(sender, addressee or None, is_direct=False) if room else opening(sender, is_direct=is_direct)
+    beginning = opening(sender, addressee if room else None, is_direct=is_direct)
     line = complete(beginning, content or "")
-    return Stored(number, time / 1_000_000, line, addressee if is_direct else None, session, room, receiver or 0)
+    return Stored(
+        number, time / 1_000_000, line, addressee if is_direct else None, session, room, receiver or 0
+    )
 
 
 def _values(query: Query) -> dict[str, object]:

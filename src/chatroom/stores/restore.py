@@ -48,7 +48,7 @@ def _rooms() -> str:
 
 def _newest(connection: sqlite3.Connection, room: str | None, most: int) -> list[Row]:
     """Return the newest of a room, or of direct messages, oldest first."""
-    statement = f"SELECT {COLUMNS} FROM messages WHERE room IS ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+    statement = f"SELECT {COLUMNS} FROM messages WHERE room IS ? ORDER BY number DESC LIMIT ?"
     return connection.execute(statement, (room, most)).fetchall()[::-1]
 
 

@@ -124,7 +124,7 @@ class SqliteStore:
         self._write(Change(statement, (number,), outlasts=True, ended=number))
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
-        """Let the page take what is stored and fits the query; what is under way is waited for, if it may fit."""
+        """Let the page take what is stored and fits the query."""
 
         def run() -> None:
             self._reader.fill(page, query)
@@ -163,7 +163,7 @@ class SqliteStore:
         self._writer.queue.put(write)
 
     def _read(self, run: Callable[[], None], before: int) -> None:
-        """Read from what is committed; first commit what is under way, if some of that is before this number."""
+        """Read from what is committed; first commit what is under way, if it is before this number."""
         if self._under_way and self._under_way[0] < before:
             self._write(Barrier(lambda: self._reader.queue.put(run)))
         else:
@@ -191,7 +191,7 @@ class SqliteStore:
                 self._waiting -= write.size
                 self._under_way.popleft()
             if isinstance(write, Keep | Change) and write.then is not None:
-                is_done = error is None and not (write.then is not None and isinstance(write, Change) and write.erases and not_erased)
+                is_done = not (error or (isinstance(write, Change) and write.erases and not_erased))
                 try:
                     write.then(is_done)
                 except Exception:

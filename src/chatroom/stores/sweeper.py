@@ -24,7 +24,8 @@ _NOBODYS = [
     _DELETE + "receiver = ? AND session NOT IN (SELECT number FROM sessions) LIMIT ?)",
 ]
 _ORPHANS = """
-    SELECT DISTINCT session FROM messages WHERE receiver IS NOT NULL AND session NOT IN (SELECT number FROM sessions)
+    SELECT DISTINCT session FROM messages
+    WHERE receiver IS NOT NULL AND session NOT IN (SELECT number FROM sessions)
 """
 
 
