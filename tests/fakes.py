@@ -4,9 +4,8 @@ import asyncio
 import heapq
 import itertools
 import json
-import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
@@ -32,8 +31,8 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.was_called = threading.Event()
-        """Another thread has something to be done."""
+        self.settle: Callable[[], None] = lambda: None
+        """Waits until other threads have done what they were asked for."""
         self._soon: list[Callable[[], None]] = []
         self._later: list[tuple[float, int, FakeTimer]] = []
         self._numbers = itertools.count()
@@ -50,7 +49,6 @@ class FakeLoop:
 
     def call_soon_threadsafe(self, callback: Callable[..., None], *arguments: Any) -> None:
         self.call_soon(callback, *arguments)
-        self.was_called.set()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> "FakeTimer":
         timer = FakeTimer(callback)
@@ -59,10 +57,14 @@ class FakeLoop:
 
     def turn(self) -> None:
         """Do all that was to be done soon."""
-        while self._soon:
-            soon, self._soon = self._soon, []
-            for callback in soon:
-                callback()
+        while True:
+            while self._soon:
+                soon, self._soon = self._soon, []
+                for callback in soon:
+                    callback()
+            self.settle()
+            if not self._soon:
+                return
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and do what falls due in it."""
@@ -234,26 +236,31 @@ class FakeObserver:
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
 
+    store: ClassVar[Callable[["FakeChat"], Store] | None] = None
+    """Makes a store for each, if there is to be one."""
+    secrets = itertools.count(1)
+
     def __init__(
         self,
         hub: type[Hub] = Hub,
         *,
-        loop: FakeLoop | None = None,
-        store: Callable[[FakeLoop, "FakeObserver"], Store] | None = None,
+        now: float = 1000.0,
+        store: Callable[["FakeChat"], Store] | None = None,
         **limits: Any,
     ) -> None:
-        """`store` makes one."""
-        self.loop = loop or FakeLoop()
+        """`now`: the time; `store` makes one."""
+        self.loop = FakeLoop()
+        self.loop.now = now
+        make_store = store or FakeChat.store
         self.observer = FakeObserver()
-        settings = Limits(**limits)
-        secrets = (f"secret {number}" for number in itertools.count(1))
+        self.limits = settings = Limits(**limits)
         self.hub = hub(
             limits=settings,
             clock=self.loop.time,
             timing=self.loop,
             observer=self.observer,
-            secret=secrets.__next__,
-            store=None if store is None else store(self.loop, self.observer),
+            secret=lambda: f"secret {next(self.secrets)}",
+            store=make_store(self) if make_store else None,
         )
         self.door = Door(
             self.hub,

@@ -8,6 +8,8 @@ from chatroom.hub import past
 from chatroom.hub.reading import BYTES, PAGE
 from fakes import FakeChat, FakeClient
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 
 def come(chat: FakeChat, name: str, *features: str) -> FakeClient:
     client = chat.connect()
@@ -185,6 +187,7 @@ def test_the_next_owner_of_a_name_reads_nothing() -> None:
     assert contents(read(ann, **{"with": "bob"})) == ["secret", "secret too"]
 
 
+@pytest.mark.parametrize("kept", ["memory", "file"], indirect=True)
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 messages a room and at most a burst more; beyond so many bytes in all, the largest room loses."""
     chat = FakeChat()
@@ -209,6 +212,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert contents(read(ann, room="quiet")) == ["rare"]
 
 
+@pytest.mark.parametrize("kept", ["memory"], indirect=True)
 def test_direct_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """One ring for all direct messages."""
     assert (past.DIRECT, past.DIRECT_BYTES) == (10_000, 16 * 1024 * 1024)

@@ -7,6 +7,11 @@ import pytest
 from chatroom.hub.waiting import MOST, PATIENCE
 from fakes import FakeChat, FakeClient
 
+pytestmark = [
+    pytest.mark.usefixtures("kept"),
+    pytest.mark.parametrize("kept", ["memory", "file"], indirect=True),
+]
+
 FOREVER = "0000000000000000"
 
 

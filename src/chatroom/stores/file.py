@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-import time
 from pathlib import Path
+from time import sleep as pause
 from types import ModuleType
 
 fcntl: ModuleType | None
@@ -16,6 +16,8 @@ APPLICATION = 0x63686174
 """What marks a database as ours (`PRAGMA application_id`): "chat"."""
 PATIENCE = 5.0
 """Seconds to wait until another server has let go of the file: one that is being restarted, as a rule."""
+PAUSE = 0.02
+"""Seconds between two tries."""
 BUSY = 5000
 """Milliseconds that a checkpoint waits for a reader; those that are read take far less."""
 
@@ -79,18 +81,16 @@ def lock(path: Path) -> int:
 def _lock(descriptor: int, path: Path) -> None:
     if fcntl is None:
         return
-    end = time.monotonic() + PATIENCE
-    while True:
+    for _ in range(round(PATIENCE / PAUSE)):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
         except BlockingIOError:
-            if time.monotonic() >= end:
-                raise StoreError(f"{path}: another server uses this file") from None
-            time.sleep(0.02)
+            pause(PAUSE)
         except OSError as error:
             raise StoreError(f"{path}: it cannot be locked: {error.strerror}") from error
         else:
             return
+    raise StoreError(f"{path}: another server uses this file")
 
 
 def opened(path: Path) -> sqlite3.Connection:

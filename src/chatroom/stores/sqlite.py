@@ -64,19 +64,16 @@ class SqliteStore:
         self._days = days
         self._lock = lock(path)
         try:
-            self._writing = opened(path)
-            self._reading = connect(path)
+            self._connections = opened(path), connect(path)
         except StoreError:
             close(self._lock)
             raise
-        sweeper = Sweeper(self._writing, clock, days)
-        sweeper.start()
-        self._writer = Writer(self._writing, sweeper, self._report)
-        self._reader = Reader(self._reading, partial(self._later, self._cannot_read))
-        self._threads = [
-            threading.Thread(target=part.run, name=f"store {name}", daemon=True)
-            for name, part in (("writer", self._writer), ("reader", self._reader))
-        ]
+        writing, reading = self._connections
+        sweeper = Sweeper(writing, clock, days)
+        self.writer = Writer(writing, sweeper, self._report)
+        self.reader = Reader(reading, partial(self._later, self._cannot_read))
+        self.writing = threading.Thread(target=self.writer.run, name="store writer", daemon=True)
+        self.reading = threading.Thread(target=self.reader.run, name="store reader", daemon=True)
         self._waiting = 0  # bytes
         self._under_way: deque[int] = deque()  # the numbers of messages that are not committed
         self._is_failing = False
@@ -86,13 +83,14 @@ class SqliteStore:
 
     def restore(self, now: int) -> Restored:
         """Return what is stored, and have the mark raised. Raises `StoreError`."""
-        oldest = max(0, now - int(self._days * 86_400_000_000))
+        oldest = max(1, now - int(self._days * 86_400_000_000))
         try:
-            restored = restore(self._writing, now, oldest)
+            restored = restore(self._connections[0], now, oldest)
+            self.writer.sweeper.start()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
-        for thread in self._threads:
-            thread.start()
+        self.writing.start()
+        self.reading.start()
         return restored
 
     def raise_mark(self, mark: int, then: Then) -> None:
@@ -110,7 +108,7 @@ class SqliteStore:
                 self._loop.call_soon(then, False)
             return
         self._under_way.append(post.number)
-        self._writer.queue.put(Keep(post, then, size))
+        self.writer.queue.put(Keep(post, then, size))
 
     def know(self, session: Known) -> None:
         """Store a session that can come back, or what has changed of it."""
@@ -127,14 +125,14 @@ class SqliteStore:
         """Let the page take what is stored and fits the query."""
 
         def run() -> None:
-            self._reader.fill(page, query)
+            self.reader.fill(page, query)
             self._later(then)
 
         self._read(run, 2**63 if query.before is None else query.before)
 
     def find(self, number: int, then: Callable[[Stored | None], None]) -> None:
         """Return the message of this number."""
-        self._read(lambda: self._later(then, self._reader.find(number)), number + 1)
+        self._read(lambda: self._later(then, self.reader.find(number)), number + 1)
 
     def forget(self, number: int, then: Then) -> None:
         """Overwrite the text of a message in the file. Whose it was stays known."""
@@ -145,29 +143,29 @@ class SqliteStore:
 
     def close(self, last: int, patience: float) -> None:
         """Write what waits, and that this was the last number given out; wait so many seconds for the disk."""
-        if self._threads[0].is_alive():
+        if self.writing.is_alive():
             self._write(Stop(last))
-            self._threads[0].join(patience)
-            self._reader.queue.put(None)
-            self._threads[1].join(patience)
-            if any(thread.is_alive() for thread in self._threads):
+            self.writing.join(patience)
+            self.reader.queue.put(None)
+            self.reading.join(patience)
+            if self.writing.is_alive() or self.reading.is_alive():
                 self._note(f"{self._path}: the disk takes too long; what was not answered may be lost")
                 return
-        self._reading.close()
-        self._writing.close()
+        for connection in self._connections:
+            connection.close()
         close(self._lock)
 
     # Parts
 
     def _write(self, write: Write) -> None:
-        self._writer.queue.put(write)
+        self.writer.queue.put(write)
 
     def _read(self, run: Callable[[], None], before: int) -> None:
         """Read from what is committed; first commit what is under way, if it is before this number."""
         if self._under_way and self._under_way[0] < before:
-            self._write(Barrier(lambda: self._reader.queue.put(run)))
+            self._write(Barrier(lambda: self.reader.queue.put(run)))
         else:
-            self._reader.queue.put(run)
+            self.reader.queue.put(run)
 
     def _later(self, callback: Callable[..., None], *arguments: object) -> None:
         """Have this called by the event loop, if it has not ended."""

@@ -90,7 +90,7 @@ class Writer:
         """`report` is called in the writer's thread behind each transaction."""
         self.queue: queue.SimpleQueue[Write] = queue.SimpleQueue()
         self._connection = connection
-        self._sweeper = sweeper
+        self.sweeper = sweeper
         self._report = report
         self._owed: deque[Change] = deque(maxlen=OWED)  # what outlasts, and has failed
 
@@ -100,16 +100,21 @@ class Writer:
         while not is_stopping:
             batch = self._next()
             is_stopping = isinstance(batch[-1], Stop)
-            error = self._attempt(partial(self._commit, batch))
-            if error is None:
-                self._owed.clear()
-            else:
-                self._owed += [write for write in batch if isinstance(write, Change) and write.outlasts]
-            self._report(batch, error, self._erase(batch))
+            if not all(isinstance(write, Barrier) for write in batch):
+                self._write(batch)
             for write in batch:
                 if isinstance(write, Barrier):
                     write.run()
         self._connection.close()
+
+    def _write(self, batch: Sequence[Write]) -> None:
+        """Commit all of this, and report."""
+        error = self._attempt(partial(self._commit, batch))
+        if error is None:
+            self._owed.clear()
+        else:
+            self._owed += [write for write in batch if isinstance(write, Change) and write.outlasts]
+        self._report(batch, error, self._erase(batch))
 
     def _next(self) -> list[Write]:
         """Wait for something to be written; meanwhile, sweep."""
@@ -125,8 +130,8 @@ class Writer:
 
     def _sweep(self) -> None:
         """Sweep as long as there is nothing to write."""
-        while self.queue.empty() and self._sweeper.is_due():
-            error = self._attempt(self._sweeper.step)
+        while self.queue.empty() and self.sweeper.is_due():
+            error = self._attempt(self.sweeper.step)
             if error is not None:
                 self._report((), error, None)
                 return
@@ -178,7 +183,7 @@ class Writer:
     def _change(self, change: Change) -> None:
         self._connection.execute(change.statement, change.values)
         if change.ended is not None:
-            self._sweeper.ended(change.ended)
+            self.sweeper.ended(change.ended)
 
     def _insert(self, rows: list[Row]) -> None:
         start = 0
@@ -187,7 +192,7 @@ class Writer:
                 values = [value for row in rows[start : start + size] for value in row]
                 self._connection.execute(_INSERT[size], values)
                 start += size
-        self._sweeper.added(rows)
+        self.sweeper.added(rows)
 
 
 def _rows(post: Said | Told) -> Iterator[Row]:
