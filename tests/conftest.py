@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("chatroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chatroom")
 
+# Ctrl-C interrupts, also where a shell has begun us in the background, which ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PROJECT = Path(__file__).parent.parent
 WITHOUT_UVLOOP = Path(__file__).parent / "without_uvloop"
 

@@ -13,7 +13,7 @@ from chatroom.doors.kernel import Kernel
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Store
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import Error
+from chatroom.protocol.messages import ErrorReply
 
 
 class FakeTimer:
@@ -223,7 +223,7 @@ class FakeObserver:
     def left(self, name: str, peer: str, reason: str) -> None:
         self.lines.append(f"left {name} {reason}")
 
-    def refused(self, name: str | None, peer: str, error: Error) -> None:
+    def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         self.lines.append(f"refused {error.error}")
 
     def note(self, text: str) -> None:

@@ -9,17 +9,31 @@ ann said hello, everybody
 """
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, OutcomeUnknown, Refused
+from chatroom.client.errors import (
+    BadArgument,
+    CannotConnect,
+    ChatroomError,
+    ConnectionLost,
+    InboxFull,
+    NameTaken,
+    NotAChatroom,
+    OutcomeUnknown,
+    Refused,
+    TimedOut,
+)
 from chatroom.client.inbox import Disconnected, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast, Sent
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast, Sent
 
 __all__ = [
     "AsyncClient",
+    "BadArgument",
+    "CannotConnect",
+    "ChatroomError",
     "Client",
     "ConnectionLost",
     "Disconnected",
-    "Error",
+    "ErrorReply",
     "InboxFull",
     "Incoming",
     "IncomingBroadcast",
@@ -29,5 +43,8 @@ __all__ = [
     "Reconnected",
     "Refused",
     "Sent",
+    "TimedOut",
     "Unconfirmed",
 ]
+
+__version__ = "0.1.0"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from chatroom import __version__
 from chatroom.usage import Group, WholeNumber
 
 
@@ -25,7 +26,7 @@ class Commands(Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="chatroom")
+@click.version_option(__version__)
 def main() -> None:
     """A chat server and its client: JSON objects over TCP."""
 

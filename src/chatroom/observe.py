@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from chatroom.hub.ports import Timing
-from chatroom.protocol.messages import Error
+from chatroom.protocol.messages import ErrorReply
 
 log = logging.getLogger("chatroom")
 
@@ -82,7 +82,7 @@ class LogObserver:
         """A user has left."""
         self._event("left", f"{name!r} from {peer} ({reason})")
 
-    def refused(self, name: str | None, peer: str, error: Error) -> None:
+    def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         """A request was answered with an error."""
         self._event("refused", f"{error.error} for {'' if name is None else f'{name!r} from '}{peer}")
 

@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,18 @@ import chatroom
 import chatroom.client.aio
 import chatroom.client.inbox
 import chatroom.client.sync
-from chatroom import AsyncClient, Client, ConnectionLost, Error, InboxFull, NameTaken, Refused
+from chatroom import (
+    AsyncClient,
+    BadArgument,
+    CannotConnect,
+    Client,
+    ConnectionLost,
+    ErrorReply,
+    InboxFull,
+    NameTaken,
+    Refused,
+    TimedOut,
+)
 from chatroom.client import link
 from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
@@ -63,11 +75,87 @@ def test_refusals(server: ServerProcess, ann: Client) -> None:
 
     assert ann.send("nobody", "x", confirm=False) is None
     error = next(ann)
-    assert isinstance(error, Error)
+    assert isinstance(error, ErrorReply)
     assert error.error == "unknown_user"
 
     with pytest.raises(Refused, match="bad_name"):
         Client.connect(server.host, server.port, "*")
+
+
+@pytest.mark.parametrize(
+    ("to", "content", "error", "said"),
+    [
+        ("*", "x", BadArgument, r'to is "\*", which is nobody\'s name: broadcast\(\) sends to all'),
+        ("", "x", BadArgument, "to is empty"),
+        ("\ud800", "x", BadArgument, "to is no Unicode text: lone surrogate at 0"),
+        (None, "x", TypeError, "to must be of type str, not NoneType"),
+        ("ann", b"x", TypeError, "content must be of type str, not bytes"),
+        ("ann", "x\ud800", BadArgument, "content is no Unicode text: lone surrogate at 1"),
+        ("x" * 33, "x", Refused, "a name has at most 32 characters"),
+        ("ann", "x" * 16_385, Refused, "16385 bytes long; at most 16384"),
+    ],
+)
+def test_what_cannot_be_sent(
+    server: ServerProcess, ann: Client, *, to: Any, content: Any, error: type[Exception], said: str
+) -> None:
+    """What no server takes is refused here, the rest by the server; both say what is wrong. Nothing is sent."""
+    with pytest.raises(error, match=said):
+        ann.send(to, content)
+    if to == "ann":
+        with pytest.raises(error, match=said):
+            ann.broadcast(content)
+    ann.send("ann", "all is well")
+
+    assert ann.receive(timeout=60) == chatroom.Incoming("ann", "all is well")
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "name", "error", "said"),
+    [
+        ("127.0.0.1", 1, "ann", CannotConnect, "cannot connect to 127.0.0.1, port 1: .*does the server run"),
+        ("a..b", 7777, "ann", CannotConnect, "cannot connect to a..b, port 7777: that is no name of a host"),
+        ("127.0.0.1", 65536, "ann", BadArgument, "port is 65536: it must be 1 to 65535"),
+        ("127.0.0.1", "1", "ann", TypeError, "port must be of type int, not str"),
+        (None, 1, "ann", TypeError, "host must be of type str, not NoneType"),
+        ("127.0.0.1", None, "a|b", Refused, r'bad_name: a name may not contain "\|"'),
+        (
+            "127.0.0.1",
+            None,
+            "x" * 33,
+            Refused,
+            "bad_name: the name is 33 characters long; it must have 1 to 32",
+        ),
+        ("127.0.0.1", None, "ANN", NameTaken, r'name_taken: "ann" is here already \(try ANN2\)'),
+        ("127.0.0.1", None, 5, TypeError, "name must be of type str, not int"),
+    ],
+)
+async def test_no_connection(
+    server: ServerProcess, ann: Client, *, host: Any, port: Any, name: Any, error: type[Exception], said: str
+) -> None:
+    """Both clients say in one line what is wrong, and what to look at."""
+    arguments = (host, port or server.port, name)
+    with pytest.raises(error, match=said) as blocking:
+        Client.connect(*arguments)
+    with pytest.raises(error, match=said) as asynchronous:
+        await AsyncClient.connect(*arguments)
+
+    assert str(blocking.value) == str(asynchronous.value)
+    assert "\n" not in str(blocking.value)
+
+
+async def test_async_receive(server: ServerProcess) -> None:
+    """`receive()` waits for a message as long as it is told to; then for the end."""
+    async with await AsyncClient.connect(server.host, server.port, "ann") as ann:
+        for seconds in (0, 0.01):
+            with pytest.raises(TimedOut, match="in time"):
+                await ann.receive(timeout=seconds)
+        waiting = asyncio.create_task(ann.receive())
+        await ann.send("ann", "1")
+        assert await waiting == chatroom.Incoming("ann", "1")
+        await ann.send("ann", "2")
+        assert await ann.receive(timeout=0) == chatroom.Incoming("ann", "2")
+    with pytest.raises(ConnectionLost, match="has been closed"):
+        await ann.receive()
 
 
 def test_taken_name(server: ServerProcess, ann: Client) -> None:
@@ -309,15 +397,15 @@ def test_readme_examples(server: ServerProcess, tmp_path: Path) -> None:
     They are not impressed by somebody who leaves before the answer, and end at Ctrl-C without a word.
     """
     examples = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    scripts = {name: tmp_path / f"{name}.py" for name in ("tenliner", "cron", "librarian")}
+    for script, example in zip(scripts.values(), examples, strict=True):
+        script.write_text(example.replace("7777", str(server.port)))
     names = ["tenliner", "librarian"]
     with LineClient(server.port, "ann") as ann, ExitStack() as stack:
         processes = []
-        for example, name in zip(examples, names, strict=True):
-            script = tmp_path / f"{name}.py"
-            script.write_text(example.replace("7777", str(server.port)))
-            process = subprocess.Popen(
-                [sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
+        for name in names:
+            command = [sys.executable, str(scripts[name])]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             stack.enter_context(process)
             stack.callback(process.kill)
             processes.append(process)
@@ -337,6 +425,8 @@ def test_readme_examples(server: ServerProcess, tmp_path: Path) -> None:
                 }
             assert message == {"code": "incoming", "from": name, "content": "you said hi"}
         assert {"ann", *names} <= set(ann_sees(ann))
+        subprocess.run([sys.executable, str(scripts["cron"])], check=True)
+        assert ann.read() == {"code": "incoming_broadcast", "from": "cron", "content": "backup done"}
         for process in processes:
             process.send_signal(signal.SIGINT)
             assert process.stderr

@@ -14,10 +14,11 @@ import pytest
 
 from chatroom import (
     AsyncClient,
+    CannotConnect,
     Client,
     ConnectionLost,
     Disconnected,
-    Error,
+    ErrorReply,
     Incoming,
     IncomingBroadcast,
     NameTaken,
@@ -223,7 +224,7 @@ def test_refs_are_used(server: ServerProcess) -> None:
         client.send("nobody", "x", confirm=False)
         client.broadcast("y")
         assert client.users() == ["ann"]
-        assert [message.error for message in [client.receive()] if isinstance(message, Error)] == [
+        assert [message.error for message in [client.receive()] if isinstance(message, ErrorReply)] == [
             "unknown_user"
         ]
 
@@ -462,7 +463,7 @@ def test_name_that_is_taken_at_the_return(monkeypatch: pytest.MonkeyPatch) -> No
         assert client.receive(timeout=10) == Reconnected("ann2")
         client.close()
     assert isinstance(told[0], Disconnected)
-    assert isinstance(told[1], Error)
+    assert isinstance(told[1], ErrorReply)
     assert (told[1].error, told[1].suggestion) == ("name_taken", "ann2")
 
 
@@ -474,7 +475,7 @@ async def test_name_that_is_free_again() -> None:
         kinds = [type(await anext(client)) for _ in range(3)]
         await client.close()
 
-    assert kinds == [Disconnected, Error, Reconnected]
+    assert kinds == [Disconnected, ErrorReply, Reconnected]
 
 
 async def test_another_name_while_reconnecting() -> None:
@@ -489,7 +490,7 @@ async def test_another_name_while_reconnecting() -> None:
     with ScriptedServer(leave, refuse, *[decide] * 9) as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
         assert isinstance(await anext(client), Disconnected)
-        assert isinstance(await anext(client), Error)
+        assert isinstance(await anext(client), ErrorReply)
         assert not client.is_connected
         await client.hello("ann2")
 
@@ -531,10 +532,10 @@ async def test_system_s_own_time_limits() -> None:
 
 
 async def test_refused_connection() -> None:
-    """What the system says is passed on in its own words."""
+    """What the system says is passed on in its own words, and as the cause."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError) as caught:
+    with pytest.raises(CannotConnect, match=f"to localhost, port {port}: Connection refused") as caught:
         await AsyncClient.open("localhost", port)
 
-    assert caught.value.strerror == "Connection refused"
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)

@@ -10,7 +10,7 @@ from chatroom.client import core as rules
 from chatroom.client.core import Call, Core
 from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 WELCOME = {"code": "welcome", "features": ["notices", "ping"]}
 
@@ -144,7 +144,7 @@ def test_answers_find_their_calls() -> None:
     assert second.result().id == "7"
     with pytest.raises(Refused, match="unknown_user"):
         first.result()
-    assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, Error]
+    assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, ErrorReply]
 
 
 def test_answers_without_a_ref() -> None:
@@ -269,7 +269,7 @@ def test_refusals_of_other_servers(reply: dict[str, Any], words: str, code: str)
     wired.hear({"code": "welcome"})
 
     assert (caught.value.message, caught.value.code) == (words, code)
-    assert wired.hear(reply) == [Error(error=code, message=words)]
+    assert wired.hear(reply) == [ErrorReply(error=code, message=words)]
 
 
 def test_question_refused_by_another_server() -> None:
@@ -343,7 +343,7 @@ def test_greeting_and_refusal() -> None:
     wired.hear({"code": "motd", "message": "be kind"}, refusal("name_taken"))
     hello = wired.core.hello("ann2")
     wired.sent()
-    assert [type(one) for one in wired.hear(refusal("unknown_user"))] == [Error]  # of a message before
+    assert [type(one) for one in wired.hear(refusal("unknown_user"))] == [ErrorReply]  # of a message before
     wired.now += rules.DOUBT
     wired.core.tick()
 
@@ -375,7 +375,7 @@ def test_replies_that_are_not_understood(data: bytes, *, features: bool) -> None
 
     reported = wired.core.receive(data) + wired.core.receive(data)
 
-    assert [type(message) for message in reported] == [Error]
+    assert [type(message) for message in reported] == [ErrorReply]
     assert "is not understood" in wired.core.odd
     assert not who.is_done
     wired.hear({"code": "users", "users": []})
@@ -613,7 +613,7 @@ def test_slow_down_for_ever() -> None:
     for call in (asked, hopeless):
         with pytest.raises(Refused, match="slow_down"):
             call.result()
-    assert [message.error for message in unasked if isinstance(message, Error)] == ["slow_down"]
+    assert [message.error for message in unasked if isinstance(message, ErrorReply)] == ["slow_down"]
 
 
 def test_no_confirmation() -> None:
@@ -665,7 +665,7 @@ def test_forgotten_calls() -> None:
     assert hello.is_done
     assert hello.result() is None
     assert who.result() == ["new"]
-    assert [message.message for message in unasked if isinstance(message, Error)] == ["late"]
+    assert [message.message for message in unasked if isinstance(message, ErrorReply)] == ["late"]
 
 
 def test_question_that_is_never_answered() -> None:

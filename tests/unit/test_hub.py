@@ -150,11 +150,11 @@ def test_looks_do_not_address() -> None:
         ("unknown_user", '"Вob" looks like "bob", who is here'),
         ("unknown_user", 'nobody is called "bobb"'),
         ("unknown_user", '"AI" looks like "Al", who is here'),
-        ("unknown_user", f'nobody is called "{"x" * 32}…"'),
+        ("unknown_user", f'nobody is called "{"x" * 32}…"; a name has at most 32 characters'),
         ("unknown_user", 'nobody is called "\ufffd[2J"'),
         ("unknown_user", 'nobody is called ""'),
         ("unknown_user", 'nobody is called "*"'),
-        ("unknown_user", f'nobody is called "{MARKS[:32]}…"'),
+        ("unknown_user", f'nobody is called "{MARKS[:32]}…"; a name has at most 32 characters'),
     ]
 
 

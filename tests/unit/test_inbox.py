@@ -4,7 +4,7 @@ import pytest
 
 from chatroom.client import inbox
 from chatroom.client.inbox import Inbox
-from chatroom.protocol.messages import Error, Incoming
+from chatroom.protocol.messages import ErrorReply, Incoming
 
 
 def test_full_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,12 +14,12 @@ def test_full_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     box.put([Incoming("a", "1"), Incoming("a", "2")])
     assert not box.is_full
 
-    box.put([Error("x", "3")])
+    box.put([ErrorReply("x", "3")])
 
     assert box.is_full
     assert box.take() == Incoming("a", "1")
     assert not box.is_full
-    assert [box.take(), box.take()] == [Incoming("a", "2"), Error("x", "3")]
+    assert [box.take(), box.take()] == [Incoming("a", "2"), ErrorReply("x", "3")]
     assert not box
 
 
@@ -28,7 +28,7 @@ def test_full_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
     box = Inbox()
 
-    box.put([Incoming("a", "x" * 6), Error("x", "y" * 4)])
+    box.put([Incoming("a", "x" * 6), ErrorReply("x", "y" * 4)])
 
     assert box.is_full
     box.take()

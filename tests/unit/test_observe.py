@@ -7,7 +7,7 @@ import select
 import pytest
 
 from chatroom.observe import LineWriter, LogObserver, log_to_stderr
-from chatroom.protocol.messages import Error, ErrorCode
+from chatroom.protocol.messages import ErrorCode, ErrorReply
 from fakes import FakeLoop
 
 
@@ -23,7 +23,7 @@ def written(what: str, *arguments: object) -> str:
 
 def test_names_are_quoted() -> None:
     """A name cannot pose as a line of the log, nor as another name."""
-    peer, error = "192.0.2.7:5000", Error(error=ErrorCode.UNKNOWN_USER, message="x")
+    peer, error = "192.0.2.7:5000", ErrorReply(error=ErrorCode.UNKNOWN_USER, message="x")
 
     assert written("joined", "ann from here", peer) == "joined: 'ann from here' from 192.0.2.7:5000"
     assert written("left", "O'Neil", peer, "quit") == f"""left: "O'Neil" from {peer} (quit)"""

@@ -9,12 +9,12 @@ import pytest
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
 from chatroom.client.inbox import Message, Reconnected
-from chatroom.protocol.messages import Error, Incoming
+from chatroom.protocol.messages import ErrorReply, Incoming
 from chatroom.terminal.program import _converse
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import Pieces
 
-TAKEN = NameTaken(Error(error="name_taken", message="somebody has that name", suggestion="ann2"))
+TAKEN = NameTaken(ErrorReply(error="name_taken", message="somebody has that name", suggestion="ann2"))
 
 
 class Client:
@@ -109,4 +109,4 @@ async def test_no_connection_for_another_name() -> None:
 async def test_not_wanted_back() -> None:
     """Any other refusal at the return ends the chat."""
     with pytest.raises(Refused):
-        await converse(Client(Refused(Error(error="banned", message="no")), answers={}), Person())
+        await converse(Client(Refused(ErrorReply(error="banned", message="no")), answers={}), Person())

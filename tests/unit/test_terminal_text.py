@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from chatroom.client.errors import ConnectionLost, Refused
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal.reasons import lost, reason
 from chatroom.terminal.text import line, users, visible
 from chatroom.terminal.typed import (
@@ -53,12 +53,12 @@ def test_every_control_character_is_shown() -> None:
 def test_lines() -> None:
     """A line says when, who and to whom; nothing of it is passed on raw."""
 
-    def text(message: Incoming | IncomingBroadcast | Error) -> str:
+    def text(message: Incoming | IncomingBroadcast | ErrorReply) -> str:
         return "".join(piece for _, piece in line(message))
 
     assert text(Incoming("ann\x07", "hi\n"))[5:] == " ann␇ to you: hi␊"
     assert text(IncomingBroadcast("ann", "hi"))[5:] == " ann to all: hi"
-    assert text(Error("x", "no\x1b", suggestion="a\x07")) == "no␛ (try a␇)"
+    assert text(ErrorReply("x", "no\x1b", suggestion="a\x07")) == "no␛ (try a␇)"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_names_that_can_be_typed(name: str, *, can: bool) -> None:
     ("error", "said"),
     [
         (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
-        (Refused(Error(error="x", message="not\x1b you")), "not␛ you"),
+        (Refused(ErrorReply(error="x", message="not\x1b you")), "not␛ you"),
         (ConnectionLost("closed (\x1b[2J)"), "closed (␛[2J)"),
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
         (TimeoutError(), "it did not answer in time"),

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from chatroom.client.core import Core
+from chatroom.client.errors import ChatroomError, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
 from chatroom.protocol.messages import Sent
@@ -32,8 +33,10 @@ class AsyncClient:
     A connection on which nothing comes back any longer is given up within 30 seconds.
     """
 
-    def __init__(self, link: Link) -> None:
-        """Rather call `connect()` or `open()`."""
+    def __init__(self, link: object = None, *_: object, **__: object) -> None:
+        """Call `connect()` or `open()` instead."""
+        if not isinstance(link, Link):
+            raise TypeError(f"call {type(self).__name__}.connect(host, port, name)")
         self._link = link
         self._has_news = asyncio.Event()
         link.on_news = self._has_news.set
@@ -50,10 +53,8 @@ class AsyncClient:
     ) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
-        `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
-        it; the server's certificate must be for `host`. `reconnect`: as for `connect`, once `hello` has
-        succeeded.
-        Raises `OSError`, `TimeoutError` among them; `UnicodeError` for what is no name of a host.
+        All parameters are as for `connect()`; `reconnect` takes effect once `hello()` has succeeded.
+        Raises `CannotConnect`; `BadArgument` for a port that is none.
         """
         link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         await link.open()
@@ -72,17 +73,23 @@ class AsyncClient:
     ) -> Self:
         """Connect and say hello.
 
-        `name`: 1 to 32 characters. `timeout`: seconds for this and for each answer later. `tls`: as for `open`.
-        With `reconnect`, a lost connection is made anew, with the same name, for as long as it takes, and calls
-        wait for it. The iteration says so: `Disconnected`, an `Error` if somebody has the name meanwhile, and
-        `Reconnected`. It raises if the server does not want us back: `NameTaken` if somebody has had the name
-        for 30 seconds, `Refused`, `ConnectionLost`.
+        - `host`: a name or an address; `port`: 1 to 65535.
+        - `name`: 1 to 32 characters, without a `|`, and not `*`.
+        - `timeout`: seconds for the connection, and for each answer later.
+        - `tls`: a context, as `ssl.create_default_context()` makes it; the server's certificate must be for
+          `host`. None: no TLS.
+        - `reconnect`: whether a lost connection is made anew, with the same name, for as long as it takes;
+          calls wait for it. Messages tell of it: `Disconnected`, an `ErrorReply` if somebody has the name
+          meanwhile, and `Reconnected`. If the server does not want us back, that is raised in place of a
+          message: `NameTaken` if somebody has had the name for 30 seconds, `Refused`, `ConnectionLost`.
+
         `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
         that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
         A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
         apart.
-        Raises `OSError` if there is no connection, `NotAChatroom` among them if what answers is something else,
-        `NameTaken` (with a free `suggestion`) or another `Refused`.
+        Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
+        if nothing does; `NameTaken` (with a free `suggestion`) or another `Refused` (`bad_name`, …);
+        `BadArgument` for a port that is none, or a lone surrogate.
         """
         client = await cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         try:
@@ -107,11 +114,10 @@ class AsyncClient:
         self._link.retry_now()
 
     async def hello(self, name: str) -> None:
-        """Ask for a name; after a `NameTaken` another may be tried.
+        """Ask for a name, as for `connect()`; after a `NameTaken` another may be tried.
 
         With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
-        connects anew, with this name. Raises `Refused`; `OSError`: `ConnectionLost`, `NotAChatroom`,
-        `TimeoutError`, …; `UnicodeEncodeError` for a lone surrogate.
+        connects anew, with this name. Raises what `connect()` does.
         """
         await self._link.hello(name)
 
@@ -119,43 +125,62 @@ class AsyncClient:
         """Return the names of all who are connected, one's own too.
 
         With `reconnect` it is asked again if the connection breaks, once.
-        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimeoutError`,
+        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimedOut`,
         `InboxFull`.
         """
         return await self._link.ask(Core.who)
 
-    async def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
+    async def send(self, to: str, content: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
+        `to`: a name, spelled as in `users()` or in another case. `content`: any text; ours takes 16 KiB of
+        UTF-8, if nothing else is set, and how much others take is their affair.
         With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
-        and return None; a refusal then comes as an `Error` in the iteration. How long `text` may be is the
-        server's affair. Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is
-        refused with `slow_down` is sent again when the server says so, for a minute. Raises `Refused`
-        (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it cannot be known
-        whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was not sent;
-        `UnicodeEncodeError` for a lone surrogate.
-        """
-        return await self._link.say(to, text, confirm=confirm)
+        and return None; a refusal then comes as an `ErrorReply` among the messages.
+        Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused with
+        `slow_down` is sent again when the server says so, for a minute.
 
-    async def broadcast(self, text: str, *, confirm: bool = True) -> Sent | None:
-        """Send a message to everybody else; all else as for `send()`."""
-        return await self._link.say(None, text, confirm=confirm)
+        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimedOut` or `InboxFull` if it
+        cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was
+        not sent; `BadArgument` for an empty name, `*`, or a lone surrogate.
+        """
+        return await self._link.send(to, content, confirm=confirm)
+
+    async def broadcast(self, content: str, *, confirm: bool = True) -> Sent | None:
+        """Send a message to everybody else; all else is as for `send()`."""
+        return await self._link.say(None, content, confirm=confirm)
+
+    async def receive(self, timeout: float | None = None) -> Message:
+        """Return the next message; wait for it at most this many seconds (0: not at all, None: for ever).
+
+        Raises `TimedOut`; once all that came before has been returned, what ended the connection:
+        `ConnectionLost`, with `reconnect` also `Refused`.
+        """
+        link = self._link
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        while not link.inbox:
+            if link.end is not None:
+                raise link.end.with_traceback(None)
+            self._has_news.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._has_news.wait()
+            except TimeoutError:
+                raise TimedOut("nothing came from the server in time") from None
+        message = link.inbox.take()
+        link.read_on()
+        return message
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Message:
-        link = self._link
-        while not link.inbox:
-            if link.end is not None:
-                if link.is_closed:
-                    raise StopAsyncIteration
-                raise link.end.with_traceback(None)
-            self._has_news.clear()
-            await self._has_news.wait()
-        message = link.inbox.take()
-        link.read_on()
-        return message
+        try:
+            return await self.receive()
+        except ChatroomError:
+            if self._link.is_closed:
+                raise StopAsyncIteration from None
+            raise
 
     async def close(self) -> None:
         """Say quit, and take what was still on its way; it can be iterated over, now and later.

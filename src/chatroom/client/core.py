@@ -18,8 +18,8 @@ from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.foreign import REQUESTS, SHOWN, UnknownReply, is_refusal
 from chatroom.protocol.messages import (
     Closing,
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Hello,
     Incoming,
@@ -328,7 +328,7 @@ class Core:
                 case Sent():
                     self.knows_refs = True
                     self._answer(self._unsay(message.ref), message)
-                case Error():
+                case ErrorReply():
                     unasked += self._refuse(message)
                 case PingEvent():
                     self._owes_pong = True
@@ -344,7 +344,7 @@ class Core:
         self._answer(call, None)
         return self._at_welcome if call is not None else []
 
-    def _refuse(self, error: Error) -> list[Message]:
+    def _refuse(self, error: ErrorReply) -> list[Message]:
         """Take an error for the answer to its request; return it if nobody waits for that."""
         call: Call[Any] | None = None
         if error.ref is not UNSET:
@@ -367,7 +367,7 @@ class Core:
         call.fail(refused(error))
         return [] if call.is_confirmed else [error]
 
-    def _not_asked_for(self, error: Error) -> list[Message]:
+    def _not_asked_for(self, error: ErrorReply) -> list[Message]:
         hello = self._greeting
         if error.ref is not UNSET or hello is None or hello.ref is None:
             return [error]
@@ -389,10 +389,10 @@ class Core:
             if reply.error in REQUESTS:  # it is our own hello that comes back
                 self._turn_away(reply)
         elif self._is_welcome and is_unknown and not self.knows_refs and reply.message != reply.error:
-            return [Error(error=reply.error, message=reply.message)]
+            return [ErrorReply(error=reply.error, message=reply.message)]
         elif self._is_welcome and not is_unknown and not self._has_complained:
             self._has_complained = True
-            return [Error(error=reply.error, message=self.odd)]
+            return [ErrorReply(error=reply.error, message=self.odd)]
         return []
 
     @property
@@ -400,7 +400,7 @@ class Core:
         """The `hello` that has been sent and not been answered, if there is one."""
         return next((call for call in self._asked.values() if isinstance(call.request, Hello)), None)
 
-    def _turn_away(self, error: Error) -> None:
+    def _turn_away(self, error: ErrorReply) -> None:
         """Fail `hello`: it was refused; or, if it asked for more than the base protocol has, not understood."""
         self._doubt = None
         if (call := self._question_of(UNSET, Hello)) is not None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from typing import Any
 
 SOCKET_OPTIONS = {
@@ -30,6 +31,25 @@ async def dial(host: str, port: int) -> socket.socket:
         except OSError as failure:  # asyncio words it in its own way
             error = OSError(failure.errno, os.strerror(failure.errno)) if failure.errno else failure
     raise error
+
+
+def why_not(error: OSError | UnicodeError) -> str:
+    """Say why there is no connection, and what to look at."""
+    why = getattr(error, "strerror", None) or str(error)
+    match error:
+        case UnicodeError():
+            why = "that is no name of a host"
+        case ssl.SSLCertVerificationError():
+            why = f"its certificate cannot be trusted: {error.verify_message}"
+        case ssl.SSLError():
+            why = f"no TLS ({error.reason}): is it the TLS port?"
+        case socket.gaierror():
+            why += ": is the host spelled right?"
+        case ConnectionRefusedError():
+            why += ": does the server run, and is it on that port?"
+        case TimeoutError() if not why:
+            why = "no answer in time: are host and port right?"
+    return why
 
 
 async def _connect(connection: socket.socket, address: tuple[Any, ...]) -> socket.socket:

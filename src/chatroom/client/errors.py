@@ -1,12 +1,38 @@
-"""What can go wrong for a client, as exceptions."""
+"""What can go wrong for a client, as exceptions.
+
+```
+ChatroomError
+├── Refused                     the server said no
+│   └── NameTaken
+├── CannotConnect               also a ConnectionError
+├── ConnectionLost              also a ConnectionError
+│   ├── NotAChatroom
+│   └── OutcomeUnknown
+├── TimedOut                    also a TimeoutError
+├── InboxFull
+└── BadArgument                 also a ValueError
+```
+"""
 
 from msgspec import UNSET
 
 from chatroom.protocol.foreign import shown
-from chatroom.protocol.messages import Error, ErrorCode
+from chatroom.protocol.messages import ErrorCode, ErrorReply
 
 
-class Refused(Exception):
+class ChatroomError(Exception):
+    """The base of all that the library raises, but for `TypeError`."""
+
+
+class BadArgument(ChatroomError, ValueError):
+    """No server takes this; the text names the parameter. Nothing was sent."""
+
+
+class TimedOut(ChatroomError, TimeoutError):
+    """Nothing came in time; the connection stays as it is."""
+
+
+class Refused(ChatroomError):
     """The server answered a request with an error.
 
     `code` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
@@ -14,8 +40,9 @@ class Refused(Exception):
     may refuse in its own way: then `code` is its own, or `error`, and `message` what words there were.
     """
 
-    def __init__(self, error: Error) -> None:
-        super().__init__(f"{error.error}: {error.message}")
+    def __init__(self, error: ErrorReply) -> None:
+        hint = "" if error.suggestion is UNSET else f" (try {error.suggestion})"
+        super().__init__(f"{error.error}: {error.message}{hint}")
         self.error = error
         self.code = error.error
         self.message = error.message
@@ -26,12 +53,16 @@ class Refused(Exception):
 class NameTaken(Refused):
     """Somebody has that name; `suggestion` is a free one, or None if the server knows none."""
 
-    def __init__(self, error: Error) -> None:
+    def __init__(self, error: ErrorReply) -> None:
         super().__init__(error)
         self.suggestion: str | None = None if error.suggestion is UNSET else error.suggestion
 
 
-class ConnectionLost(ConnectionError):
+class CannotConnect(ChatroomError, ConnectionError):
+    """There is no connection; the text says why, and `__cause__` is the system's or the TLS library's error."""
+
+
+class ConnectionLost(ChatroomError, ConnectionError):
     """The server cannot be reached any longer."""
 
 
@@ -50,13 +81,13 @@ class OutcomeUnknown(ConnectionLost):
     """
 
 
-class InboxFull(Exception):
+class InboxFull(ChatroomError):
     """An answer cannot be waited for: too many messages stand before it, which nobody takes."""
 
     def __init__(self, waiting: int) -> None:
         super().__init__(f"{waiting} messages wait to be received: take them first")
 
 
-def refused(error: Error) -> Refused:
+def refused(error: ErrorReply) -> Refused:
     """Return the exception for an error of the server."""
     return NameTaken(error) if error.error == ErrorCode.NAME_TAKEN else Refused(error)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 MAX_MESSAGES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -36,7 +36,7 @@ class Reconnected(Struct, frozen=True):
     name: str
 
 
-Message = Incoming | IncomingBroadcast | Error | Unconfirmed | Disconnected | Reconnected
+Message = Incoming | IncomingBroadcast | ErrorReply | Unconfirmed | Disconnected | Reconnected
 """What comes unasked: messages of others, errors that belong to no confirmed request, news of the connection.
 
 `Disconnected` and `Reconnected` come only to a client with `reconnect=True`.
@@ -99,6 +99,6 @@ def _size(message: Message) -> int:
     match message:
         case Incoming() | IncomingBroadcast() | Unconfirmed():
             return len(message.content)
-        case Error():
+        case ErrorReply():
             return len(message.message)
     return 0

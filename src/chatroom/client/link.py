@@ -9,8 +9,17 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from chatroom.client.core import Call, Core
-from chatroom.client.dial import dial
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
+from chatroom.client.dial import dial, why_not
+from chatroom.client.errors import (
+    BadArgument,
+    CannotConnect,
+    ConnectionLost,
+    InboxFull,
+    NameTaken,
+    NotAChatroom,
+    Refused,
+    TimedOut,
+)
 from chatroom.client.inbox import Disconnected, Inbox
 from chatroom.client.wire import Wire
 from chatroom.protocol.messages import Sent
@@ -32,6 +41,7 @@ and between two looks at whether it has."""
 NAME_PATIENCE = 30.0
 """Seconds after which nobody who holds our name at the return can be our own dead connection: the server has
 noticed by then."""
+MAX_PORT = 65535
 CLOSED = "this client has been closed"
 
 
@@ -54,8 +64,12 @@ class Link:
         """Have `open()` called next.
 
         `takes_while_asking`: while one waits for an answer, another may take messages; if not, a full inbox
-        ends the wait.
+        ends the wait. Raises `BadArgument`, `TypeError`.
         """
+        _check_type("host", host, str)
+        _check_type("port", port, int)
+        if not 1 <= port <= MAX_PORT:
+            raise BadArgument(f"port is {port}: it must be 1 to {MAX_PORT}")
         self.inbox = Inbox()
         self.on_news: Callable[[], None] = lambda: None
         """Called when something came into the inbox, and when there is an `end`."""
@@ -107,14 +121,15 @@ class Link:
         self.wire.read_on()
 
     async def open(self) -> None:
-        """Connect, without a name. Raises `OSError`, `UnicodeError`."""
+        """Connect, without a name. Raises `CannotConnect`."""
         await self._dial()
 
     async def hello(self, name: str) -> None:
         """Ask for a name; if the connection was lost and is to be renewed, over a new one.
 
-        Raises `Refused`, `OSError`, `UnicodeEncodeError`.
+        Raises any `ChatroomError`, and `TypeError`.
         """
+        _check_text("name", name)
         if self.is_closed or (self.end is not None and not self._reconnects):
             raise ConnectionLost(self.wire.core.lost)
         self._is_greeting = True
@@ -135,12 +150,22 @@ class Link:
         """
         return (await self._settled_call(request)).result()
 
-    async def say(self, to: str | None, text: str, *, confirm: bool) -> Sent | None:
+    async def send(self, to: str, content: str, *, confirm: bool) -> Sent | None:
+        """Send a message to one, as `say()` does."""
+        _check_text("to", to)
+        if to == "*":
+            raise BadArgument('to is "*", which is nobody\'s name: broadcast() sends to all')
+        if not to:
+            raise BadArgument("to is empty: it must be somebody's name")
+        return await self.say(to, content, confirm=confirm)
+
+    async def say(self, to: str | None, content: str, *, confirm: bool) -> Sent | None:
         """Send a message to one, or to all (None).
 
         Without `confirm`, or if the server confirms nothing, wait only until it has left.
         """
-        call = await self._settled_call(lambda core: core.send(to, text, confirm=confirm))
+        _check_text("content", content)
+        call = await self._settled_call(lambda core: core.send(to, content, confirm=confirm))
         return None if call.first_left_at is not None and not call.is_confirmed else call.result()
 
     async def close(self) -> None:
@@ -222,7 +247,7 @@ class Link:
             if self.inbox.is_full:
                 raise InboxFull(len(self.inbox))
             odd = wire.core.odd
-            raise TimeoutError(f"the server did not answer in time{odd and f': {odd}'}")
+            raise TimedOut(f"the server did not answer in time{odd and f': {odd}'}")
 
     async def _wait(
         self,
@@ -261,10 +286,14 @@ class Link:
         loop = asyncio.get_running_loop()
         core = Core(loop.time, wants_features=features)
         wire = Wire(core, self.inbox)
-        async with asyncio.timeout(self._timeout):
-            connection = await dial(*self._address)
-            name = self._address[0] if self._tls else None
-            await loop.create_connection(lambda: wire, sock=connection, ssl=self._tls, server_hostname=name)
+        host, port = self._address
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await dial(host, port)
+                name = host if self._tls else None
+                await loop.create_connection(lambda: wire, sock=connection, ssl=self._tls, server_hostname=name)
+        except (OSError, UnicodeError) as error:
+            raise CannotConnect(f"cannot connect to {host}, port {port}: {why_not(error)}") from error
         self.wire = wire
         wire.on_lost = self._lost
         wire.on_news = self._news
@@ -392,3 +421,17 @@ class Link:
         self.end = error
         self._settled.set()
         self.on_news()
+
+
+def _check_type(parameter: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{parameter} must be of type {kind.__name__}, not {type(value).__name__}")
+
+
+def _check_text(parameter: str, text: str) -> None:
+    """Raise `TypeError`, or `BadArgument` for a text that cannot be sent."""
+    _check_type(parameter, text, str)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadArgument(f"{parameter} is no Unicode text: lone surrogate at {error.start}") from None

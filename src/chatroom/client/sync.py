@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from chatroom.client.core import Core
-from chatroom.client.errors import InboxFull
+from chatroom.client.errors import InboxFull, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
 from chatroom.protocol.messages import Sent
@@ -46,8 +46,10 @@ class Client:
     nothing comes back any longer is given up within 30 seconds; the next method that is called says so.
     """
 
-    def __init__(self, link: Link) -> None:
-        """Rather call `connect()` or `open()`."""
+    def __init__(self, link: object = None, *_: object, **__: object) -> None:
+        """Call `connect()` or `open()` instead."""
+        if not isinstance(link, Link):
+            raise TypeError(f"call {type(self).__name__}.connect(host, port, name)")
         self._link = link
         self._inbox = link.inbox
         self._bell = _Bell()
@@ -67,10 +69,8 @@ class Client:
     ) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
-        `timeout`: seconds for this, and for each answer later. `tls`: as `ssl.create_default_context()` makes
-        it; the server's certificate must be for `host`. `reconnect`: as for `connect`, once `hello` has
-        succeeded.
-        Raises `OSError`, `TimeoutError` among them; `UnicodeError` for what is no name of a host.
+        All parameters are as for `connect()`; `reconnect` takes effect once `hello()` has succeeded.
+        Raises `CannotConnect`; `BadArgument` for a port that is none.
         """
         link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect, takes_while_asking=False)
         client = cls(link)
@@ -90,17 +90,23 @@ class Client:
     ) -> Self:
         """Connect and say hello.
 
-        `name`: 1 to 32 characters. `timeout`: seconds for this and for each answer later. `tls`: as for `open`.
-        With `reconnect`, a lost connection is made anew, with the same name, for as long as it takes, and calls
-        wait for it. The iteration says so: `Disconnected`, an `Error` if somebody has the name meanwhile, and
-        `Reconnected`. It raises if the server does not want us back: `NameTaken` if somebody has had the name
-        for 30 seconds, `Refused`, `ConnectionLost`.
+        - `host`: a name or an address; `port`: 1 to 65535.
+        - `name`: 1 to 32 characters, without a `|`, and not `*`.
+        - `timeout`: seconds for the connection, and for each answer later.
+        - `tls`: a context, as `ssl.create_default_context()` makes it; the server's certificate must be for
+          `host`. None: no TLS.
+        - `reconnect`: whether a lost connection is made anew, with the same name, for as long as it takes;
+          calls wait for it. Messages tell of it: `Disconnected`, an `ErrorReply` if somebody has the name
+          meanwhile, and `Reconnected`. If the server does not want us back, that is raised in place of a
+          message: `NameTaken` if somebody has had the name for 30 seconds, `Refused`, `ConnectionLost`.
+
         `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
         that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
         A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
         apart.
-        Raises `OSError` if there is no connection, `NotAChatroom` among them if what answers is something else,
-        `NameTaken` (with a free `suggestion`) or another `Refused`.
+        Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
+        if nothing does; `NameTaken` (with a free `suggestion`) or another `Refused` (`bad_name`, …);
+        `BadArgument` for a port that is none, or a lone surrogate.
         """
         client = cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
         try:
@@ -125,11 +131,10 @@ class Client:
         _loop().call_soon_threadsafe(self._link.retry_now)
 
     def hello(self, name: str) -> None:
-        """Ask for a name; after a `NameTaken` another may be tried.
+        """Ask for a name, as for `connect()`; after a `NameTaken` another may be tried.
 
         With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
-        connects anew, with this name. Raises `Refused`; `OSError`: `ConnectionLost`, `NotAChatroom`,
-        `TimeoutError`, …; `UnicodeEncodeError` for a lone surrogate.
+        connects anew, with this name. Raises what `connect()` does.
         """
         self._do(lambda: self._link.hello(name))
 
@@ -137,32 +142,36 @@ class Client:
         """Return the names of all who are connected, one's own too.
 
         With `reconnect` it is asked again if the connection breaks, once.
-        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimeoutError`,
+        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimedOut`,
         `InboxFull`.
         """
         return self._do(lambda: self._link.ask(Core.who))
 
-    def send(self, to: str, text: str, *, confirm: bool = True) -> Sent | None:
+    def send(self, to: str, content: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
+        `to`: a name, spelled as in `users()` or in another case. `content`: any text; ours takes 16 KiB of
+        UTF-8, if nothing else is set, and how much others take is their affair.
         With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
-        and return None; a refusal then comes as an `Error` in the iteration. How long `text` may be is the
-        server's affair. A message that is refused with `slow_down` is sent again when the server says so, for a
-        minute.
-        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimeoutError` or `InboxFull` if it
-        cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was
-        not sent; `UnicodeEncodeError` for a lone surrogate.
-        """
-        return self._do(lambda: self._link.say(to, text, confirm=confirm))
+        and return None; a refusal then comes as an `ErrorReply` among the messages.
+        Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused with
+        `slow_down` is sent again when the server says so, for a minute.
 
-    def broadcast(self, text: str, *, confirm: bool = True) -> Sent | None:
-        """Send a message to everybody else; all else as for `send()`."""
-        return self._do(lambda: self._link.say(None, text, confirm=confirm))
+        Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimedOut` or `InboxFull` if it
+        cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was
+        not sent; `BadArgument` for an empty name, `*`, or a lone surrogate.
+        """
+        return self._do(lambda: self._link.send(to, content, confirm=confirm))
+
+    def broadcast(self, content: str, *, confirm: bool = True) -> Sent | None:
+        """Send a message to everybody else; all else is as for `send()`."""
+        return self._do(lambda: self._link.say(None, content, confirm=confirm))
 
     def receive(self, timeout: float | None = None) -> Message:
         """Return the next message; wait for it at most this many seconds (0: not at all, None: for ever).
 
-        Raises `TimeoutError`, and `ConnectionLost` once all that came before has been returned.
+        Raises `TimedOut`; once all that came before has been returned, what ended the connection:
+        `ConnectionLost`, with `reconnect` also `Refused`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         self._read_on()
@@ -171,7 +180,7 @@ class Client:
             if (end := self._link.end) is not None and not self._inbox:
                 raise end.with_traceback(None)
             if not self._bell.wait(deadline):
-                raise TimeoutError("nothing came from the server in time")
+                raise TimedOut("nothing came from the server in time")
         return self._inbox.take()
 
     def __iter__(self) -> Self:

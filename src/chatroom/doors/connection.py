@@ -15,7 +15,7 @@ from chatroom.doors.kernel import Kernel
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Throttle
 from chatroom.hub.client import Client
-from chatroom.protocol.messages import Error, ErrorCode, Fault
+from chatroom.protocol.messages import ErrorCode, ErrorReply, Fault
 from chatroom.protocol.stream import Asked, StreamDecoder
 
 if TYPE_CHECKING:
@@ -417,7 +417,7 @@ class Connection(asyncio.BufferedProtocol):
             pass
         elif self._strange_bytes > limits.stranger_in:
             text = f"{limits.stranger_in} bytes may come before an accepted hello"
-            self._door.hub.answer(self._client, Error(error=ErrorCode.TOO_BIG, message=text))
+            self._door.hub.answer(self._client, ErrorReply(error=ErrorCode.TOO_BIG, message=text))
             self.leave("flood")
         elif client.hellos and not self._is_retrying:
             self._is_retrying = True  # once: what comes later does not make it longer

@@ -29,8 +29,8 @@ from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Hello,
     History,
@@ -219,11 +219,13 @@ class Hub:
 
     def why_unknown(self, name: str) -> str:
         """Return why nobody is found by this name."""
+        nobody = f"nobody is called {names.quoted(name)}"
+        if len(name) > names.MAX_NAME:
+            return f"{nobody}; a name has at most {names.MAX_NAME} characters"
         why = ""
-        if len(name) <= names.MAX_NAME:
-            with suppress(names.BadName):
-                why = self.house.likeness(name, names.keys(name))
-        return why or f"nobody is called {names.quoted(name)}"
+        with suppress(names.BadName):
+            why = self.house.likeness(name, names.keys(name))
+        return why or nobody
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
@@ -262,7 +264,7 @@ class Hub:
             self.leave(client, str(refusal.error.error))
 
     def answer(
-        self, client: Client, error: Error, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+        self, client: Client, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
         self._observer.refused(client.name, client.sink.peer, error)

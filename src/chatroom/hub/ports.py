@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from chatroom.protocol.messages import Error
+from chatroom.protocol.messages import ErrorReply
 
 if TYPE_CHECKING:
     from chatroom.hub.entries import Entry, Said, Told
@@ -78,7 +78,7 @@ class Observer(Protocol):
     def left(self, name: str, peer: str, reason: str) -> None:
         """Somebody has gone."""
 
-    def refused(self, name: str | None, peer: str, error: Error) -> None:
+    def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         """A request was answered with an error. The error's text may quote the request: never log it."""
 
     def turned_away(self, peer: str, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec import UNSET, UnsetType
 
-from chatroom.protocol.messages import TEMPORARY, Error, ErrorCode
+from chatroom.protocol.messages import TEMPORARY, ErrorCode, ErrorReply
 
 
 class Refusal(Exception):
@@ -20,7 +20,7 @@ class Refusal(Exception):
         """`is_final`: the session ends with it."""
         super().__init__(message)
         self.is_final = is_final
-        self.error = Error(
+        self.error = ErrorReply(
             error=code,
             message=message,
             temporary=code in TEMPORARY,

@@ -13,8 +13,8 @@ import msgspec
 from chatroom.protocol.messages import (
     AnyReply,
     AnyRequest,
-    Error,
     ErrorCode,
+    ErrorReply,
     Fault,
     Incoming,
     IncomingBroadcast,
@@ -60,8 +60,8 @@ def understood(raw: bytes) -> AnyReply | Fault:
             return Fault(error=ErrorCode.BAD_REQUEST, message=shown(raw))
         code = "error"
     kind = _KINDS.get(code, UnknownReply)
-    if issubclass(kind, Error):
-        known = fields.get("error") if kind is Error else None
+    if issubclass(kind, ErrorReply):
+        known = fields.get("error") if kind is ErrorReply else None
         fields["message"] = _text([*words, code][0])
         fields["error"] = _text(known if known and isinstance(known, str) else code)
         fields["code"] = "error"
@@ -73,7 +73,8 @@ def understood(raw: bytes) -> AnyReply | Fault:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError:
         if kind is Users:  # so it refuses the question
-            return Error(error=ErrorCode.BAD_REQUEST, message=f"its answer is not understood: {shown(raw)}")
+            message = f"its answer is not understood: {shown(raw)}"
+            return ErrorReply(error=ErrorCode.BAD_REQUEST, message=message)
         return Fault(error=ErrorCode.BAD_REQUEST, message=shown(raw))
 
 

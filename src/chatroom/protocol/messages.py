@@ -30,7 +30,7 @@ Id = Annotated[str, Meta(max_length=MAX_REF)]
 """A message's: opaque, of one length, compared as text. The server's own have 16 hexadecimal digits."""
 
 
-class Request(Struct, tag_field="code", kw_only=True, gc=False):
+class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
     """What a client asks for. Its `ref`, if there is one, comes back in the replies to it."""
 
     ref: Ref | UnsetType = UNSET
@@ -123,7 +123,7 @@ AnyRequest = (
 )
 
 
-class Reply(Struct, tag_field="code", kw_only=True, gc=False):
+class Reply(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
     """What the server sends: an answer, with the `ref` of its request, or something that happened."""
 
     ref: str | UnsetType = UNSET
@@ -291,7 +291,7 @@ TEMPORARY = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.SLOW_DOWN, ErrorCode.SERV
 """What may succeed later, unchanged."""
 
 
-class Error(Reply, tag="error", gc=False):
+class ErrorReply(Reply, tag="error", gc=False):
     """A request was refused. The connection lives on.
 
     `error` is for programs and `message` for people; `temporary` says that the same request may succeed
@@ -306,7 +306,7 @@ class Error(Reply, tag="error", gc=False):
     retry_after: float | UnsetType = UNSET
 
 
-class Fault(Error, tag="error", gc=False):
+class Fault(ErrorReply, tag="error", gc=False):
     """An error in the bytes themselves: there was no request to refuse."""
 
 
@@ -325,7 +325,7 @@ AnyReply = (
     | Sent
     | Incoming
     | IncomingBroadcast
-    | Error
+    | ErrorReply
 )
 
 _encoder = msgspec.json.Encoder()

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TextIO, TypeGuard
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
+from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
-from chatroom.protocol.messages import Error, ErrorCode, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorCode, ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
 from chatroom.terminal.reasons import lost, reason
@@ -93,7 +93,7 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
             tls=tls,
             reconnect=screen.is_interactive,
         )
-    except (OSError, UnicodeError) as error:
+    except CannotConnect as error:
         return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None)}")
     is_welcome = False
     try:
@@ -166,7 +166,7 @@ def _refused(refusal: Refused, name: str) -> str:
     return f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
 
 
-def _offer(error: Error) -> str:
+def _offer(error: ErrorReply) -> str:
     """Return the name that the server suggests, if it is one that can be shown and typed."""
     offer = error.suggestion if isinstance(error.suggestion, str) else ""
     return offer if offer == visible(offer) else ""
@@ -232,7 +232,7 @@ class _Question:
         self._client, self._screen = client, screen
         self._asking: asyncio.Task[None] | None = None
 
-    def ask(self, question: str, error: Error) -> bool:
+    def ask(self, question: str, error: ErrorReply) -> bool:
         """Ask, if the question does not stand there already; return whether it did not."""
         if self._asking is not None and not self._asking.done():
             return False
@@ -282,11 +282,11 @@ async def _rename(
             screen.has_left.set()
 
 
-def _is_name_taken(message: Message) -> TypeGuard[Error]:
-    return isinstance(message, Error) and message.error == ErrorCode.NAME_TAKEN
+def _is_name_taken(message: Message) -> TypeGuard[ErrorReply]:
+    return isinstance(message, ErrorReply) and message.error == ErrorCode.NAME_TAKEN
 
 
-def _while_trying(error: Error) -> str:
+def _while_trying(error: ErrorReply) -> str:
     return (
         f"still offline: {visible(error.message)}; trying again for {NAME_PATIENCE:.0f} seconds, "
         "or under another name at once"
@@ -308,7 +308,7 @@ def _show(screen: Screen, message: Message) -> None:
             screen.show([("", f"connected again, as {visible(name)}")])
         case Unconfirmed(to=to, content=content):
             screen.complain(f"it is not known whether this arrived: {visible(to or '*')}|{visible(content)}")
-        case Error():
+        case ErrorReply():
             screen.complain("".join(text for _, text in line(message)))
 
 

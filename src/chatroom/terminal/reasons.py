@@ -2,7 +2,7 @@
 
 import ssl
 
-from chatroom.client.errors import Refused
+from chatroom.client.errors import CannotConnect, Refused
 from chatroom.terminal.text import visible
 
 _NOT_TLS = "no TLS is spoken there; leave out --tls and --ca, or name the TLS port"
@@ -19,6 +19,8 @@ _ENDS = {
 
 def reason(error: Exception, *, tls: bool = False) -> str:
     """Say what went wrong; `tls` if TLS was wanted."""
+    if isinstance(error, CannotConnect) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # to be said in words of the command line
     if isinstance(error, Refused):
         return visible(error.message)
     if isinstance(error, UnicodeError):

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from chatroom.protocol.messages import Error, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 Pieces = list[tuple[str, str]]
 """A line of text in pieces, each with the kind of thing it is; an empty kind for plain text."""
@@ -36,13 +36,13 @@ def users(names: Iterable[str]) -> list[Pieces]:
     return [[("", "current users:")], *([("sender", f"  {visible(name)}")] for name in names)]
 
 
-def line(message: Incoming | IncomingBroadcast | Error) -> Pieces:
+def line(message: Incoming | IncomingBroadcast | ErrorReply) -> Pieces:
     """Return a message as pieces of text, each with the kind of thing it is.
 
     The kinds: `time`, `sender`, `direct`, `broadcast`, `text`, `error`. A sender called `bob to you: pay me`
     stands in quotation marks.
     """
-    if isinstance(message, Error):
+    if isinstance(message, ErrorReply):
         return [("error", visible(message.message)), *_suggested(message)]
     kind, to = ("direct", "you") if isinstance(message, Incoming) else ("broadcast", "all")
     return [
@@ -60,7 +60,7 @@ def _called(name: str) -> str:
     return name
 
 
-def _suggested(error: Error) -> Pieces:
+def _suggested(error: ErrorReply) -> Pieces:
     return [("error", f" (try {visible(error.suggestion)})")] if isinstance(error.suggestion, str) else []
 
 
