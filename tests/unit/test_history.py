@@ -112,6 +112,7 @@ def test_a_page_ends_at_256_kib() -> None:
         ({"before": "x"}, "bad_request"),
         ({"after": "0" * 17}, "bad_request"),
         ({"before": "0" * 16, "after": "0" * 16}, "bad_request"),
+        ({"find": "x", "after": "0" * 16}, "bad_request"),
         ({"room": "a", "with": "*"}, "bad_request"),
         ({"room": "a"}, "not_in_room"),
         ({"find": ""}, "bad_request"),

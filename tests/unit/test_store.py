@@ -15,8 +15,8 @@ from chatroom.hub import past, reading
 from chatroom.hub.waiting import PATIENCE
 from chatroom.stores import file, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
-from disk import Disk
 from fakes import FakeChat, FakeClient
+from stored import Disk
 
 
 def come(chat: FakeChat, name: str, **extra: object) -> tuple[FakeClient, dict[str, Any]]:

@@ -1,12 +1,16 @@
-"""Real files for a chat on a fake loop."""
+"""Where the tests' messages are kept: real files for chats on fake loops."""
 
 import itertools
 import shutil
 import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from chatroom.hub import past
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.stores.writer import Barrier
 from fakes import FakeChat
@@ -56,3 +60,23 @@ class Disk:
         """Close a store; this was the last number given out."""
         self.stores.remove(store)
         store.close(last, 100)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A folder for stores."""
+    disk = Disk(tmp_path)
+    yield disk
+    for store in list(disk.stores):
+        disk.stop(store)
+
+
+@pytest.fixture(params=["memory", "file", "file alone"])
+def kept(request: pytest.FixtureRequest, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where messages are kept: in memory, in a file too, or in the file alone, from which all is read then."""
+    if request.param != "memory":
+        monkeypatch.setattr(FakeChat, "store", staticmethod(disk.store))
+    if request.param == "file alone":
+        monkeypatch.setattr(past, "ROOM", 0)
+        monkeypatch.setattr(past, "DIRECT", 0)
+    return str(request.param)
