@@ -4,17 +4,20 @@ What holds for every store is in `test_history` and `test_sessions`, which run w
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chatroom.hub import past, reading
+from chatroom.hub.ports import AHEAD
 from chatroom.hub.waiting import PATIENCE
 from chatroom.stores import file, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
+from chatroom.stores.sqlite import SqliteStore
+from chatroom.stores.writer import Barrier
 from fakes import FakeChat, FakeClient
 from stored import Disk
 
@@ -137,12 +140,14 @@ def test_ids_grow_over_a_restart(disk: Disk, way: str, now: float) -> None:
 
     chat = go_on(disk, chat, way, now=now)
 
+    assert mark_of(disk.stores[-1]) > last + AHEAD // 2
     ann, _ = come(chat, "ann2")
     again = int(say(ann, "2")["id"], 16)
     assert again > last
     if way == "stopped":
         assert again - last < 3 or again == int(now * 1_000_000) + 1
     assert read(ann) == ["1", "2"]
+    assert mark_of(disk.stores[-1]) > again
 
 
 def test_the_mark_is_ahead_of_ids(disk: Disk) -> None:
@@ -152,13 +157,17 @@ def test_the_mark_is_ahead_of_ids(disk: Disk) -> None:
     for hours in range(5):
         chat.loop.now = 1000.0 + hours * 3600
         say(ann, f"{hours}")
-        last = int(say(ann, f"{hours} again")["id"], 16)
-        [(mark,)] = sqlite3.connect(disk.folder / "chat.db").execute("SELECT number FROM mark").fetchall()
-        assert mark > last
-    chat.hub.house.next = mark - 5
-    last = int(say(ann, "much was said, and the clock stands still")["id"], 16)
-    [(mark,)] = sqlite3.connect(disk.folder / "chat.db").execute("SELECT number FROM mark").fetchall()
-    assert mark > last
+        assert mark_of(disk.stores[0]) > int(say(ann, f"{hours} again")["id"], 16)
+
+    chat.hub.house.next = mark_of(disk.stores[0]) - 5
+    for number in range(10):
+        last = say(ann, f"the clock stands still {number}")
+    assert mark_of(disk.stores[0]) > int(last["id"], 16)
+
+
+def mark_of(store: SqliteStore) -> int:
+    [(mark,)] = store.writer._connection.execute("SELECT number FROM mark").fetchall()
+    return int(mark)
 
 
 @both
@@ -377,8 +386,6 @@ def test_a_full_disk(disk: Disk) -> None:
     assert read(bob) == words
     [line] = [line for line in chat.observer.lines if "messages" in line]
     assert line.startswith(f"{disk.folder}/chat.db: messages cannot be stored (database or disk is full)")
-    come(chat, "eve")
-    ask(bob, code="join", room="a")
     writer.execute("PRAGMA max_page_count = 1000000")
     again = [say(ann, word, ref=word[:1]) for word in [*words, *words]]
     assert [one["id"] for one in again] == [message["id"] for message in heard] * 2
@@ -386,11 +393,27 @@ def test_a_full_disk(disk: Disk) -> None:
     assert line == f"{disk.folder}/chat.db: messages are stored again"
     assert bob.take() == []
     assert stored(disk) == words
-    assert stored_sessions(disk) == 3  # what is known of sessions is stored when it can be
 
     chat = go_on(disk, chat, "killed")
     ann, _ = come(chat, "ann", session=welcome["session"])
     assert [say(ann, word, ref=word[:1])["id"] for word in words] == [message["id"] for message in heard]
+
+
+def test_sessions_on_a_full_disk(disk: Disk) -> None:
+    """What is to be known of them is stored as soon as it can be."""
+    chat = disk.chat()
+    ann, welcome = come(chat, "ann")
+    [store] = disk.stores
+    disk.settle(store)
+    store.writer._connection.execute("PRAGMA query_only = 1")
+    bob, other = come(chat, "bob")
+    ask(ann, code="join", room="a")
+    store.writer._connection.execute("PRAGMA query_only = 0")
+    say(bob, "x")
+
+    chat = go_on(disk, chat, "killed")
+    assert come(chat, "ann", session=welcome["session"])[1]["rooms"] == ["a"]
+    assert come(chat, "bob", session=other["session"])[1]["session"] == other["session"]
 
 
 def test_a_second_try_while_the_first_is_under_way(disk: Disk) -> None:
@@ -443,16 +466,30 @@ def test_more_than_the_disk_takes(disk: Disk, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_pages_from_the_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through memory and file, in both directions, each message is there once, whatever the page's size."""
+    """Through memory and file, in both directions, each message is there once, whatever the page's size.
+
+    So are those that are under way to the file when they are asked for.
+    """
     monkeypatch.setattr(past, "ROOM", 10)
     chat = disk.chat()
     ann, _ = come(chat, "ann")
     for number in range(20):
         say(ann, str(number))
-    chat.loop.settle = lambda: None
-    for number in range(20, 50):  # these are still under way when they are asked for
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_held.set()
+        assert may_go_on.wait(100)
+
+    disk.stores[0].writer.queue.put(Barrier(hold))
+    assert is_held.wait(100)
+    for number in range(20, 50):
         ann.ask(code="outgoing_broadcast", content=str(number))
-    chat.loop.settle = partial(disk.settle, disk.stores[0])
+    ann.ask(code="history", limit=200)  # 20 to 39 are neither in memory nor stored yet
+    may_go_on.set()
+    chat.loop.turn()
+    everything = [str(number) for number in range(50)]
+    assert [message["content"] for message in ann.take()[-1]["messages"]] == everything
 
     for size in (1, 7, 10, 49, 50, 51):
         for way in ("before", "after"):
@@ -465,7 +502,22 @@ def test_pages_from_the_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Non
                 if page["complete"]:
                     break
                 query = {way: page["messages"][0 if way == "before" else -1]["id"]}
-            assert words == [str(number) for number in range(50)]
+            assert words == everything
+
+
+def test_a_large_page_from_the_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends where it is full: what is small enough, but comes later, is not in it."""
+    monkeypatch.setattr(past, "ROOM", 5)
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    words = [*(f"{number} " + "x" * 15_000 for number in range(20)), *map(str, range(5))]
+    for number, content in enumerate(words):
+        say(ann, content, ref=f"{number}")
+
+    page = ask(ann, code="history", after="0" * 16, limit=200)
+
+    assert not page["complete"]
+    assert [message["content"] for message in page["messages"]] == words[: 256 * 1024 // 15_150]
 
 
 @pytest.mark.parametrize("kind", ["room", "direct"])

@@ -69,8 +69,7 @@ class Reader:
         """Return what fits, in the query's order, some at a time."""
         conditions = "AND content IS NOT NULL AND number > :end"
         if query.find is not None:
-            # `lower` folds ASCII, as is the rule, but ends at a NUL: what has one, the page looks at itself
-            conditions += " AND (instr(lower(content), :find) OR instr(content, char(0)))"
+            conditions += " AND instr(lower(content), :find)"  # folds ASCII, as is the rule
         if query.partner is not None:
             conditions += " AND :partner = CASE session WHEN :me THEN addressee_key ELSE sender_key END"
         source = _source(query, "*", conditions, "LIMIT :most")
