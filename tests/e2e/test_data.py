@@ -1,5 +1,6 @@
 """`--data FILE`: a real server whose messages outlive it, however it ends."""
 
+import random
 import signal
 import subprocess
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from conftest import ServerProcess, run
 from e2e.brief import LineClient
+from kills import trial
 
 pytestmark = pytest.mark.slow
 
@@ -174,3 +176,11 @@ def test_a_full_disk(small_disk: Path, start: Start) -> None:
 
     with Resumer(start(data=small_disk / "chat.db"), "ann", session=session) as ann:
         assert len(ann.history()) == codes.count("sent") + 1
+
+
+def test_kills() -> None:
+    """Ten kills at random moments while people chat: all that was confirmed is there, once, and in order."""
+    faults, one = trial(10, seed=random.randrange(1_000_000))
+
+    assert faults == [], one.seed
+    assert sum(len(person.sent) for person in one.people) > 100
