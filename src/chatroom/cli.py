@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from chatroom import __version__
 from chatroom.usage import Group, WholeNumber
 
 
@@ -25,8 +24,7 @@ class Commands(Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.group(cls=Commands)
 def main() -> None:
     """A chat server and its client: JSON objects over TCP."""
 

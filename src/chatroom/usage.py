@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from chatroom import __version__
+
 
 class WrongUsage(click.ClickException):
     """A mistake on the command line, in one line."""
@@ -18,7 +20,16 @@ class WrongUsage(click.ClickException):
 
 
 class Command(click.Command):
-    """A command that reports each mistake in one line."""
+    """A command that reports each mistake in one line, and has -h, --help and --version.
+
+    `client.py` and `server.py` start theirs without the group.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Take the same as `click.Command`."""
+        super().__init__(*arguments, **options)
+        self.context_settings.setdefault("help_option_names", ["-h", "--help"])
+        click.version_option(__version__)(self)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Parse the arguments. Raises `WrongUsage`."""

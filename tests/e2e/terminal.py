@@ -92,7 +92,8 @@ class Terminal:
         return data
 
     def wait_for(self, text: str) -> list[str]:
-        return self.wait(lambda lines: any(text in line for line in lines))
+        """Wait for the text, on one line or, broken between words, on several."""
+        return self.wait(lambda lines: any(text in line for line in lines) or text in " ".join(lines))
 
     def type(self, text: str) -> None:
         self.process.send(text)

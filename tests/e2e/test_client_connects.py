@@ -48,9 +48,27 @@ def test_tls_mistakes(tls: tuple[int, int], tmp_path: Path) -> None:
         return line
 
     assert join(tls_port, "--ca", str(tmp_path / "ca.pem")).returncode == 0
-    assert "no TLS is spoken there; leave out --tls" in complaint(plain_port, "--tls")
+    assert "that port does not speak TLS; leave out --tls" in complaint(plain_port, "--tls")
     assert "if this is its TLS port, add --tls" in complaint(tls_port)
-    assert "its certificate cannot be trusted" in complaint(tls_port, "--ca", str(tmp_path / "other.pem"))
+    other = complaint(tls_port, "--ca", str(tmp_path / "other.pem"))
+    assert "its certificate cannot be trusted" in other
+    assert "; --ca FILE names the certificate authorities to trust" in complaint(tls_port, "--tls")
+
+
+@pytest.mark.parametrize(("given", "owned"), [("localhost", "127.0.0.1"), ("127.0.0.1", "localhost")])
+def test_certificate_for_another_name(tmp_path: Path, given: str, owned: str) -> None:
+    """Whoever connects by another name or address than the certificate's is told the one that it is for."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    pem = tmp_path / "server.pem"
+    authority.issue_cert(owned).private_key_and_cert_chain_pem.write_to_path(pem)
+    options = ["--no-plain", "--tls-port", "0", "--tls-cert", str(pem), "--tls-key", str(pem)]
+    server = ServerProcess(*options, log=tmp_path / "server.log")
+    ended = join(server.port, "--ca", str(tmp_path / "ca.pem"), host=given)
+
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(f": its certificate is for {owned}: use that name as SERVER_IP\n")
+    assert server.stop() == 0
 
 
 def test_tls_to_a_server_that_says_nothing() -> None:
@@ -66,7 +84,7 @@ def test_tls_to_a_server_that_says_nothing() -> None:
         ended = join(listening.getsockname()[1], "--tls")
 
     assert ended.returncode == 1
-    assert "no TLS is spoken there" in ended.stderr
+    assert "that port does not speak TLS" in ended.stderr
 
 
 @pytest.mark.parametrize("file", ["empty.pem", "broken.pem", "none.pem", "."])

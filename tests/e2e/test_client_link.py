@@ -304,8 +304,10 @@ async def test_what_is_unknown_is_reported() -> None:
 
     with ScriptedServer(first, second) as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        refs: list[str] = []
         for number in range(7):
             await client.broadcast(str(number), confirm=False)
+            refs.append(client.last_ref)
         confirmed = asyncio.create_task(client.broadcast("confirmed"))
         await asyncio.sleep(0)  # it is before the next
         waits = asyncio.create_task(client.broadcast("waits"))
@@ -314,7 +316,7 @@ async def test_what_is_unknown_is_reported() -> None:
             await confirmed
         assert (await waits) is not None
         assert [await anext(client) for _ in range(9)] == [
-            *(Unconfirmed(None, str(number)) for number in range(7)),
+            *(Unconfirmed(None, str(number), refs[number]) for number in range(7)),
             Disconnected("the server closed the connection"),
             Reconnected("ann"),
         ]
@@ -327,10 +329,11 @@ async def test_what_was_under_way_to_a_server_of_the_brief(monkeypatch: pytest.M
     with BriefServer(delimiter="\n") as brief:
         client = await AsyncClient.connect(brief.host, brief.port, "ann", reconnect=True)
         await client.broadcast("perhaps", confirm=False)
+        ref = client.last_ref
         brief.hang_up()
 
         assert [await anext(client) for _ in range(3)] == [
-            Unconfirmed(None, "perhaps"),
+            Unconfirmed(None, "perhaps", ref),
             Disconnected("the server closed the connection"),
             Reconnected("ann"),
         ]
@@ -496,6 +499,28 @@ async def test_another_name_while_reconnecting() -> None:
 
         assert client.is_connected
         assert await anext(client) == Reconnected("ann2")
+        await client.close()
+
+
+async def test_another_name_is_refused_while_reconnecting() -> None:
+    """Then there is still no connection, and the client goes on trying with the old name."""
+    is_free = threading.Event()
+
+    def decide(peer: Peer) -> None:
+        (hold if is_free.is_set() else refuse)(peer)
+
+    with ScriptedServer(leave, *[decide] * 9) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        assert isinstance(await anext(client), Disconnected)
+        assert isinstance(await anext(client), ErrorReply)
+        with pytest.raises(NameTaken):
+            await client.hello("ann2")
+        assert not client.is_connected
+        is_free.set()
+        while not isinstance(message := await anext(client), Reconnected):
+            assert isinstance(message, ErrorReply)
+
+        assert message.name == "ann"
         await client.close()
 
 

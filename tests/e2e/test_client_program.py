@@ -189,7 +189,7 @@ def test_leave_at_the_name(server: ServerProcess, key: str) -> None:
         shown = terminal.wait_for("your name: ann2")
         terminal.type(key)
 
-        assert "(Ctrl-C or Ctrl-D leaves)" in "".join(shown)
+        assert "(Ctrl-C or Ctrl-D leaves)" in " ".join(shown)
         assert terminal.status() == 1
 
 
@@ -239,8 +239,10 @@ def test_pipe(server: ServerProcess) -> None:
     [
         ("bob", "", '"bob" was refused: "bob" is here already (try bob2)'),
         ("a|b", "", "may not contain"),
-        ("ann", "nobody|x\n", 'nobody is called "nobody"'),
-        ("ann", "nonsense\n", "type NAME|text"),
+        ("ann", "*|x\n\nbob|x\nnobody|x\n*|x\n*|x\n", 'line 4: nobody is called "nobody"'),
+        ("ann", "\n/msg nobody x", 'line 2: nobody is called "nobody"'),
+        ("ann", "who\nnonsense\n*|x", "line 2: type NAME|text"),
+        ("ann", "*|x\nbob|\n", "line 2: the message is empty"),
     ],
 )
 def test_pipe_fails(server: ServerProcess, name: str, text: str, complaint: str) -> None:
@@ -326,7 +328,7 @@ def test_bytes_that_are_no_text(server: ServerProcess) -> None:
 
     sent, refused = program(b"ann"), program(b"a\xff")
 
-    assert (sent.returncode, sent.stderr) == (1, b"line 2 was not sent: it is not UTF-8\n")
+    assert (sent.returncode, sent.stderr) == (1, b"line 2: not sent: this is not UTF-8\n")
     assert (
         sent.stdout.count(b"ann to you: ") == sent.stdout.count(b"one\n") + sent.stdout.count(b"three\n") == 2
     )
@@ -377,7 +379,7 @@ def test_server_that_goes_instead_of_answering() -> None:
         ended = pipe(brief, "ann", "who\n" + "*|more\n" * 10)
 
     assert ended.returncode == 1
-    assert re.fullmatch("the connection to the server was lost: [^\n]*\n", ended.stderr)
+    assert re.fullmatch("line 1: not sent, nor what follows: the connection was lost: [^\n]*\n", ended.stderr)
 
 
 def test_server_that_sends_fields_of_its_own() -> None:

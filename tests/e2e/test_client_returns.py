@@ -13,13 +13,14 @@ import pytest
 from conftest import PROJECT, ServerProcess, run
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer, incoming, raw
-from e2e.terminal import PROMPT, Terminal, joined
+from e2e.terminal import PROMPT, joined
 
 pytestmark = pytest.mark.slow
 
 TAKEN = {"code": "error", "error": "name_taken", "message": "somebody has that name", "suggestion": "ann2"}
 WELCOME = raw({"code": "welcome"})
-REFUSED = "not sent: there is no connection; the Up key brings it back"
+OFFLINE = "offline>"
+REFUSED = "not sent: you are offline"
 
 
 def test_return() -> None:
@@ -40,14 +41,14 @@ def test_return() -> None:
 
 
 def test_typing_without_a_connection() -> None:
-    """Without a connection a message is not sent; the Up key brings it back; commands work, Ctrl-C leaves."""
+    """Without a connection a message stays in the editor; commands work; Ctrl-C drops it, then leaves."""
     refusals: list[bytes | None] = [WELCOME, *[None] * 1000]
     with BriefServer(instead={"hello": refusals}) as brief, joined(brief) as terminal:
         brief.hang_up()
         terminal.wait_for("reconnecting…")
         terminal.type("*|patience\r")
-        terminal.wait(lambda lines: lines[-2:] == [REFUSED, PROMPT])
-        terminal.type("?\r")
+        terminal.wait(lambda lines: lines[-2:] == [REFUSED, f"{OFFLINE}*|patience"])
+        terminal.type("\x03?\r")
         terminal.wait_for("/msg NAME text")
         refusals.clear()
         terminal.wait_for("connected again")
@@ -57,7 +58,7 @@ def test_typing_without_a_connection() -> None:
         assert brief.wait_for("outgoing_broadcast")["content"] == "patience"
         refusals += [None] * 1000
         brief.hang_up()
-        terminal.wait(lambda lines: sum("reconnecting…" in line for line in lines) == 2)
+        terminal.wait(lambda _: terminal.flat().count("reconnecting…") == 2)
         terminal.type("/help\r")
         terminal.wait_for("/msg NAME text")
         terminal.type("\x03")
@@ -66,57 +67,88 @@ def test_typing_without_a_connection() -> None:
 
 
 def test_taken_at_the_return() -> None:
-    """While somebody has the name, another is asked for; the program goes on trying, and the draft is kept."""
+    """While somebody has the name, the program goes on trying, and the prompt stays the one for messages."""
     answers: list[bytes | None] = [WELCOME, *[raw(TAKEN)] * 1000]
     with BriefServer(instead={"hello": answers}) as brief, joined(brief) as terminal:
         terminal.type("*|a draft")
         terminal.wait_for("a draft")
         brief.hang_up()
-        shown = terminal.wait_for("your name: ann2")
-        question = (
-            "still offline: somebody has that name; trying again for 30 seconds, or under another name at once"
+        shown = terminal.wait(
+            lambda lines: lines[-1] == f"{OFFLINE}*|a draft" and "takes another name" in " ".join(lines)
         )
-        assert question in "".join(shown)
+        question = "still offline: somebody has that name; trying again for 30 s; /name ann2 takes another name"
+        assert question in " ".join(shown)
         answers.clear()
-        shown = terminal.wait_for("connected again, as ann")
-        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}*|a draft")
-        assert "connected again, as ann" in terminal.lines()
+        terminal.wait(lambda lines: lines[-2:] == ["connected again, as ann", f"{PROMPT}*|a draft"])
+
+
+class TakenServer(BriefServer):
+    """Somebody has the name `ann` from the second `hello` on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def _answer(self, request: dict[str, Any]) -> bool:
+        if request["code"] == "hello":
+            self.names.append(request["name"])
+            if request["name"] == "ann" and len(self.names) > 1:
+                self.send(TAKEN)
+                return True
+        return super()._answer(request)
+
+
+def test_what_is_meant_for_a_message_is_no_name() -> None:
+    """What somebody goes on typing while the name is taken, before and after Enter, never becomes a name."""
+    with TakenServer() as brief, joined(brief) as terminal:
+        terminal.type("bob|my password")
+        terminal.wait_for("password")
+        brief.hang_up()
+        terminal.wait(lambda lines: lines[-1].startswith(OFFLINE))
+        for key in " is hunter2":
+            terminal.type(key)
+            terminal.pause(0.1)
+        terminal.type("\r")
+        terminal.wait_for("not sent: you are offline")
+        terminal.wait_for("takes another name")
+        terminal.type("\x03hunter3\r")
+        terminal.wait_for("type NAME|text")
+        terminal.type("\r")
+        terminal.type("/name eve\r")
+        terminal.wait(lambda lines: lines[-2:] == ["connected again, as eve", PROMPT])
+        terminal.type("\x1b[A\x1b[A\x1b[A")
+        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}bob|my password is hunter2")
+        terminal.type("\r")
+
+        assert brief.wait_for("outgoing")["content"] == "my password is hunter2"
+        assert set(brief.names) == {"ann", "eve"}
+        assert "your name" not in terminal.raw
 
 
 def test_another_name_at_the_return() -> None:
-    """Another name is taken at once, long before the program stops trying with the old one."""
-
-    class TakenServer(BriefServer):
-        hellos = 0
-
-        def _answer(self, request: dict[str, Any]) -> bool:
-            if request["code"] == "hello":
-                self.hellos += 1
-                if request["name"] == "ann" and self.hellos > 1:
-                    self.send(TAKEN)
-                    return True
-            return super()._answer(request)
-
-    with TakenServer() as brief, Terminal(brief, "ann") as terminal:
-        terminal.wait_for(PROMPT)
-        terminal.type("*|a draft")
-        terminal.wait_for("a draft")
+    """/name takes another name at once; while online it changes nothing."""
+    with TakenServer() as brief, joined(brief) as terminal:
+        terminal.type("/name eve\r")
+        terminal.wait_for("you have a name")
         brief.hang_up()
-        terminal.wait_for("your name: ann2")
-        terminal.type("\x15eve\r")
-        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}*|a draft" and "connected again, as eve" in lines)
-        terminal.type("\r")
+        terminal.wait_for("takes another name")
+        terminal.type("/name\r")
+        terminal.wait_for("type /name NEW")
+        terminal.type("/name ann\r")
+        terminal.wait_for('the name "ann" was refused: somebody has that name;')
+        terminal.type('/name "eve 2"\r')
+        terminal.wait(lambda lines: lines[-2:] == ["connected again, as eve 2", PROMPT])
+        terminal.type("quit\r")
 
-        assert brief.wait_for("outgoing_broadcast")["content"] == "a draft"
+        assert terminal.status() == 0
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
 def test_leave_at_the_return(key: str) -> None:
-    """Ctrl-C and Ctrl-D leave where another name is asked for."""
-    answers: list[bytes | None] = [WELCOME, *[raw(TAKEN)] * 1000]
-    with BriefServer(instead={"hello": answers}) as brief, joined(brief) as terminal:
+    """Ctrl-C and Ctrl-D leave while the name is taken."""
+    with TakenServer() as brief, joined(brief) as terminal:
         brief.hang_up()
-        terminal.wait_for("your name: ann2")
+        terminal.wait_for("still offline")
         terminal.type(key)
 
         assert terminal.status() == 0

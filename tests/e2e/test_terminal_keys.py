@@ -8,6 +8,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Self
 
 import pexpect
 import pytest
@@ -21,7 +22,7 @@ from e2e.terminal import PROMPT, joined
 
 pytestmark = pytest.mark.slow
 
-SUMMARY = ["3 lines, 1 is no command: Enter sends the rest, Ctrl-C drops", "all"]
+SUMMARY = ["3 lines, 1 is not a command: Enter sends the others, Ctrl-C", "drops all"]
 
 
 def asked(brief: BriefServer) -> list[dict[str, str]]:
@@ -41,7 +42,7 @@ def test_paste_of_several_lines() -> None:
         assert shown[-6:] == [
             *SUMMARY,
             f"{PROMPT}*|hello all",
-            f"{'no command>':>19}no idea",
+            f"{'not a command>':>19}no idea",
             f"{'>':>19}",
             f"{'>':>19}bob|the secret",
         ]
@@ -241,41 +242,72 @@ def test_resize(server: ServerProcess, *, breaks: bool) -> None:
             assert "".join(shown).count(PROMPT) == 1, shown
 
 
+class Tmux:
+    """A tmux of its own, 24 rows high, and the client program in it, behind twelve lines."""
+
+    def __init__(self, server: ServerProcess, socket: Path, columns: int) -> None:
+        if shutil.which("tmux") is None:
+            pytest.skip("tmux is missing: apt-get install tmux")
+        self._socket = socket
+        program = f"for line in $(seq 12); do echo line $line; done; {sys.executable} client.py"
+        size = ["-x", str(columns), "-y", "24"]
+        self.do("new-session", "-d", *size, f"{program} {server.host} {server.port} ann")
+        self.do("set", "-g", "window-size", "manual")
+        self.wait_for("enteryourmessage>")
+
+    def do(self, *words: str) -> str:
+        command = ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout
+
+    def shown(self) -> str:
+        """Return the screen and the scrollback, without blanks."""
+        return "".join(self.do("capture-pane", "-p", "-S", "-").split())
+
+    def type(self, text: str) -> None:
+        """Type it, and wait until the end of it is shown."""
+        self.do("send-keys", "-l", text)
+        self.wait_for(text.rsplit(maxsplit=1)[-1])
+
+    def wait_for(self, text: str) -> None:
+        while text not in self.shown():
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.do("kill-server")
+
+
 @pytest.mark.parametrize("draft", ["*|short", "*|" + " ".join(f"word{number}" for number in range(20))])
 @pytest.mark.parametrize("pause", [0.0, 2 * QUIET])
 def test_resize_in_tmux(server: ServerProcess, tmp_path: Path, draft: str, pause: float) -> None:
     """Fast or slow resizes leave everything once in tmux, on the screen and above it."""
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is missing: apt-get install tmux")
-
-    def tmux(*words: str) -> str:
-        command = ["tmux", "-S", str(tmp_path / "tmux"), "-f", "/dev/null", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout
-
-    def shown() -> str:
-        return "".join(tmux("capture-pane", "-p", "-S", "-").split())
-
-    def wait_for(text: str) -> None:
-        while text not in shown():
-            time.sleep(0.05)
-
-    program = f"for line in $(seq 12); do echo line $line; done; {sys.executable} client.py"
-    tmux("new-session", "-d", "-x", "100", "-y", "24", f"{program} {server.host} {server.port} ann")
-    try:
-        tmux("set", "-g", "window-size", "manual")
-        wait_for("enteryourmessage>")
-        tmux("send-keys", "-l", draft)
-        wait_for("".join(draft.split()))
+    with Tmux(server, tmp_path / "tmux", columns=100) as tmux:
+        tmux.type(draft)
         for columns in (44, 90, 75, 60, 45, 40, 70, 100):
-            tmux("resize-window", "-x", str(columns), "-y", "24")
+            tmux.do("resize-window", "-x", str(columns), "-y", "24")
             time.sleep(pause)
-        tmux("send-keys", "-l", "!")
-        wait_for("".join(draft.split()) + "!")
+        tmux.do("send-keys", "-l", "!")
+        tmux.wait_for("".join(draft.split()) + "!")
 
         for text in ("connectingtoserver", "currentusers:", "enteryourmessage>", draft.split(maxsplit=1)[0]):
-            assert shown().count(text) == 1, tmux("capture-pane", "-p", "-S", "-")
-    finally:
-        tmux("kill-server")
+            assert tmux.shown().count(text) == 1, tmux.shown()
+
+
+@pytest.mark.parametrize("key", ["Enter", "C-c"])
+def test_draft_of_more_rows_than_tmux_has(server: ServerProcess, tmp_path: Path, key: str) -> None:
+    """A long draft that is sent stands there once; one that is dropped leaves nothing."""
+    with Tmux(server, tmp_path / "tmux", columns=40) as tmux:
+        for part in range(10):
+            tmux.type(
+                "*|" * (not part) + " ".join(f"word{number}" for number in range(20 * part, 20 * part + 20))
+            )
+        tmux.do("send-keys", key)
+        tmux.wait_for("enteryourmessage>" if key == "C-c" else "word199enteryourmessage>")
+
+        assert tmux.shown().count("word199") == (key == "Enter"), tmux.shown()
+        assert tmux.shown().endswith("enteryourmessage>")
 
 
 def test_slash_commands(server: ServerProcess) -> None:
@@ -298,7 +330,7 @@ def test_slash_commands(server: ServerProcess) -> None:
         terminal.type("chào\r")
         assert hoa.read()["content"] == "chào"
         terminal.type("/quit now\r")
-        terminal.wait_for("/quit takes nothing behind it")
+        terminal.wait_for("/quit takes no argument")
         terminal.type("help\r")
         terminal.wait_for("Tab completes names")
         terminal.type("/quit\r")

@@ -525,7 +525,7 @@ def test_loss_to_a_server_of_the_brief() -> None:
             assert wired.sent() == [{"code": "quit"}]
 
         assert wired.core.lose("gone") == (
-            [] if quits else [Unconfirmed(None, "new"), Unconfirmed(None, "newer")]
+            [] if quits else [Unconfirmed(None, "new", "2"), Unconfirmed(None, "newer", "3")]
         )
 
 
@@ -540,7 +540,7 @@ def test_answer_to_a_later_question() -> None:
     wired.sent()
     wired.hear({"code": "users", "users": []})
 
-    assert wired.core.lose("gone") == [Unconfirmed(None, "behind")]
+    assert wired.core.lose("gone") == [Unconfirmed(None, "behind", "3")]
 
 
 def test_window() -> None:
@@ -619,8 +619,10 @@ def test_slow_down_for_ever() -> None:
 def test_no_confirmation() -> None:
     """A message that nobody waits for and the server does not answer is reported, and its place is free."""
     wired = Wired(known=True)
+    refs: list[str] = []
     for number in range(9):
         wired.core.send("bob" if number else None, str(number), confirm=False)
+        refs.append(wired.core.last_ref)
     assert len(wired.sent()) == 8
     begun = wired.now
     reported: list[Message] = []
@@ -629,7 +631,9 @@ def test_no_confirmation() -> None:
         wired.core.receive(b" ")  # it is there
 
     assert wired.now - begun == rules.ANSWERED_WITHIN
-    assert reported == [Unconfirmed("bob" if number else None, str(number)) for number in range(8)]
+    assert reported == [
+        Unconfirmed("bob" if number else None, str(number), refs[number]) for number in range(8)
+    ]
     assert [request["content"] for request in wired.sent() if "content" in request] == ["8"]
 
 
@@ -757,7 +761,7 @@ def test_lost_connection() -> None:
     waiting = [core.send("bob", "z") for _ in range(8)]
     wired.sent()
 
-    assert core.lose("gone") == [Unconfirmed(None, "y")]
+    assert core.lose("gone") == [Unconfirmed(None, "y", unconfirmed.ref or "")]
 
     for call in (asked, sent, unconfirmed, *waiting):
         with pytest.raises(ConnectionLost, match="gone") as caught:

@@ -3,8 +3,10 @@
 import pytest
 
 from chatroom.client import inbox
-from chatroom.client.inbox import Inbox
-from chatroom.protocol.messages import ErrorReply, Incoming
+from chatroom.client.inbox import Disconnected, Inbox, Message, Reconnected, Unconfirmed
+from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
+
+LONG = "x" * 10
 
 
 def test_full_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,11 +30,33 @@ def test_full_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
     box = Inbox()
 
-    box.put([Incoming("a", "x" * 6), ErrorReply("x", "y" * 4)])
+    box.put([Incoming("a", "x" * 5), ErrorReply("x", "y" * 3)])
 
     assert box.is_full
     box.take()
     assert not box.is_full
     box.take()
-    box.put([Incoming("a", "x" * 9)])
+    box.put([Incoming("a", "x" * 8)])
     assert not box.is_full
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Incoming(LONG, ""),
+        IncomingBroadcast(LONG, "", ref=LONG),
+        ErrorReply(LONG, ""),
+        ErrorReply("x", "", suggestion=LONG),
+        Unconfirmed(LONG, "", ""),
+        Disconnected(LONG),
+        Reconnected(LONG),
+    ],
+)
+def test_every_text_counts(monkeypatch: pytest.MonkeyPatch, message: Message) -> None:
+    """A server that makes a name or a reason long instead of a content fills it as well."""
+    monkeypatch.setattr(inbox, "MAX_CHARACTERS", len(LONG))
+    box = Inbox()
+
+    box.put([message])
+
+    assert box.is_full

@@ -52,8 +52,10 @@ Malayalam: ശ്രീജിത്ത്, അനിൽകുമാർ
 Sinhala: ශ්‍රී, චන්ද්‍රිකා
 Thai: ศิริพร, สมชาย, น้ำฝน
 Lao: ສົມສັກ
-Khmer: សុខា, ស្រីមុំ
-Myanmar: အောင်ဆန်းစုကြည်, ကျော်စွာ, လျှော့
+Khmer: សុខា, ស្រីមុំ, សុវណ្ណ
+Myanmar: အောင်ဆန်းစုကြည်, ကျော်စွာ, လျှော့, သန္တာ, သင်္ဂဟ
+Tai Tham: ᨾᩉᩣᨧᩮᨲᩥ᩠ᨿ
+Chakma: 𑄟𑄳𑄦
 Tibetan: བསྟན་འཛིན་རྒྱ་མཚོ, སྒྲོལ་མ
 Ethiopic: ኃይለ ሥላሴ, አበበ
 Han: 李小龍, 王芳, 迪丽热巴·迪力木拉提, 佐々木, 山田 太郎, 渡邉
@@ -62,7 +64,7 @@ Hangul: 김민준, 이순신, ㅋㅋ
 Mongolian: ᠲᠡᠮᠦᠵᠢᠨ
 Cherokee: ᏍᏏᏉᏯ
 Inuktitut: ᓴᐃᒪᓂ
-Tifinagh: ⵉⴷⵉⵔ
+Tifinagh: ⵉⴷⵉⵔ, ⵜⵏ⵿ⵔⵜ
 Adlam: 𞤀𞤣𞤢𞤥
 Javanese: ꦱꦸꦏꦂꦤ
 Symbols: ❤️, 👩‍💻, 1️⃣, 👍🏽, 🙂‍↔️, 🏳️‍🌈, ♥ ann ♥, ¯\\_(ツ)_/¯
@@ -125,6 +127,9 @@ def test_people() -> None:
         *["a\u200bb", "a\u202eb", "a\ufeffb", "a\u00adb", "a\u034fb", "a\u115fb", "a\u1160b", "a\u17b4b"],
         *["a\u180bb", "a\u2060b", "a\ufe0f", "a\ufe00", "a\uffa0b", "\u3164", "ㅋ\u3164", "a\U000e0041"],
         *["\u2800", "a\u2800b", "\U0001d159", "\ufffc", "a\ufffd", "\u303f", "\U00016fe4"],
+        # Marks that join letters of their script, where there are none; and that change signs of theirs.
+        *[f"bob{mark}" for mark in "\u1039\u17d2\u1a60\u1bab\u2d7f\U0001107f\U00011a99\U0001da9b\U0001bc9d"],
+        *["Ann\u094d", "Ann\u0e3a", "\u17d2ក", "ក\u17d2", "ក\u17d2b", "b\u17d2ក", "ក\u17d2 ក", "क\u17d2ខ"],
         # Joiners and dots where nobody writes them.
         *[
             "a\u200db",
@@ -165,7 +170,8 @@ def test_the_short_way_is_precis() -> None:
     """What is judged by its category alone is judged as PRECIS's nickname profile does."""
     profile = get_profile("NicknameCaseMapped:CaseFold")
     besides = {*BARS, *"\u00b7\u0387\u2800\u303f\ufffc\ufffd\U0001d159\U00016fe4\U00013441\U00013442"}
-    besides |= {chr(point) for point in range(0x3131, 0x318F)}
+    besides |= {chr(point) for point in range(0x3131, 0x318F)} | set(names._MODIFIERS)
+    besides |= {one for one in map(chr, range(0x110000)) if unicodedata.combining(one) == names._VIRAMA}
     for character in map(chr, range(0x110000)):
         if unicodedata.category(character) in {"Cn", "Co"} or character in besides:
             continue
@@ -295,6 +301,11 @@ def test_numbered(text: str, number: int) -> None:
     assert is_legal(free) or "・" in free or len(address(name)) > 60
 
 
+def test_numbered_is_cut_before_what_joins() -> None:
+    """A mark that joins letters is not left at the end."""
+    assert numbered("ក្" * 15 + "កា", "2") == "ក្" * 15 + "ក2"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -350,6 +361,7 @@ def seconds(work: Callable[[], object]) -> float:
             "e\u0301\u0327\u0328\u0323" * 8,
             "👩‍💻" * 10,
             "aI" * 16,
+            "क्" * 16,
             "x" * 64_000,
         ],
     ],

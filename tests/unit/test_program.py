@@ -1,64 +1,74 @@
 """The client program's parts that would take half a minute to see from outside."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 
+from chatroom.client import inbox
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
-from chatroom.client.inbox import Message, Reconnected
+from chatroom.client.inbox import Disconnected, Message, Reconnected
 from chatroom.protocol.messages import ErrorReply, Incoming
-from chatroom.terminal.program import _converse
-from chatroom.terminal.screen import Screen
+from chatroom.terminal.program import Conversation
+from chatroom.terminal.screen import Chat, Screen
 from chatroom.terminal.text import Pieces
 
 TAKEN = NameTaken(ErrorReply(error="name_taken", message="somebody has that name", suggestion="ann2"))
 
 
 class Client:
-    """What the client says, one after the other, and to which names it listens."""
+    """What the client hears, until it is given another name; and to which names it listens."""
 
-    is_connected = True
+    retry_in: float | None = 1.0
 
-    def __init__(self, *heard: Message | Exception, answers: dict[str, Exception]) -> None:
+    def __init__(self, *heard: Message | Exception, answers: dict[str, Exception] | None = None) -> None:
         self.heard = list(heard)
-        self.answers = answers
+        self.answers = answers or {}
         self.names: list[str] = []
+        self.retries = 0
+        self.is_connected = True
 
     def __aiter__(self) -> "Client":
         return self
 
     async def __anext__(self) -> Message:
+        await asyncio.sleep(0)
         if not self.heard:
             raise StopAsyncIteration
         if isinstance(item := self.heard.pop(0), Exception):
             raise item
+        if isinstance(item, Disconnected | Reconnected):
+            self.is_connected = isinstance(item, Reconnected)
         return item
 
     async def hello(self, name: str) -> None:
         self.names.append(name)
         if name in self.answers:
             raise self.answers[name]
+        self.is_connected = True
+
+    def retry_now(self) -> None:
+        self.retries += 1
 
 
 class Person:
-    """A screen with somebody in front of it, who has names at hand."""
+    """A screen with somebody in front of it, who types these lines, each when something was complained of."""
 
     status = 0
     is_interactive = True
+    place = ""
 
-    def __init__(self, *names: str | None) -> None:
-        self.names = list(names)
+    def __init__(self, *lines: str) -> None:
+        self.lines = list(lines)
         self.shown: list[str] = []
         self.has_left = asyncio.Event()
+        self.chat: Chat
 
     async def read_name(self, question: str, offer: str) -> str | None:
-        self.shown.append(f"{question} [{offer}]")
-        return self.names.pop(0)
+        raise NotImplementedError
 
-    def conversation(self, names: Callable[[], Awaitable[list[str]]], refusal: object) -> Any:
+    def conversation(self, chat: Chat) -> Any:
         raise NotImplementedError
 
     async def read_line(self) -> str | None:
@@ -69,44 +79,93 @@ class Person:
 
     def complain(self, text: str) -> None:
         self.shown.append(text)
+        if self.lines:
+            asyncio.get_running_loop().call_soon(self._type, self.lines.pop(0))
+
+    def _type(self, line: str) -> None:
+        if said := self.chat.take(line):
+            self.complain(said)
 
 
 async def converse(client: Client, person: Person) -> None:
     screen: Screen = person
-    await _converse(cast("AsyncClient", client), screen, "ann")
+    conversation = Conversation(cast("AsyncClient", client), screen)
+    person.chat = conversation
+    await conversation.go_on()
 
 
 async def test_name_taken_for_good() -> None:
-    """Whoever took the name and keeps it is named, and another one is asked for until one is free."""
-    client = Client(TAKEN, Reconnected("eve"), Incoming("bob", "hi"), answers={"ann2": TAKEN})
-    person = Person("ann2", "eve")
+    """Whoever took the name and keeps it is named, and only /name answers that, until a name is free."""
+    lost, back = Disconnected("gone"), Reconnected("eve")
+    client = Client(lost, TAKEN, back, Incoming("bob", "hi"), answers={"ann2": TAKEN})
+    person = Person("secret", "*|secret", "/name ann2", "/name eve")
 
     await converse(client, person)
 
     assert client.names == ["ann2", "eve"]
-    assert person.shown[:3] == [
-        'the name "ann" was refused: somebody has that name [ann2]',
-        'the name "ann2" was refused: somebody has that name [ann2]',
+    assert person.shown[0] == "the connection was lost: gone; reconnecting… (Enter tries at once)"
+    assert person.shown[1:-1] == [
+        "still offline: somebody has that name; /name ann2 takes another name",
+        "trying to connect now",
+        "not sent: you are offline",
+        'asking for the name "ann2"',
+        'the name "ann2" was refused: somebody has that name; /name ann2 takes another name',
+        'asking for the name "eve"',
         "connected again, as eve",
     ]
-    assert person.shown[3].endswith("bob to you: hi")
+    assert person.shown[-1].endswith("bob to you: hi")
 
 
 async def test_no_connection_for_another_name() -> None:
-    """If there is no connection for the other name either, it is asked for again; no name leaves."""
-    client = Client(TAKEN, TAKEN, Incoming("bob", "never heard"), answers={"eve": ConnectionLost("gone")})
-    person = Person("eve", None)
+    """If there is no connection for the other name either, that is said, and it may be asked for again."""
+    client = Client(Disconnected("gone"), TAKEN, Reconnected("bea"), answers={"eve": ConnectionLost("gone")})
+    person = Person("?", "/name eve", "/name bea")
 
     await converse(client, person)
 
-    assert person.shown == [
-        'the name "ann" was refused: somebody has that name [ann2]',
-        "no connection: gone",
-        'the name "ann" was refused: somebody has that name [ann2]',
-    ]
+    assert client.names == ["eve", "bea"]
+    assert "no connection: gone" in person.shown
+
+
+async def test_retry() -> None:
+    """Offline, an empty line, or any message, makes the next attempt at once; a command does not."""
+    for line, retries in ("", 1), ("*|x", 1), ("who", 1), ("/help", 0), ("nonsense", 0):
+        client = Client(Disconnected("gone"), Incoming("bob", "hi"), Incoming("bob", "hi"))
+
+        await converse(client, Person(line))
+
+        assert client.retries == retries
 
 
 async def test_not_wanted_back() -> None:
     """Any other refusal at the return ends the chat."""
     with pytest.raises(Refused):
-        await converse(Client(Refused(ErrorReply(error="banned", message="no")), answers={}), Person())
+        await converse(Client(Refused(ErrorReply(error="banned", message="no"))), Person())
+
+
+class Flood(Client):
+    """A server that sends messages without end, and takes its time to say who is here."""
+
+    taken = 0
+
+    async def __anext__(self) -> Message:
+        await asyncio.sleep(0)
+        self.taken += 1
+        return Incoming("x" * 4, "")
+
+    async def users(self) -> list[str]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return ["ann"]
+
+
+def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what comes before the list of users no more is taken than a client holds; the rest waits unread."""
+    monkeypatch.setattr(inbox, "MAX_CHARACTERS", 10)
+    flood, person = Flood(), Person()
+    screen: Screen = person
+
+    early = asyncio.run(Conversation(cast("AsyncClient", flood), screen).list_first_users())
+
+    assert person.shown == ["current users:", "ann", ""]
+    assert len(early) == flood.taken == 3

@@ -175,7 +175,7 @@ def test_a_burst_in_a_room() -> None:
     go(ann, "a")
     go(bob, "a")
 
-    lines = [b'{"code":"outgoing_broadcast","room":"A","content":"%d"}\n' % number for number in range(50)]
+    lines = [b'{"code":"outgoing_broadcast","room":"a","content":"%d"}\n' % number for number in range(50)]
     ann.send(b"".join(lines))
     chat.loop.turn()
 

@@ -24,9 +24,21 @@ def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> 
     return [found for at in range(0, len(data), size) for found in decoder.feed(data[at : at + size])]
 
 
+def put_off(data: bytes, size: int, max_object: int = 65536) -> list[Asked | Fault]:
+    """Decode together what can be, and the rest a piece later, or two."""
+    decoder = StreamDecoder(REQUESTS, max_object)
+    found: list[Asked | Fault] = []
+    for number, at in enumerate(range(0, len(data), size)):
+        found += decoder.feed(data[at : at + size], closely=False)
+        if number % 2:
+            found += decoder.feed(b"")
+    return [*found, *decoder.feed(b"")]
+
+
 def decoded(data: bytes, **options: int) -> list[Asked | ErrorCode]:
-    """Decode whole, byte by byte, and with more behind; all three must give the same."""
+    """Decode whole, byte by byte, put off, and with more behind; all must give the same."""
     whole = decode(data, **options)
+    assert put_off(data, 1, **options) == put_off(data, 20, **options) == whole
     assert decode(data, size=1, **options) == whole
     assert decode(data, size=3, **options) == whole
     behind = decode(data + b'\n{"code":"quit"}', **options)

@@ -2,16 +2,21 @@
 
 import errno
 import socket
+import ssl
 
 import pytest
 
 from chatroom.client.errors import ConnectionLost, Refused
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
+from chatroom.terminal.full import filled
 from chatroom.terminal.reasons import lost, reason
 from chatroom.terminal.text import line, users, visible
 from chatroom.terminal.typed import (
+    EMPTY,
+    HELP,
     HINT,
     Help,
+    Name,
     Quit,
     Say,
     Unclear,
@@ -73,7 +78,8 @@ def test_lines() -> None:
         ("who|x", Say("who", "x")),
         ("hello", Unclear(HINT)),
         ("|x", Unclear(HINT)),
-        ("bob|", Unclear(HINT)),
+        ("bob|", Unclear(EMPTY)),
+        ("*|", Unclear(EMPTY)),
         ("", Unclear("")),
         (" \t", Unclear("")),
         ("＊｜大家好", Say(None, "大家好")),
@@ -83,6 +89,8 @@ def test_lines() -> None:
         ("who？", Unclear(HINT)),
         ("/who", Who()),
         ("/quit", Quit()),
+        ("/name Zoë  Ann", Name("Zoë  Ann")),
+        ('/name "Zoë Ann"', Name("Zoë Ann")),
         ("/help", Help()),
         ("help", Help()),
         (" ? ", Help()),
@@ -109,8 +117,9 @@ def test_understand(typed: str, meaning: object) -> None:
         ("/msg", "type /msg NAME text"),
         ("/msg bob", "type /msg NAME text"),
         ('/msg "bob hi', "type /msg NAME text"),
-        ("/who is there", "/who takes nothing behind it; /help lists the commands"),
-        ("/quit now", "/quit takes nothing behind it; /help lists the commands"),
+        ("/who is there", "/who takes no argument; /help lists the commands"),
+        ("/name", "type /name NEW"),
+        ("/quit now", "/quit takes no argument; /help lists the commands"),
     ],
 )
 def test_hints(typed: str, hint: str) -> None:
@@ -124,8 +133,8 @@ def test_hints(typed: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["*|a", "bob|b", "c"], "3 lines, 1 is no command: Enter sends the rest, Ctrl-C drops all"),
-        (["*|a", "", "b", "c"], "3 lines, 2 are no commands: Enter sends the rest, Ctrl-C drops all"),
+        (["*|a", "bob|b", "c"], "3 lines, 1 is not a command: Enter sends the others, Ctrl-C drops all"),
+        (["*|a", "", "b", "c"], "3 lines, 2 are not commands: Enter sends the others, Ctrl-C drops all"),
         (["*|a", "/quit"], "2 lines: Enter sends all, Ctrl-C drops all"),
         (["a", "b"], "2 lines, none is a command: Ctrl-C drops all"),
     ],
@@ -133,6 +142,51 @@ def test_hints(typed: str, hint: str) -> None:
 def test_several_lines(lines: list[str], said: str) -> None:
     """What several lines are is said before they are sent; blank ones do not count."""
     assert about(lines) == said
+
+
+def test_hints_fit() -> None:
+    """What the program says about itself fits into a line of 80 columns."""
+    assert all(len(line) < 80 for line in [HINT, *HELP.split("\n")])
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a line that fits", ["a line that fits"]),
+        ("a line that does not fit", ["a line that does", "not fit"]),
+        ("  a name with blanks", ["  a name with", "blanks"]),
+        ("averyveryverylongword indeed", ["averyveryverylongword", "indeed"]),
+        ("全角文字は二倍 wide", ["全角文字は二倍", "wide"]),
+        ("", [""]),
+    ],
+)
+def test_filled(text: str, rows: list[str]) -> None:
+    """Text is broken between words, by the columns that they take."""
+    assert filled(text, 16).split("\n") == rows
+
+
+def mismatch(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "verify failed")
+    error.verify_code, error.verify_message = code, "no good."
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "names", "said"),
+    [
+        (62, ["localhost"], "its certificate is for localhost: use that name as SERVER_IP"),
+        (64, ["a.example", "\x1b"], "its certificate is for a.example or ␛: use that name as SERVER_IP"),
+        (62, [], "its certificate is for another name: use that one as SERVER_IP"),
+        (
+            18,
+            [],
+            "its certificate cannot be trusted: no good; --ca FILE names the certificate authorities to trust",
+        ),
+    ],
+)
+def test_certificates(code: int, names: list[str], said: str) -> None:
+    """A certificate for another name is told from one that is not trusted."""
+    assert reason(mismatch(code), tls=True, names=names) == said
 
 
 def test_names_that_look_like_lines() -> None:
@@ -190,11 +244,11 @@ def test_reasons(error: Exception, said: str) -> None:
         ),
         (
             "the server ended the connection: \x1b",
-            "the connection to the server was lost: the server ended the connection: ␛",
+            "the connection was lost: the server ended the connection: ␛",
         ),
         (
             "the server does not answer any longer",
-            "the connection to the server was lost: the server does not answer any longer",
+            "the connection was lost: the server does not answer any longer",
         ),
     ],
 )

@@ -1,14 +1,16 @@
 """What is done for a peer in one turn of the event loop, and how much senders may add to what readers get."""
 
+import gc
 import json
+import time
 
 import pytest
 
 from chatroom.doors.connection import FIRST_READS
-from chatroom.doors.effort import A_TURN as STEPS_A_TURN
 from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import A_TURN, BYTES_A_REQUEST, CLOSELY, INPUT
 from chatroom.hub.delivery import ANSWERS
+from chatroom.hub.effort import A_TURN as STEPS_A_TURN
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
 from fakes import FakeChat, FakeClient, FakeKernel
 
@@ -465,6 +467,60 @@ def test_refused_names_of_a_turn(name: str, most: int) -> None:
     assert 0 < len(peer.take()) <= most
 
 
+def longest_turn(line: bytes, name: str | None) -> float:
+    """Return the processor time of the longest turn while sixty send this at once, at best.
+
+    `name`: one of somebody who is here. Those who send are strangers if there is one, and members if not.
+    """
+    longest = []
+    for _ in range(3):
+        chat = FakeChat(rate_per_address=1000.0)
+        chat.connect().ask(code="hello", name=name or "ann")
+        crowd = [chat.connect(FAR) if name else chat.join(f"peer{number}", FAR) for number in range(60)]
+        gc.collect()
+        gc.disable()
+        began = time.process_time()
+        for peer in crowd:
+            peer.send(line * 19)
+        turns = [time.process_time() - began]
+        while not chat.loop.is_idle:
+            began = time.process_time()
+            one_turn(chat)
+            turns.append(time.process_time() - began)
+        gc.enable()
+        longest.append(max(turns))
+    return min(longest)
+
+
+@pytest.mark.parametrize("name", ["ǅﬃΐ각ß" * 6, "\u1fb7" * 32, "ΐ" * 28])
+@pytest.mark.parametrize("is_hello", [True, False])
+def test_names_of_many_in_a_turn(name: str, *, is_hello: bool) -> None:
+    """Sixty peers whose names take long to fold keep others waiting no longer than with ordinary names."""
+
+    def turn(name: str) -> float:
+        asked = {"code": "hello", "name": name} if is_hello else {"code": "outgoing", "to": name, "content": ""}
+        return longest_turn(json.dumps(asked).encode() + b"\n", name if is_hello else None)
+
+    assert turn(name) < 2 * turn("x" * 28)
+
+
+def test_names_that_wait_take_turns() -> None:
+    """Whoever has waited longest is given a name first; whose name is ASCII waits for nobody."""
+    chat = FakeChat()
+    chat.hub.folding.spend(1_000_000)
+    peers = {name: chat.connect(FAR) for name in ("Ελένη", "Олексій", "bob", "さくら")}
+    for name, peer in peers.items():
+        peer.send(json.dumps({"code": "hello", "name": name}).encode() + b"\n" + WHO)
+    assert chat.hub.users() == ["bob"]
+
+    peers["Олексій"].transport.vanish(None)
+    one_turn(chat)
+
+    assert chat.hub.users() == ["bob", "Ελένη", "さくら"]
+    chat.loop.turn()
+    assert [message["code"] for message in peers["さくら"].take()] == ["welcome", "users"]
+
+
 # What an adversary found
 
 
@@ -597,7 +653,7 @@ def test_many_who_send_what_is_hard_to_decode(odd: bytes) -> None:
     """Fifty peers that send odd objects share what a turn has for such work, and pay for it by their rate."""
     chat = FakeChat()
     crowd = [chat.join(f"odd{number}", f"192.0.2.{number}") for number in range(50)]
-    ann = chat.join("ann")
+    ann, bob = chat.join("ann"), chat.join("bob", "192.0.2.99")
 
     for client in crowd:
         client.send(odd)
@@ -609,9 +665,10 @@ def test_many_who_send_what_is_hard_to_decode(odd: bytes) -> None:
         most = max(most, before - after)
 
     assert most < 60_000  # bytes in one turn: of three thousand thousand
-    ann.ask(code="ping")
-    one_turn(chat)
-    assert ann.take() == [{"code": "pong"}]
+    for peer in (ann, bob):
+        peer.ask(code="ping")
+        one_turn(chat)
+        assert peer.take() == [{"code": "pong"}]
 
 
 def test_unread_at_a_reset() -> None:
@@ -709,7 +766,7 @@ def test_first_request_when_hello_was_done_later() -> None:
     chat = FakeChat()
     ann, bob = chat.join("ann"), chat.connect(FAR)
     chat.door.effort.spend(1_000_000)
-    bob.ask_bare(code="hello", name="bob")
+    bob.ask_bare(code="hello", name="bob", odd=1)
     assert chat.hub.users() == ["ann"]
     chat.loop.turn()
     bob.take()
@@ -717,7 +774,7 @@ def test_first_request_when_hello_was_done_later() -> None:
     chat.loop.turn()
 
     chat.door.effort.spend(1_000_000)
-    bob.ask_bare(code="who")
+    bob.ask_bare(code="who", odd=1)
     assert bob.take() == []
     chat.loop.pass_time(0.1)
 

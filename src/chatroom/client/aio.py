@@ -105,6 +105,14 @@ class AsyncClient:
         return self._link.is_connected
 
     @property
+    def last_ref(self) -> str:
+        """The `ref` of the latest request: an `ErrorReply` or `Unconfirmed` about it has the same.
+
+        A server that knows only the base protocol gives no errors a `ref`.
+        """
+        return self._link.wire.core.last_ref
+
+    @property
     def retry_in(self) -> float | None:
         """Seconds until the next attempt to reconnect; None while none is waited for."""
         return self._link.retry_in

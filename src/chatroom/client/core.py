@@ -165,6 +165,8 @@ class Core:
         """Whether the server has shown that it knows more than the base protocol: it confirms messages."""
         self.has_quit = False
         """Whether `quit` has been sent; nothing is, behind it."""
+        self.last_ref = ""
+        """What tells the latest request from all others; it is sent as its `ref`, if the server knows that."""
         self.moved_at = clock()
         """When a request left, or was answered, for the last time."""
         self._clock = clock
@@ -239,8 +241,9 @@ class Core:
         if self.lost is not None:
             raise ConnectionLost(self.lost)
         number = next(self._numbers)
+        self.last_ref = str(number)
         if has_ref:
-            request.ref = str(number)
+            request.ref = self.last_ref
         call: Call[Any] = Call(number, request, is_confirmed=is_confirmed)
         call.made_at = self._clock()
         return call
@@ -501,4 +504,4 @@ class Core:
 
 def _unconfirmed(call: Call[Sent]) -> Unconfirmed:
     message = cast("Outgoing | OutgoingBroadcast", call.request)
-    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content)
+    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content, str(call.number))

@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 MAX_MESSAGES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
-"""Of their contents, all together."""
+"""Of all their texts together: a server can make a sender, a reason or a code as long as a content."""
 
 
 class Unconfirmed(Struct, frozen=True):
@@ -22,6 +23,8 @@ class Unconfirmed(Struct, frozen=True):
 
     to: str | None
     content: str
+    ref: str
+    """What the client's `last_ref` was once it had been sent."""
 
 
 class Disconnected(Struct, frozen=True):
@@ -96,9 +99,4 @@ class Inbox:
 
 
 def _size(message: Message) -> int:
-    match message:
-        case Incoming() | IncomingBroadcast() | Unconfirmed():
-            return len(message.content)
-        case ErrorReply():
-            return len(message.message)
-    return 0
+    return sum(len(text) for text in astuple(message) if isinstance(text, str))

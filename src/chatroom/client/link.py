@@ -132,6 +132,7 @@ class Link:
         _check_text("name", name)
         if self.is_closed or (self.end is not None and not self._reconnects):
             raise ConnectionLost(self.wire.core.lost)
+        is_return = self._name is not None and not self.is_connected
         self._is_greeting = True
         try:
             await self._stop_revival()
@@ -139,6 +140,10 @@ class Link:
                 await self._dial()
             await self._greet(name)
             self.end = None
+        except BaseException:
+            if is_return:  # the attempts with the old name go on, over connections of their own
+                self.wire.end("the attempt to reconnect failed")
+            raise
         finally:
             self._is_greeting = False
             self._settle()

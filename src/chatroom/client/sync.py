@@ -122,6 +122,11 @@ class Client:
         return self._link.is_connected
 
     @property
+    def last_ref(self) -> str:
+        """The `ref` of the latest request, as for `AsyncClient`."""
+        return self._link.wire.core.last_ref
+
+    @property
     def retry_in(self) -> float | None:
         """Seconds until the next attempt to reconnect; None while none is waited for."""
         return self._link.retry_in

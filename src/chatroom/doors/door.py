@@ -9,10 +9,10 @@ from chatroom.doors.admission import Admission, Verdict
 from chatroom.doors.backlog import Backlog
 from chatroom.doors.connection import Connection, Wait
 from chatroom.doors.deadlines import Deadlines
-from chatroom.doors.effort import Effort
 from chatroom.doors.intake import INPUT
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.pacing import Dialect
+from chatroom.hub.effort import Effort
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Observer
 from chatroom.hub.refusal import Refusal

@@ -7,11 +7,11 @@ TCP window fills, and nobody else notices.
 from collections import deque
 from typing import Protocol
 
-from chatroom.doors.effort import Effort
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Pace, Throttle
 from chatroom.hub.client import Client
 from chatroom.hub.delivery import ANSWERS
+from chatroom.hub.effort import Effort
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Timer, Timing
 from chatroom.hub.refusal import Refusal
@@ -172,10 +172,8 @@ class Intake:
             self._hold()
             return  # the outbox will say when
         self._hub.go_on(client, answers_have_left=not owes)
-        if not self._waiting and self.decoder.rest:
-            if not self._may_decode():
-                return
-            self._decode()
+        if not self._waiting and self.decoder.rest and not (self._may_read() and self._decode()):
+            return
         left = A_TURN
         while left > 0 and self._waiting and not client.is_leaving:
             waiting = self._waiting
@@ -192,20 +190,18 @@ class Intake:
             self.drop()
             self._owner.read_on()
 
-    def _may_decode(self) -> bool:
-        """Whether more may be decoded now; if not, see to it that it will be."""
-        if not self._may_read():
-            return False
-        if self._effort.left <= 0:
+    def _decode(self) -> bool:
+        """Decode a batch of what was read; bytes that bring nothing have their price, too.
+
+        What is hard to decode waits if all have had enough of that in this turn; then return False.
+        """
+        closely = self._effort.left > 0
+        size = len(self.decoder.rest)
+        self._waiting = deque(self.decoder.feed(b"", closely=closely))
+        if self.decoder.rest and not (closely or self._waiting):
             self._hold()
             self._effort.wait(self.go_on)
             return False
-        return True
-
-    def _decode(self) -> None:
-        """Decode a batch of what was read; bytes that bring nothing have their price, too."""
-        size = len(self.decoder.rest)
-        self._waiting = deque(self.decoder.feed(b""))
         self._account()
         if not self._waiting and self._throttle is not None:
             size -= len(self.decoder.rest)
@@ -213,6 +209,7 @@ class Intake:
         self._owner.decoded()
         if self._skips_answers:
             self.skip_answers()
+        return True
 
     def _may_read(self) -> bool:
         """Whether the allowance has not been overdrawn by what was hard to decode; if it has, wait."""

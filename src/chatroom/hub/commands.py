@@ -20,6 +20,7 @@ from chatroom.hub.room import Room
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
+    FEATURES,
     ErrorCode,
     Fault,
     Forget,
@@ -47,14 +48,15 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
 
-FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
-"""What a client can ask to be sent beyond the base protocol."""
+CLAIM = 400
+"""Steps (see `Effort`) of claiming a name that is not ASCII."""
 
 
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
     """Give the client a name; or its session back, if it has one."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
+    hub.may_fold(client, request.name, CLAIM)
     try:
         name = names.checked(request.name)
         keys = names.keys(name)
@@ -92,7 +94,7 @@ def who(hub: "Hub", client: Client, request: Who) -> None:
     if request.room is UNSET:
         hub.reply(client, Users(users=hub.users()), request)
         return
-    room = hub.house.rooms.get(folded(request.room))
+    room = hub.house.rooms.get(folded(hub, client, request.room))
     if room is None:
         raise Refusal(ErrorCode.UNKNOWN_ROOM, f"there is no room {names.quoted(request.room)}")
     hub.reply(client, Users(users=[one.name for one in room.members.values()], room=room.name), request)
@@ -123,7 +125,7 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
     content = request.content
     if len(content) > hub.surely_fits:
         check_content(hub, content)
-    room = hub.house.lobby if request.room is UNSET else room_of(client, request.room)
+    room = hub.house.lobby if request.room is UNSET else room_of(hub, client, request.room)
     if client.session.posted is not room:
         hub.change_room(client)
     beginning = begin_in(client, room) if room.key else client.incoming_broadcast or begin(client)
@@ -142,7 +144,7 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
     if client.name is not None and burst.fits(hub.limits.max_content):
         number, count = client.session.number, len(burst.contents)
         if isinstance(first, OutgoingBroadcast):
-            room = house.lobby if first.room is UNSET else (client.session.rooms or {}).get(folded(first.room))
+            room = house.lobby if first.room is UNSET else (client.session.rooms or {}).get(first.room)
             if room is not None and client.session.posted is room:
                 beginning = client.incoming_broadcast or begin(client)
                 if room.key:
@@ -167,6 +169,7 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
 
 def join(hub: "Hub", client: Client, request: Join) -> None:
     """Let the client hear a room, which is made if there is none."""
+    hub.may_fold(client, request.room)
     try:
         name = names.checked(request.room)
         key = names.address(name)
@@ -181,7 +184,7 @@ def join(hub: "Hub", client: Client, request: Join) -> None:
 
 def leave(hub: "Hub", client: Client, request: Leave) -> None:
     """Let the client hear a room no more."""
-    hub.append(Left(client.session.number, room_of(client, request.room).key), Asked(client, request))
+    hub.append(Left(client.session.number, room_of(hub, client, request.room).key), Asked(client, request))
 
 
 def rooms(hub: "Hub", client: Client, request: Rooms) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def read(hub: "Hub", client: Client, request: History) -> None:
     """Answer with what was said, from memory if that has it all."""
-    query = _query(client, request)
+    query = _query(hub, client, request)
     _go_on(hub, client, request, query, Page(query))
 
 
@@ -115,7 +115,7 @@ def _forget(hub: "Hub", client: Client, request: Forget, stored: Stored | None) 
     hub.append(entry, Asked(client, request))
 
 
-def _query(client: Client, request: History) -> Query:
+def _query(hub: "Hub", client: Client, request: History) -> Query:
     """Return what is wanted. Raises a `Refusal`."""
     if request.room is not UNSET and request.with_ is not UNSET:
         raise Refusal(ErrorCode.BAD_REQUEST, "`room` and `with` exclude each other")
@@ -130,12 +130,13 @@ def _query(client: Client, request: History) -> Query:
     if request.with_ is not UNSET:
         room, limit = None, min(limit, MOST_DIRECT)
         if request.with_ != "*":
+            hub.may_fold(client, request.with_)
             try:
                 partner = names.address(request.with_)
             except names.BadName as error:
                 raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
     elif request.room is not UNSET:
-        room = room_of(client, request.room).key
+        room = room_of(hub, client, request.room).key
     find = None if request.find is UNSET else request.find.encode().lower()
     before, after = _number(request.before), _number(request.after)
     return Query(room, client.session.number, partner, before, after, min(limit, MAX_PAGE), find)

@@ -6,6 +6,7 @@ sink. What a turn of the event loop produced goes out at its end, in one flush.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from heapq import nlargest
 from itertools import islice
@@ -15,11 +16,11 @@ from msgspec import UNSET, UnsetType
 from chatroom.hub.client import Client
 from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
 from chatroom.hub.delivery import Delivery
+from chatroom.hub.effort import Effort
 from chatroom.hub.entries import Dropped, Entry, Keys, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
-from chatroom.hub.naming import folded
 from chatroom.hub.past import Past
 from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
@@ -60,6 +61,8 @@ LARGEST = 1000
 """Rooms that are listed."""
 FEW = 100
 """Rooms that are soon counted."""
+FIND = 100
+"""Steps (see `Effort`) of folding a name that is not ASCII."""
 
 
 class Hub:
@@ -105,6 +108,8 @@ class Hub:
             self.house, clock, store, 0 if restored is None else restored.mark
         ).append
         self._observer = observer
+        self.folding = Effort(timing)
+        """Names that are not ASCII, in this turn."""
         self._secret = secret
         self._timing = timing
         self._waiting = Waiting(timing, self._expire)
@@ -209,7 +214,11 @@ class Hub:
         return sha256(secret.encode("utf-8", "replace")).digest() if secret else None
 
     def find(self, client: Client, name: str) -> Session | None:
-        """Return whom this client means: the name as spelled, or else as folded; but looks do not count."""
+        """Return whom this client means: the name as spelled, or else as folded; but looks do not count.
+
+        May raise `Later`.
+        """
+        self.may_fold(client, name)
         self.delivery.charge(client, FOLDING)
         try:
             key = names.address(name)
@@ -280,6 +289,20 @@ class Hub:
         if client.hellos >= self.limits.max_hellos or client.error_bytes > self.limits.stranger_out:
             self.leave(client, "too_many_errors")
 
+    def may_fold(self, client: Client, name: str, steps: int = FIND) -> None:
+        """Count the work on a name that is not ASCII; raise `Later` if all had enough of it in this turn."""
+        if name.isascii():
+            return
+        if self.folding.left <= 0:
+            client.is_held = True
+            self.folding.wait(partial(self._release, client))
+            raise Later
+        self.folding.spend(steps)
+
+    def _release(self, client: Client) -> None:
+        client.is_held = False
+        client.sink.go_on()
+
     def free_name(self, name: str) -> str | UnsetType:
         """Return a name like this one that nobody has, with a number behind it, if one is soon found.
 
@@ -303,8 +326,8 @@ class Hub:
         if message.room is UNSET:
             room, readers = self.house.lobby, len(self.house.spelled)
         else:
-            found = self.house.rooms.get(folded(message.room))
-            room, readers = found or self.house.lobby, len(found.members) if found else 0
+            found = self.house.rooms.get(message.room)  # else it is spelled in another way
+            room, readers = found or self.house.lobby, len(found.members if found else self.house.spelled)
         left = session.posted
         if isinstance(message, OutgoingBroadcast) and left is not room and left.log:
             readers += len(left)

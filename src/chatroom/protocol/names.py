@@ -21,7 +21,7 @@ from chatroom.protocol.confusables import TAKEN_FOR
 MAX_NAME = 32
 """Characters (code points) of a name in NFC."""
 MAX_GIVEN = 128
-"""Characters of what is normalised at all: the time it takes grows with the square of its marks."""
+"""Characters of what is looked at at all."""
 MAX_FOLDED = 64
 """Characters of a name when folded: there is one that becomes eighteen."""
 _TOO_LONG_FOLDED = f"the name has more than {MAX_FOLDED} characters when it is folded"
@@ -40,6 +40,17 @@ _BLANK = re.compile("[\u2800\U0001d159\ufffc\ufffd\u303f\U00016fe4\U00013441\U00
 # Of the categories of all characters in a row: those that are not seen or move others about, and five marks.
 _UNSEEN = re.compile("C.|Z[lp]")
 _PILE = re.compile("(?:M[ne]){5}")
+
+# Marks that join the letters around them and are not seen elsewhere: Invisible_Stacker and Number_Joiner of
+# Indic_Syllabic_Category (Unicode 16), and Tifinagh's consonant joiner.
+_STACKERS = (
+    "\u1039\u17d2\u1a60\u1bab\u2d7f\uaaf6\U00010a3f\U0001107f\U00011133\U000113d0\U0001193e\U00011a47"
+    "\U00011a99\U00011d45\U00011d97\U00011f42"
+)
+# Marks that only change how the sign before them is drawn: of Egyptian, Duployan and SignWriting.
+_MODIFIERS = "\U00013440\U0001bc9d" + "".join(map(chr, (*range(0x1DA9B, 0x1DAA0), *range(0x1DAA1, 0x1DAB0))))
+_VIRAMA = 9
+"""The Canonical_Combining_Class of marks that kill a vowel or join letters."""
 
 # Within an emoji (`❤️`, `1️⃣`, `👩‍💻`) U+FE0F and U+200D may stand; they are not compared. (So much of Unicode is
 # where emoji are, UTS 51; the standard library does not know which they are.)
@@ -74,7 +85,8 @@ def checked(name: str) -> str:
 
     Raises `BadName` unless it has 1 to 32 characters, of which PRECIS's nickname profile allows each (or which
     are allowed besides: see above), no white space at its ends, nothing like a `|`, at most four marks on a
-    letter, and is nothing like `*`: these two have a meaning where one types messages.
+    letter, no mark that joins letters where there are none of its script, and is nothing like `*`: these two
+    have a meaning where one types messages.
     """
     if len(name) <= MAX_NAME and _ASCII.fullmatch(name) and name != "*":
         return name
@@ -86,8 +98,8 @@ def checked(name: str) -> str:
         raise BadName(f"a name may not contain {_shown(bad[0])}")
     if name != name.strip():
         raise BadName("a name may not begin or end with white space")
-    if _PILE.search(_categories(unicodedata.normalize("NFD", plain))):
-        raise BadName("a name may not have more than four marks on a letter")
+    _check_marks(unicodedata.normalize("NFD", plain))
+    _check_joins(plain)
     _check_as_nickname(_MIDDLE_DOT.sub("-", _HANGUL_LETTER.sub("가", plain)))
     return name
 
@@ -134,7 +146,7 @@ def numbered(name: str, number: str) -> str:
     """Return the name with a number behind it, cut so that it fits."""
     room = MAX_NAME - len(number)
     if len(name) > room:
-        name = name[:room].rstrip(" \u00b7\u0375\u200c\u200d\ufe0f")  # what needs something behind it
+        name = name[:room].rstrip(" \u00b7\u0375\u200c\u200d\ufe0f" + _STACKERS)  # need something behind them
     return name + number
 
 
@@ -147,8 +159,10 @@ def quoted(text: str) -> str:
 
 
 def _normalised(name: str) -> str:
-    """Return the text in NFC; raise `BadName` if it is too long for a name, or empty."""
+    """Return the text in NFC; raise `BadName` if it is too long for a name, or empty, or a pile of marks."""
     if len(name) <= MAX_GIVEN:
+        if len(name) > MAX_NAME:
+            _check_marks(name)  # normalisation sorts them, in a time that grows with their square
         name = unicodedata.normalize("NFC", name)
     if not 1 <= len(name) <= MAX_NAME:
         raise BadName(_length(len(name)))
@@ -171,6 +185,29 @@ def _folded(name: str) -> str:
         if name == before or len(name) > MAX_FOLDED:
             break
     return name
+
+
+def _check_marks(name: str) -> None:
+    """Raise `BadName` if there are too many marks on a letter."""
+    if _PILE.search(_categories(name)):
+        raise BadName("a name may not have more than four marks on a letter")
+
+
+def _check_joins(name: str) -> None:
+    """Raise `BadName` for a mark that joins letters, or changes a sign, where its script has none to.
+
+    It belongs behind its own script; if it is not seen by itself, also before it.
+    """
+    for place, one in enumerate(name):
+        if unicodedata.combining(one) == _VIRAMA or one in _MODIFIERS:
+            behind = name[place + 1 : place + 2] if one in _STACKERS else one
+            if not _script(name[place - 1 : place]) == _script(one) == _script(behind):
+                raise BadName(f"a name may not contain {_shown(one)} there")
+
+
+def _script(character: str) -> str:
+    """Return the script of a letter or mark: the first word of its name, which Unicode never changes."""
+    return unicodedata.name(character, "").partition(" ")[0] if character else ""
 
 
 def _check_as_nickname(name: str) -> None:

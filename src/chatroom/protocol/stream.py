@@ -112,8 +112,11 @@ class StreamDecoder(Generic[Message]):
         self.finds_bursts = False
         """Whether to return a `Burst` for the messages that are one. With `REQUESTS` only."""
 
-    def feed(self, data: bytes) -> Sequence[Message | Fault]:
-        """Take the next bytes; return the messages and errors that they complete."""
+    def feed(self, data: bytes, *, closely: bool = True) -> Sequence[Message | Fault]:
+        """Take the next bytes; return the messages and errors that they complete.
+
+        `closely`: whether to decode object by object what cannot be decoded together; if not, it is left.
+        """
         if self._is_between and data[-2:] == b"}\n" and len(data) <= self._max_object:
             # As a rule: whole lines, and nothing wrong with them.
             messages = self._decode_many(data)
@@ -124,11 +127,15 @@ class StreamDecoder(Generic[Message]):
         else:
             in_one_call = not self._is_doubted
             data, self.rest = self.rest + data, b""
+            if not closely and (self._is_doubted or self._garbage or self.begun is not None):
+                self.rest, self._is_between = data, False
+                return []
         found: list[Message | Fault] = []
         position, size, last = 0, len(data), self._batch
-        self._is_doubted, self._steps, whole = False, self._batch * STEPS, 0
+        steps = self._batch * STEPS if closely else 0
+        self._is_doubted, self._steps, whole = False, steps, 0
         while position < size:
-            if len(found) >= last or self._steps <= 0:
+            if len(found) >= last or (self._steps <= 0 and (closely or not in_one_call)):
                 self.rest, self._is_doubted = data[position:], not in_one_call
                 break
             if self.begun is not None:
@@ -143,7 +150,7 @@ class StreamDecoder(Generic[Message]):
             else:
                 position = self._begin(data, position, found)
         self._is_between = self.begun is None and not (self._garbage or self.rest)
-        effort = self._batch * STEPS - self._steps + 10 * (len(found) - whole)
+        effort = steps - self._steps + 10 * (len(found) - whole)
         if effort > LITTLE:
             self.effort += effort + size // STEPS
         return found

@@ -7,7 +7,6 @@ import re
 import select
 import signal
 import sys
-import textwrap
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 from prompt_toolkit import PromptSession
@@ -25,9 +24,10 @@ from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import get_cwidth
 
 from chatroom.terminal.resize import Resizing
-from chatroom.terminal.screen import PROMPT
+from chatroom.terminal.screen import OFFLINE, PROMPT, Chat
 from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
     BAR,
@@ -74,6 +74,7 @@ class TerminalScreen:
     """
 
     is_interactive = True
+    place = ""
 
     def __init__(self, *, bell: bool) -> None:
         self.status = 0  # a person has seen what went wrong
@@ -89,47 +90,39 @@ class TerminalScreen:
         app = self._prompt.app
         app.ttimeoutlen = app.timeoutlen = ESCAPE
         self._resizing = Resizing(self._prompt)
-        self._question: tuple[PromptSession[str], Resizing] | None = None
-        self._refusal: Callable[[str], str | None] = lambda _: None
+        self._chat: Chat
         self.has_left = asyncio.Event()
-        self._editing: asyncio.Task[None] | None = None
         self._lines: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
         self._undrawn: list[Pieces] = []
         self._drawing: asyncio.TimerHandle | None = None
 
     async def read_name(self, question: str, offer: str) -> str | None:
-        """Ask for another name; Enter takes the one offered. What was being typed comes back afterwards.
+        """Ask for another name; Enter takes the one offered.
 
-        What somebody types meanwhile, not knowing of the question, is no answer to it.
+        What somebody types before that, not knowing of the question, is no answer to it.
         """
         await self._until_still()
-        stopping = asyncio.create_task(self._stop_editing(erase=True))
-        try:
-            await asyncio.shield(stopping)  # else the editor could be lost if the question is withdrawn now
-            self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
-            asking: PromptSession[str] = PromptSession(
-                "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
-            )
-            self._question = asking, Resizing(asking)
-            return await _read(asking, offer)
-        finally:
-            self._question = None
-            if (draft := await stopping) is not None:
-                self._editing = asyncio.create_task(self._edit(draft))
+        self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
+        asking: PromptSession[str] = PromptSession(
+            "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
+        )
+        Resizing(asking)
+        return await _read(asking, offer)
 
     @contextlib.asynccontextmanager
-    async def conversation(
-        self, names: Callable[[], Awaitable[list[str]]], refusal: Callable[[str], str | None]
-    ) -> AsyncGenerator[None]:
-        """Complete from these names; whatever is shown goes above the prompt."""
-        self._prompt.completer = NameCompleter(names)
-        self._refusal = refusal
+    async def conversation(self, chat: Chat) -> AsyncGenerator[None]:
+        """Complete its names; whatever is shown goes above the prompt."""
+        self._chat = chat
+        self._prompt.completer = NameCompleter(chat.names)
         with self._raw():
             self._editing = asyncio.create_task(self._edit())
             try:
                 yield
             finally:
-                await self._stop_editing()
+                self._editing.cancel()
+                await asyncio.wait([self._editing])
+                if not self._editing.cancelled():
+                    self._editing.result()
                 self._draw()
 
     async def read_line(self) -> str:
@@ -140,8 +133,8 @@ class TerminalScreen:
         """Show the line above what is being typed."""
         if self._rings and any(kind == "direct" for kind, _ in pieces):
             self._output.bell()
-        self._undrawn.append([(kind and f"class:{kind}", text) for kind, text in pieces])
-        if not self._running:
+        self._undrawn.append(pieces)
+        if not self._prompt.app.is_running:
             self._draw()
         elif self._drawing is None:
             self._drawing = asyncio.get_running_loop().call_later(REFRESH, self._draw)
@@ -150,6 +143,10 @@ class TerminalScreen:
         """Show the line like the others."""
         self.show([("error", text)])
 
+    def _filled(self, text: str) -> str:
+        """Return the text in rows that are broken between words, as wide as the terminal is now."""
+        return filled(text, self._output.get_size().columns)
+
     def _draw(self) -> None:
         """Take the prompt away, print what waits, and put the prompt below it."""
         if self._drawing is not None:
@@ -157,36 +154,32 @@ class TerminalScreen:
             self._drawing = None
         if not self._undrawn:
             return
-        running = self._running
-        if running:
-            app, resizing = running[0].app, running[1]
-            if resizing.is_going_on:
+        app = self._prompt.app
+        if app.is_running:
+            if self._resizing.is_going_on:
                 self._drawing = asyncio.get_running_loop().call_later(REFRESH, self._draw)
                 return
-            resizing.erase()
-        text = [piece for line in self._undrawn for piece in (*line, ("", "\n"))]
+            self._resizing.erase()
+        text: Pieces = []
+        for line in self._undrawn:
+            is_ours = len(line) == 1  # what others say stays as they wrote it
+            text += [
+                (kind and f"class:{kind}", self._filled(words) if is_ours else words) for kind, words in line
+            ]
+            text.append(("", "\n"))
         print_formatted_text(self._output, FormattedText(text), STYLE)
         self._undrawn = []
-        if running and not app.is_done:
+        if app.is_running and not app.is_done:
             app.invalidate()
-
-    @property
-    def _running(self) -> tuple[PromptSession[str], Resizing] | None:
-        """What stands on the screen below all that is shown: a question, the editor, or nothing."""
-        shown = self._question or (self._prompt, self._resizing)
-        return shown if shown[0].app.is_running else None
 
     def _message(self) -> FormattedText:
         """Return the prompt, below what is said about several lines."""
         lines = self._prompt.default_buffer.text.split("\n")
+        prompt = PROMPT if self._chat.is_online else OFFLINE
         if len(lines) == 1:
-            return FormattedText([("", PROMPT)])
-        said = (
-            ""
-            if self._prompt.app.is_done
-            else textwrap.fill(about(lines), self._output.get_size().columns) + "\n"
-        )
-        return FormattedText([("", said), ("", _label(lines[0]))])
+            return FormattedText([("", prompt)])
+        said = "" if self._prompt.app.is_done else self._filled(about(lines)) + "\n"
+        return FormattedText([("", said), ("", _label(lines[0], prompt))])
 
     def _continuation(self, width: int, number: int, wraps: int) -> str:  # noqa: ARG002 - as it is called
         """Return what stands before a line after the first; nothing before the rest of a long one."""
@@ -194,11 +187,13 @@ class TerminalScreen:
         return "" if wraps or number >= len(lines) else _label(lines[number], ">")
 
     def _accept(self) -> None:
-        """Take what stands in the editor; if nothing of it can be sent now, the Up key brings it back."""
+        """Take what stands in the editor; if nothing of it can be sent now, it stays there."""
         buffer = self._prompt.default_buffer
-        if refused := self._refusal(buffer.text):
-            self.complain(refused)
-            buffer.reset(append_to_history=True)
+        if (said := self._chat.take(buffer.text)) is not None:
+            if said:
+                self.complain(said)
+            else:
+                buffer.reset(append_to_history=True)
             return
         if "\n" in buffer.text:
             buffer.text = buffer.text.strip("\n")
@@ -207,25 +202,19 @@ class TerminalScreen:
                 return
         buffer.validate_and_handle()
 
-    async def _edit(self, draft: str = "") -> None:
+    async def _edit(self) -> None:
         """Take lines from the editor, whatever becomes of those before, until somebody leaves."""
         try:
-            while (line := await _read(self._prompt, draft)) is not None:
+            while (line := await _read(self._prompt)) is not None:
                 self._lines.put_nowait(line)
-                draft = ""
             self.has_left.set()
         except OSError:  # the terminal is gone
             self.has_left.set()
             raise
 
     async def _until_still(self) -> None:
-        """Wait until nobody types: keys go into the editor if there is one, and nowhere before that."""
-        if self._editing is not None:
-            buffer, before = self._prompt.default_buffer, None
-            while before != buffer.document:
-                before = buffer.document
-                await asyncio.sleep(STILL)
-        elif sys.platform != "win32":
+        """Wait until nobody types; the keys go nowhere."""
+        if sys.platform != "win32":
             terminal = sys.stdin.fileno()
             with self._prompt.app.input.raw_mode():
                 is_still = False
@@ -233,19 +222,6 @@ class TerminalScreen:
                     termios.tcflush(terminal, termios.TCIFLUSH)
                     await asyncio.sleep(STILL)
                     is_still = not select.select([terminal], [], [], 0)[0]
-
-    async def _stop_editing(self, *, erase: bool = False) -> str | None:
-        """Return what was being typed, if anything could be."""
-        task, self._editing = self._editing, None
-        if task is None:
-            return None
-        self._prompt.app.erase_when_done = erase
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
-        self._prompt.app.erase_when_done = False
-        return self._prompt.default_buffer.text
 
     @contextlib.contextmanager
     def _raw(self) -> Iterator[None]:
@@ -277,6 +253,18 @@ class TerminalScreen:
         if self._prompt.app.is_running:
             self._resizing.erase()
             self._prompt.app.invalidate()
+
+
+def filled(text: str, columns: int) -> str:
+    """Return the text in rows of so many columns at most, broken at blanks; only a longer word stays whole."""
+    first, *others = text.split(" ")
+    parts, used = [first], get_cwidth(first)
+    for word in others:
+        width = get_cwidth(word)
+        fits = used + 1 + width <= columns
+        parts += [" " if fits else "\n", word]
+        used = used + 1 + width if fits else width
+    return "".join(parts)
 
 
 class NameCompleter(Completer):
@@ -323,7 +311,7 @@ def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBinding
 
     @keys.add("c-c", filter=editing & (has_text | has_completions))
     def _drop(event: KeyPressEvent) -> None:
-        event.current_buffer.reset()
+        event.current_buffer.reset(append_to_history=True)
 
     @keys.add("escape", filter=has_completions, eager=True)
     def _close(event: KeyPressEvent) -> None:
@@ -364,9 +352,9 @@ def _question_keys() -> KeyBindings:
     return keys
 
 
-def _label(line: str, otherwise: str = PROMPT) -> str:
+def _label(line: str, otherwise: str) -> str:
     """Return what stands before one of several lines."""
-    text = "no command>" if is_no_command(line) else otherwise
+    text = "not a command>" if is_no_command(line) else otherwise
     return text.rjust(len(PROMPT))
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 
-from chatroom.terminal.screen import PROMPT
+from chatroom.terminal.screen import PROMPT, Chat
 from chatroom.terminal.text import Pieces
 
 PROGRESS = 1.0
@@ -19,16 +19,17 @@ class PlainScreen:
     """Lines from the standard input, read by a thread: not every input can be waited for otherwise.
 
     If they take long to send, and nobody types them, somebody at a terminal sees on the standard error how many
-    have been.
+    have been. `is_interactive`: somebody types them, though the output is no terminal, or one that can only
+    print.
     """
 
-    is_interactive = False
-
-    def __init__(self) -> None:
+    def __init__(self, *, is_interactive: bool) -> None:
         self.status = 0
+        self.is_interactive = is_interactive
+        self._chat: Chat
         self.has_left = asyncio.Event()
         self._taken = 0
-        self._reports = bool(sys.stderr and sys.stderr.isatty() and not (sys.stdin and sys.stdin.isatty()))
+        self._reports = bool(sys.stderr and sys.stderr.isatty() and not is_interactive)
         self._reported = time.monotonic()
         self._report = ""
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -39,8 +40,9 @@ class PlainScreen:
         self.complain(f"{question} (try {offer})" if offer else question)
 
     @asynccontextmanager
-    async def conversation(self, *_: object) -> AsyncGenerator[None]:
+    async def conversation(self, chat: Chat) -> AsyncGenerator[None]:
         """Print the prompt, once, and begin to read."""
+        self._chat = chat
         self.show([("", PROMPT)])
         loop = asyncio.get_running_loop()
         # A daemon: the program may end while it waits for input.
@@ -58,11 +60,23 @@ class PlainScreen:
         while True:
             self._taken += 1
             self._wanted.release()
-            line = await self._lines.get()
+            if (line := await self._lines.get()) is None:
+                return None
             try:
-                return None if line is None else line.decode()
+                text = line.decode()
             except UnicodeDecodeError:
-                self.complain(f"line {self._taken} was not sent: it is not UTF-8")
+                self.complain(f"{self.place}not sent: this is not UTF-8")
+                continue
+            said = self._chat.take(text) if self.is_interactive else None
+            if said is None:
+                return text
+            if said:
+                self.complain(said)
+
+    @property
+    def place(self) -> str:
+        """The number of the line, in a pipe."""
+        return "" if self.is_interactive else f"line {self._taken}: "
 
     def show(self, pieces: Pieces) -> None:
         """Print the line."""
@@ -70,8 +84,8 @@ class PlainScreen:
         print("".join(text for _, text in pieces), flush=True)
 
     def complain(self, text: str) -> None:
-        """Print the line to the standard error; the program will not have succeeded."""
-        self.status = 1
+        """Print the line to the standard error; in a pipe, the program will not have succeeded."""
+        self.status = 0 if self.is_interactive else 1
         self._replace_report("")
         print(text, file=sys.stderr, flush=True)
 

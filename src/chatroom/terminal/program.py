@@ -3,32 +3,35 @@
 import asyncio
 import io
 import os
+import re
 import signal
 import ssl
 import sys
+from collections import deque
 from contextlib import suppress
-from functools import partial
-from typing import TextIO, TypeGuard
+from typing import TextIO
+
+from msgspec import UnsetType
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
-from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
+from chatroom.client.inbox import Disconnected, Inbox, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
-from chatroom.terminal.reasons import lost, reason
+from chatroom.terminal.reasons import is_name_mismatch, lost, reason
 from chatroom.terminal.screen import Screen
-from chatroom.terminal.text import line, users, visible
+from chatroom.terminal.text import called, line, users, visible
 
 ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the program in good order."""
 _NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}  # a server's own code may be
-
-
 _TLS_HINT, _TLS_ALERT = "; if this is its TLS port, add --tls", b"\x15"
-EARLY = 100
-"""Messages that are taken before there is a list of users, to be shown below it."""
+CERTIFICATE_TIMEOUT = 10.0
+"""Seconds that a server has to show its certificate once more, to be asked for its names."""
+REMEMBERED = 64
+"""Lines of a pipe that an answer may still be about: more than can be under way at a time."""
 
 
 def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None, *, bell: bool = False) -> int:
@@ -57,7 +60,7 @@ def _screen(*, bell: bool) -> Screen:
         from chatroom.terminal.full import TerminalScreen
 
         return TerminalScreen(bell=bell)
-    return PlainScreen()
+    return PlainScreen(is_interactive=_is_terminal(sys.stdin))
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -86,80 +89,71 @@ async def _run(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCont
 
 async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
     screen.show([("", f"connecting to server at {host}, {port}")])
+    address = host.removeprefix("[").removesuffix("]")
     try:
-        client = await AsyncClient.open(
-            host.removeprefix("[").removesuffix("]"),
-            port,
-            tls=tls,
-            reconnect=screen.is_interactive,
-        )
+        client = await AsyncClient.open(address, port, tls=tls, reconnect=screen.is_interactive)
     except CannotConnect as error:
-        return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None)}")
-    is_welcome = False
+        is_mismatch = is_name_mismatch(error.__cause__)
+        names = await _names_in_certificate(address, port, tls) if tls and is_mismatch else []
+        return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None, names=names)}")
+    conversation: Conversation | None = None
     try:
         async with client:
-            accepted = await _introduce(client, screen, name)
-            if accepted is None:
+            if not await _introduce(client, screen, name):
                 return 1
-            is_welcome = True
-            names, early = await _first_users(client, screen)
-            for text in ("current users:", *names, ""):
-                screen.show([("", text)])
-            async with screen.conversation(partial(_names, client), partial(_refusal, client)):
-                for message in early:
-                    _show(screen, message)
-                await _converse(client, screen, accepted)
-            await _leave(client, screen)
+            conversation = Conversation(client, screen)
+            early = await conversation.list_first_users()
+            async with screen.conversation(conversation):
+                while early:
+                    conversation.show(early.take())
+                await conversation.go_on()
+            await conversation.leave()
             return screen.status
     except Refused as refusal:
-        return _fail(f"the server refused: {reason(refusal)}")
+        return _fail(f"{_place(conversation)}the server refused: {reason(refusal)}")
     except NotAChatroom as error:
         hint = _TLS_HINT if error.answer.startswith(_TLS_ALERT) and not tls else ""
         return _fail(f"{visible(str(error))}{hint}")
     except (ConnectionLost, TimeoutError, InboxFull) as error:
-        hint = "" if is_welcome or tls else _TLS_HINT
-        return _fail(f"{lost(reason(error))}{hint}")
+        hint = "" if conversation or tls else _TLS_HINT
+        place = _place(conversation)
+        return _fail(f"{place and f'{place}not sent, nor what follows: '}{lost(reason(error))}{hint}")
 
 
-async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> str | None:
-    """Say hello, with as many names as it takes; return the one that was accepted."""
+def _place(conversation: "Conversation | None") -> str:
+    return conversation.place if conversation else ""
+
+
+async def _names_in_certificate(host: str, port: int, tls: ssl.SSLContext) -> list[str]:
+    """Return the names that the server's certificate is for, if it can be trusted but for them; else none."""
+    tls.check_hostname = False
+    try:
+        async with asyncio.timeout(CERTIFICATE_TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except OSError:
+        return []
+    certificate = writer.get_extra_info("peercert")
+    writer.transport.abort()
+    return [str(value) for _, value in certificate.get("subjectAltName", ())]
+
+
+async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> bool:
+    """Say hello, with as many names as it takes; return whether one was accepted."""
     while name is not None:
         try:
             await client.hello(typed.as_unicode(name))
         except Refused as refusal:
             if refusal.code in _NOT_FOR_THE_NAME:
                 screen.complain(f"the server refused: {visible(refusal.message)}")
-                return None
+                return False
             name = await screen.read_name(_refused(refusal, name), _offer(refusal.error))
         except (ConnectionLost, TimeoutError):
             raise
         except OSError as error:  # another connection was needed, and not made
             raise ConnectionLost(reason(error)) from error
         else:
-            break
-    return name
-
-
-async def _first_users(client: AsyncClient, screen: Screen) -> tuple[list[str], list[Message]]:
-    """Return who is here, or why nobody knows, and what came meanwhile; a lost connection is told at once."""
-    early: list[Message] = []
-
-    async def hear() -> None:
-        while len(early) < EARLY:
-            message = await anext(client)
-            if isinstance(message, Disconnected | Reconnected):
-                _show(screen, message)
-            else:
-                early.append(message)
-
-    hearing = asyncio.create_task(hear())
-    try:
-        return [visible(name) for name in await client.users()], early
-    except (Refused, TimeoutError) as error:  # one can chat without
-        return [f"(no list of users: {reason(error)})"], early
-    finally:
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)  # what it raises, the next use raises as well
+            return True
+    return False
 
 
 def _refused(refusal: Refused, name: str) -> str:
@@ -172,205 +166,229 @@ def _offer(error: ErrorReply) -> str:
     return offer if offer == visible(offer) else ""
 
 
-async def _converse(client: AsyncClient, screen: Screen, name: str) -> None:
-    """Send what is typed and show what comes, until one of both ends."""
-    parts = (_hear(client, screen, name), _speak(client, screen), screen.has_left.wait())
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
+class Conversation:
+    """What is typed goes to the server, and what comes is shown, until one of both ends.
 
-
-async def _leave(client: AsyncClient, screen: Screen) -> None:
-    """Say quit, and show what is still on its way."""
-    closing = asyncio.create_task(client.close())
-    try:
-        await _show_all(client, screen)
-    finally:
-        await closing
-
-
-async def _hear(client: AsyncClient, screen: Screen, name: str) -> None:
-    """Show what comes; if somebody has taken our name while we were away, ask for another one.
-
-    At first the client goes on trying with the old one: if that succeeds, the question is withdrawn.
+    While there is no connection, a message is refused, and stays where it was typed. If somebody has taken our
+    name meanwhile, only a command takes another one: whatever else is being typed is meant for a message, and
+    never becomes a name, which all can read.
     """
-    question = _Question(client, screen)
-    try:
-        while not screen.has_left.is_set():
-            try:
-                async for message in client:
-                    if isinstance(message, Reconnected):
-                        name = message.name
-                        question.is_back.set()
-                    if _is_name_taken(message) and not client.is_connected:
-                        question.ask(_while_trying(message), message)
-                    else:
-                        _show(screen, message)
-            except NameTaken as refusal:
-                if not question.ask(_refused(refusal, name), refusal.error):
-                    screen.complain(f"still offline: {visible(refusal.message)}; only another name helps now")
-                await question.answered()
-            else:
-                return
-    finally:
-        await question.close()
-
-
-class _Question:
-    """The question for another name, after a lost connection: one at a time."""
 
     def __init__(self, client: AsyncClient, screen: Screen) -> None:
-        self.is_back = asyncio.Event()
-        """To be set when the client is connected again."""
+        self.place = ""
+        """Where the line stands that is being sent, or was when the connection was lost."""
         self._client, self._screen = client, screen
-        self._asking: asyncio.Task[None] | None = None
+        self._new_names: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
+        self._is_renamed = asyncio.Event()
+        self._sent: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)  # each message's `ref` and place
 
-    def ask(self, question: str, error: ErrorReply) -> bool:
-        """Ask, if the question does not stand there already; return whether it did not."""
-        if self._asking is not None and not self._asking.done():
-            return False
-        self.is_back.clear()
-        renaming = _rename(self._client, self._screen, question, _offer(error), self.is_back)
-        self._asking = asyncio.create_task(renaming)
-        return True
+    # What the screen asks
 
-    async def answered(self) -> None:
-        """Wait until it has been answered, or withdrawn."""
-        if self._asking is not None:
-            await self._asking
+    @property
+    def is_online(self) -> bool:
+        """Whether there is a connection, and we are welcome."""
+        return self._client.is_connected
 
-    async def close(self) -> None:
-        """Withdraw it; raise what went wrong."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
-            if not self._asking.cancelled():
-                self._asking.result()
-
-
-async def _rename(
-    client: AsyncClient, screen: Screen, question: str, offer: str, is_back: asyncio.Event
-) -> None:
-    """Take another name, unless the client is back before there is an answer; without an answer, leave."""
-    asking = asyncio.create_task(screen.read_name(question, offer))
-    coming = asyncio.create_task(is_back.wait())
-    try:
-        await asyncio.wait([asking, coming], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        coming.cancel()
-        asking.cancel()
-        await asyncio.wait([asking])
-    if asking.cancelled():
-        return
-    accepted = None
-    try:
-        name = asking.result()
+    async def names(self) -> list[str]:
+        """Return the names that can be completed."""
+        if not self.is_online:
+            return []
         try:
-            accepted = await _introduce(client, screen, name)
-        except OSError as error:  # then the client tries again with the old name, or the iteration raises again
-            screen.complain(f"no connection: {reason(error)}")
-            accepted = name
-    finally:
-        if accepted is None:
-            screen.has_left.set()
+            return await self._client.users()
+        except (OSError, InboxFull, Refused):
+            return []
 
-
-def _is_name_taken(message: Message) -> TypeGuard[ErrorReply]:
-    return isinstance(message, ErrorReply) and message.error == ErrorCode.NAME_TAKEN
-
-
-def _while_trying(error: ErrorReply) -> str:
-    return (
-        f"still offline: {visible(error.message)}; trying again for {NAME_PATIENCE:.0f} seconds, "
-        "or under another name at once"
-    )
-
-
-async def _show_all(client: AsyncClient, screen: Screen) -> None:
-    async for message in client:
-        _show(screen, message)
-
-
-def _show(screen: Screen, message: Message) -> None:
-    match message:
-        case Incoming() | IncomingBroadcast():
-            screen.show(line(message))
-        case Disconnected(reason=why):
-            screen.complain(f"{lost(why)}; reconnecting…")
-        case Reconnected(name=name):
-            screen.show([("", f"connected again, as {visible(name)}")])
-        case Unconfirmed(to=to, content=content):
-            screen.complain(f"it is not known whether this arrived: {visible(to or '*')}|{visible(content)}")
-        case ErrorReply():
-            screen.complain("".join(text for _, text in line(message)))
-
-
-async def _speak(client: AsyncClient, screen: Screen) -> None:
-    """Do what is typed."""
-    while (lines := await screen.read_line()) is not None:
-        for text in lines.split("\n"):
-            match typed.understand(text):
-                case typed.Quit():
-                    return
-                case typed.Unclear(hint):
-                    if hint and "\n" not in lines:  # else it was said before they were sent
-                        screen.complain(hint)
-                case meaning:
-                    await _do(client, screen, meaning)
-
-
-async def _do(client: AsyncClient, screen: Screen, meaning: typed.Say | typed.Who | typed.Help) -> None:
-    try:
-        match meaning:
-            case typed.Say(None, content):
-                await client.broadcast(content, confirm=False)
-            case typed.Say(str(to), content):
-                await client.send(to, content, confirm=False)
-            case typed.Who():
-                await _list(client, screen)
-            case typed.Help():
-                for text in typed.HELP.split("\n"):
-                    screen.show([("", text)])
-    except (Refused, TimeoutError, ConnectionLost) as error:
-        if not screen.is_interactive:
-            raise
-        screen.complain(f"not sent: {reason(error)}")
-
-
-async def _list(client: AsyncClient, screen: Screen) -> None:
-    """Show who is here; without an answer, what was typed behind it can still be sent."""
-    try:
-        names = await client.users()
-    except (Refused, TimeoutError) as error:
-        screen.complain(f"no list of users: {reason(error)}")
-    else:
-        for row in users(names):
-            screen.show(row)
-
-
-async def _names(client: AsyncClient) -> list[str]:
-    """Return the names that can be completed."""
-    if not client.is_connected:
-        return []
-    try:
-        return await client.users()
-    except (OSError, InboxFull, Refused):
-        return []
-
-
-def _refusal(client: AsyncClient, lines: str) -> str | None:
-    """Return why these lines had better not be sent now."""
-    meanings = map(typed.understand, lines.split("\n"))
-    if client.is_connected or not any(isinstance(meaning, typed.Say | typed.Who) for meaning in meanings):
+    def take(self, lines: str) -> str | None:
+        """While offline: try to connect at once, or under a new name; refuse what needs a connection."""
+        if self.is_online:
+            return None
+        match [typed.understand(text) for text in lines.split("\n")]:
+            case [typed.Name(name)]:
+                self._rename(name)
+                return ""
+            case [*meanings] if any(isinstance(meaning, typed.Say | typed.Who) for meaning in meanings):
+                self._try_now()
+                return "not sent: you are offline"
+        if not lines.strip():
+            self._try_now()
+            return ""
         return None
-    return "not sent: there is no connection; the Up key brings it back"
+
+    def _try_now(self) -> None:
+        if self._client.retry_in is not None:
+            self._client.retry_now()
+            self._screen.show([("", "trying to connect now")])
+
+    def _rename(self, name: str) -> None:
+        if self.is_online:
+            self._complain("you have a name; to take another one, leave and come back")
+        else:
+            self._screen.show([("", f'asking for the name "{visible(name)}"')])
+            self._new_names.put_nowait(name)
+
+    # Its parts
+
+    async def list_first_users(self) -> Inbox:
+        """Show who is here, or why nobody knows, and at once a lost connection; return what else came."""
+        early = Inbox()  # bounded, as the client's own
+
+        async def hear() -> None:
+            while not early.is_full:
+                message = await anext(self._client)
+                if isinstance(message, Disconnected | Reconnected):
+                    self.show(message)
+                else:
+                    early.put([message])
+
+        hearing = asyncio.create_task(hear())
+        try:
+            names = [visible(name) for name in await self._client.users()]
+        except (Refused, TimeoutError) as error:  # one can chat without
+            names = [f"(no list of users: {reason(error)})"]
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)  # what it raises, the next use raises as well
+        for text in ("current users:", *names, ""):
+            self._screen.show([("", text)])
+        return early
+
+    async def go_on(self) -> None:
+        """Send what is typed and show what comes."""
+        parts = (self._hear(), self._speak(), self._take_names(), self._screen.has_left.wait())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def leave(self) -> None:
+        """Say quit, and show what is still on its way."""
+        closing = asyncio.create_task(self._client.close())
+        try:
+            async for message in self._client:
+                self.show(message)
+        finally:
+            await closing
+
+    async def _hear(self) -> None:
+        """Show what comes. Once the client has given up our name, wait for another one."""
+        while True:
+            try:
+                async for message in self._client:
+                    self.show(message)
+            except NameTaken as refusal:
+                self._is_renamed.clear()
+                self._screen.complain(f"still offline: {visible(refusal.message)}; {_another(refusal.error)}")
+                await self._is_renamed.wait()
+            else:
+                return
+
+    async def _take_names(self) -> None:
+        """Come back at once under the names that somebody wants; else the client tries on as before."""
+        while True:
+            name = await self._new_names.get()
+            try:
+                await self._client.hello(name)
+            except Refused as refusal:
+                self._screen.complain(f"{_refused(refusal, name)}; {_another(refusal.error)}")
+            except OSError as error:
+                self._screen.complain(f"no connection: {reason(error)}")
+            else:
+                self._is_renamed.set()
+
+    async def _speak(self) -> None:
+        """Do what is typed."""
+        while (lines := await self._screen.read_line()) is not None:
+            self.place = self._screen.place
+            for text in lines.split("\n"):
+                match typed.understand(text):
+                    case typed.Quit():
+                        return
+                    case typed.Unclear(hint):
+                        if hint and "\n" not in lines:  # else it was said before they were sent
+                            self._complain(hint)
+                    case typed.Help():
+                        for row in typed.HELP.split("\n"):
+                            self._screen.show([("", row)])
+                    case typed.Name(name):
+                        self._rename(name)
+                    case meaning:
+                        await self._do(meaning)
+            self.place = ""
+
+    async def _do(self, meaning: typed.Say | typed.Who) -> None:
+        try:
+            if isinstance(meaning, typed.Who):
+                await self._list_users()
+            else:
+                await self._say(meaning.to, meaning.text)
+        except (Refused, TimeoutError, ConnectionLost) as error:
+            if not self._screen.is_interactive:
+                raise
+            self._complain(f"not sent: {reason(error)}")
+
+    async def _list_users(self) -> None:
+        """Show who is here; without an answer, what was typed behind it can still be sent."""
+        try:
+            names = await self._client.users()
+        except (Refused, TimeoutError) as error:
+            self._complain(f"no list of users: {reason(error)}")
+        else:
+            for row in users(names):
+                self._screen.show(row)
+
+    async def _say(self, to: str | None, text: str) -> None:
+        if to is None:
+            await self._client.broadcast(text, confirm=False)
+        else:
+            await self._client.send(await self._receiver(to), text, confirm=False)
+        if self.place:
+            self._sent.append((self._client.last_ref, self.place))
+
+    async def _receiver(self, to: str) -> str:
+        """Return who is meant: a name may stand in quotation marks, as it does where it is shown."""
+        if not re.fullmatch('".+"', to) or to == '"*"':
+            return to
+        names = await self._client.users()
+        if to.casefold() in map(str.casefold, names):
+            return to
+        shown_so = [name for name in names if called(name) == to]
+        return shown_so[0] if len(shown_so) == 1 else to[1:-1]
+
+    def show(self, message: Message) -> None:
+        """Show what came."""
+        match message:
+            case Incoming() | IncomingBroadcast():
+                self._screen.show(line(message))
+            case Disconnected(reason=why):
+                self._screen.complain(f"{lost(why)}; reconnecting… (Enter tries at once)")
+            case Reconnected(name=name):
+                self._screen.show([("", f"connected again, as {visible(name)}")])
+            case Unconfirmed(to=to, content=content, ref=ref):
+                what = f"{visible(to or '*')}|{visible(content)}"
+                self._screen.complain(f"{self._place_of(ref)}it is not known whether this arrived: {what}")
+            case ErrorReply(error=ErrorCode.NAME_TAKEN) if not self.is_online:
+                why = f"{visible(message.message)}; trying again for {NAME_PATIENCE:.0f} s"
+                self._screen.complain(f"still offline: {why}; {_another(message)}")
+            case ErrorReply(ref=ref):
+                self._screen.complain(self._place_of(ref) + "".join(text for _, text in line(message)))
+
+    def _place_of(self, ref: str | UnsetType) -> str:
+        """Return where the line with this message stands, if that is known."""
+        return next((place for sent, place in self._sent if sent == ref), "")
+
+    def _complain(self, text: str) -> None:
+        """Say what is wrong with the line that is being done."""
+        self._screen.complain(f"{self.place}{text}")
+
+
+def _another(error: ErrorReply) -> str:
+    return f"/name {_offer(error) or 'NEW'} takes another name"
 
 
 def _fail(text: str) -> int:

@@ -1,12 +1,15 @@
 """Why something did not work, in words for people."""
 
 import ssl
+from collections.abc import Sequence
 
 from chatroom.client.errors import CannotConnect, Refused
 from chatroom.terminal.text import visible
 
-_NOT_TLS = "no TLS is spoken there; leave out --tls and --ca, or name the TLS port"
-
+_NOT_TLS = "that port does not speak TLS; leave out --tls and --ca, or name the TLS port"
+_OTHER_NAME = "its certificate is for another name: use that one as SERVER_IP"
+_MISMATCHES = {62, 64}
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's `x509_vfy.h`."""
 
 _ENDED = "the server ended the connection: "
 _ENDS = {
@@ -17,8 +20,11 @@ _ENDS = {
 }
 
 
-def reason(error: Exception, *, tls: bool = False) -> str:
-    """Say what went wrong; `tls` if TLS was wanted."""
+def reason(error: Exception, *, tls: bool = False, names: Sequence[str] = ()) -> str:
+    """Say what went wrong.
+
+    `tls`: whether TLS was wanted. `names`: those in the server's certificate, if they are known.
+    """
     if isinstance(error, CannotConnect) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # to be said in words of the command line
     if isinstance(error, Refused):
@@ -26,7 +32,7 @@ def reason(error: Exception, *, tls: bool = False) -> str:
     if isinstance(error, UnicodeError):
         return "that is no name of a host"
     if isinstance(error, ssl.SSLError):
-        return _reason_of_tls(error)
+        return _reason_of_tls(error, names)
     if isinstance(error, TimeoutError) and error.errno is None:
         said = str(error).removeprefix("the server ") or "did not answer in time"
         return f"it {visible(said)}" + (f": perhaps {_NOT_TLS}" if tls else "")
@@ -35,17 +41,26 @@ def reason(error: Exception, *, tls: bool = False) -> str:
     return visible((isinstance(error, OSError) and error.strerror) or str(error))
 
 
+def is_name_mismatch(error: BaseException | None) -> bool:
+    """Whether the certificate can be trusted, but is for another name or address than the one given."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _MISMATCHES
+
+
 def lost(why: str) -> str:
     """Say why the connection was lost: the server's own word for it in words for people."""
     end = why.removeprefix(_ENDED)
     if end != why and end in _ENDS:
         return _ENDS[end]
-    return f"the connection to the server was lost: {visible(why)}"
+    return f"the connection was lost: {visible(why)}"
 
 
-def _reason_of_tls(error: ssl.SSLError) -> str:
+def _reason_of_tls(error: ssl.SSLError, names: Sequence[str]) -> str:
+    if is_name_mismatch(error):
+        shown = " or ".join(map(visible, names))
+        return f"its certificate is for {shown}: use that name as SERVER_IP" if names else _OTHER_NAME
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate cannot be trusted: {error.verify_message} (--ca names whom to trust)"
+        why = error.verify_message.rstrip(".")
+        return f"its certificate cannot be trusted: {why}; --ca FILE names the certificate authorities to trust"
     if "ALERT" in (error.reason or ""):
         return f"no TLS that both sides accept: {error.reason}"
     return _NOT_TLS

@@ -64,7 +64,7 @@ class Resizing:
         self._redraw()
 
     def _redraw_unless_resizing(self, render_as_done: bool = False) -> None:  # noqa: FBT001, FBT002 - as it is called
-        if render_as_done:
+        if render_as_done:  # it begins with erasing what is there, in a way that tmux adds to its scrollback
             self._take_away()
         if self._timer is None:
             self._redraw(render_as_done)
@@ -73,7 +73,7 @@ class Resizing:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self.erase()
+        self.erase()
 
 
 def _breaks_rows() -> bool:

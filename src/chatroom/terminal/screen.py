@@ -1,13 +1,32 @@
 """What the client program needs of the place where lines are typed and shown."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from chatroom.terminal.text import Pieces
 
 PROMPT = "enter your message>"
+OFFLINE = "offline>"
+"""The prompt while there is no connection, where it can be changed."""
+
+
+class Chat(Protocol):
+    """What a screen asks while somebody types."""
+
+    @property
+    def is_online(self) -> bool:
+        """Whether messages can be sent."""
+
+    async def names(self) -> list[str]:
+        """Return the names that can be completed."""
+
+    def take(self, lines: str) -> str | None:
+        """Do at once, while offline, what cannot wait for its turn.
+
+        Return None if the lines are to wait for it after all; nothing if something was done; else why they
+        cannot be sent now: where there is an editor, they stay in it.
+        """
 
 
 class Screen(Protocol):
@@ -20,17 +39,15 @@ class Screen(Protocol):
     has_left: asyncio.Event
     """Set when somebody there wants to leave at once, without what has not been sent yet."""
 
+    @property
+    def place(self) -> str:
+        """Where the line last read stood, to begin a complaint with; empty where somebody has just typed it."""
+
     async def read_name(self, question: str, offer: str) -> str | None:
-        """Ask for another name, offering one; None if nobody can be asked."""
+        """Ask for another name, offering one, before the conversation; None if nobody can be asked."""
 
-    def conversation(
-        self, names: Callable[[], Awaitable[list[str]]], refusal: Callable[[str], str | None]
-    ) -> AbstractAsyncContextManager[None]:
-        """Within this context lines are typed and shown.
-
-        `names`: those that can be completed. `refusal`: why a line cannot be sent now, if so; where somebody
-        types, it stays where it is.
-        """
+    def conversation(self, chat: Chat) -> AbstractAsyncContextManager[None]:
+        """Within this context lines are typed and shown."""
 
     async def read_line(self) -> str | None:
         """Return the next line typed, or several, separated by line breaks; None at the end of input."""

@@ -47,13 +47,14 @@ def line(message: Incoming | IncomingBroadcast | ErrorReply) -> Pieces:
     kind, to = ("direct", "you") if isinstance(message, Incoming) else ("broadcast", "all")
     return [
         ("time", time.strftime("%H:%M ")),
-        ("sender", _called(message.from_)),
+        ("sender", called(message.from_)),
         (kind, f" to {to}: "),
         ("text", visible(message.content)),
     ]
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
+    """Return a name as it stands in front of a message."""
     name = visible(name)
     if _LIKE_A_LINE.search(name):
         return '"' + name.replace('"', "'") + '"'

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from chatroom.protocol.names import BARS, STARS
 from chatroom.terminal.text import visible
 
-HINT = "type NAME|text to write to one, *|text to write to all, who, or quit; /help says more"
+HINT = "type NAME|text (to one) or *|text (to all); /help lists the commands"
+EMPTY = "the message is empty"
 HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
 who or /who                   who is here
+/name NEW                     another name, if yours is taken after an outage
 help, ? or /help              this list
 quit or /quit                 leave
 Tab completes names and commands; Up and Down bring back earlier lines;
 Ctrl-C drops the line, and on an empty one it leaves, as Ctrl-D does"""
-COMMANDS = ["/help", "/msg", "/quit", "/who"]
+COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
 
 BAR = re.compile(f"[{re.escape(BARS)}]")
 _MSG = re.compile(r'/msg\s+("[^"]+"|[^"\s]\S*)\s+(\S.*)', re.DOTALL)
@@ -36,6 +38,13 @@ class Who:
 
 
 @dataclass(frozen=True)
+class Name:
+    """Take another name, while there is no connection under the old one."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Quit:
     """Leave."""
 
@@ -52,7 +61,7 @@ class Unclear:
     hint: str
 
 
-Meaning = Say | Who | Quit | Help | Unclear
+Meaning = Say | Who | Name | Quit | Help | Unclear
 
 
 def understand(line: str) -> Meaning:
@@ -72,7 +81,7 @@ def understand(line: str) -> Meaning:
     if line.strip().startswith("/"):
         word = line.split()[0]
         if word in COMMANDS:
-            return Unclear(f"{word} takes nothing behind it; /help lists the commands")
+            return Unclear(f"{word} takes no argument; /help lists the commands")
         return Unclear(f"unknown command {word}; /help lists the commands")
     return Unclear(HINT)
 
@@ -106,8 +115,8 @@ def about(lines: list[str]) -> str:
         return f"{count} lines, none is a command: Ctrl-C drops all"
     if not wrong:
         return f"{count} lines: Enter sends all, Ctrl-C drops all"
-    are = "1 is no command" if wrong == 1 else f"{wrong} are no commands"
-    return f"{count} lines, {are}: Enter sends the rest, Ctrl-C drops all"
+    are = "1 is not a command" if wrong == 1 else f"{wrong} are not commands"
+    return f"{count} lines, {are}: Enter sends the others, Ctrl-C drops all"
 
 
 def as_unicode(text: str) -> str:
@@ -123,6 +132,8 @@ def _command(line: str) -> Meaning | None:
             return Quit()
         case ["help" | "?"] | ["/help", *_]:
             return Help()
+        case ["/name", *names]:
+            return Name(names[0].strip('"')) if names else Unclear("type /name NEW")
         case ["/msg", *_]:
             found = _MSG.fullmatch(line)
             return _say(found[1].strip('"'), found[2]) if found else Unclear(_MSG_HINT)
@@ -130,6 +141,8 @@ def _command(line: str) -> Meaning | None:
 
 
 def _say(to: str, text: str) -> Say | Unclear:
-    if not to or not text:
+    if not to:
         return Unclear(HINT)
+    if not text:
+        return Unclear(EMPTY)
     return Say(None if to in STARS else to, text)

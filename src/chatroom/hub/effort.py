@@ -1,8 +1,8 @@
-"""Slow work of all connections together: what must be decoded object by object.
+"""Slow work of all connections together: what must be decoded object by object, or names that must be folded.
 
-A turn bounds what one connection may have decoded so. Many connections could each claim that, and everybody
-else would wait for all of them. So a turn of the event loop has an allowance for all; whoever finds it used up
-waits for the next, in turn.
+A turn bounds how much of either is done for one connection. Many connections could each claim that, and
+everybody else would wait for all of them. So a turn of the event loop has an allowance for all; whoever finds
+it used up waits for the next, in turn.
 """
 
 from collections import deque
