@@ -317,7 +317,7 @@ def trial(kills: int, seed: int) -> tuple[list[str], Trial]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "disk"
         folder.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
+        mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(folder)]
         is_small = not subprocess.run(mount, check=False, capture_output=True).returncode
         try:
             one = Trial(folder, seed, is_small=is_small)

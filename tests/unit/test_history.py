@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from chatroom.hub import past
+from chatroom.hub.hub import EXPIRY
 from chatroom.hub.reading import BYTES, PAGE
 from fakes import FakeChat, FakeClient
 
@@ -225,6 +226,38 @@ def test_direct_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(past, "DIRECT_BYTES", 30_000)
     speak(ann, *["x" * 5000] * 20, to="ann")
     assert chat.hub.house.past.direct.size <= 30_000
+
+
+def test_old_messages_are_forgotten() -> None:
+    """After so many days, within the hour; nothing later is."""
+    chat = FakeChat(history_days=0.1)
+    ann = come(chat, "ann", "resume")
+    ask_to_join(ann, "a")
+    for place in ({}, {"room": "a"}, {"to": "ann"}):
+        speak(ann, "old", **place)
+    first = read(ann)["messages"][0]["id"]
+    chat.loop.pass_time(2 * 3600)
+    speak(ann, "later")
+    assert [contents(read(ann, **place)) for place in ({}, {"room": "a"}, {"with": "*"})] == [
+        ["old", "later"],
+        ["old"],
+        ["old"],
+    ]
+    chat.loop.pass_time(0.4 * 3600 + EXPIRY)
+
+    assert [contents(read(ann, **place)) for place in ({}, {"room": "a"}, {"with": "*"})] == [["later"], [], []]
+    assert chat.hub.house.past.floor > int(first, 16)
+    bob = chat.connect()
+    bob.ask(code="hello", name="bob")
+    bob.ask(code="join", room="a", after=first)
+    chat.loop.turn()
+    assert bob.take()[-1]["recovered"] is False
+
+
+def ask_to_join(client: FakeClient, room: str) -> None:
+    client.ask(code="join", room=room)
+    client.loop.turn()
+    client.take()
 
 
 def test_forget() -> None:

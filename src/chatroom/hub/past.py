@@ -132,6 +132,22 @@ class Past:
                 self.rooms[post.room].size -= less
                 self.size -= less
 
+    def expire(self, number: int) -> None:
+        """Forget the pieces that end with this number, or before."""
+        for key, line in list(self.rooms.items()):
+            while line and line[0].last <= number:
+                self.size -= line.drop()
+            self._forget_room(key, line)
+        while self.direct and self.direct[0].last <= number:
+            self.direct.drop()
+
+    def _forget_room(self, key: str, line: Line[Said]) -> None:
+        """Forget a room of which nothing is left."""
+        if key and not line:
+            self.floor = max(self.floor, line.floor)
+            del self.rooms[key]
+            self.size -= LINE
+
     def _forget_some(self) -> None:
         """Forget the older half of what the largest rooms have, until there is room again."""
         goal = ROOMS - SLACK
@@ -139,9 +155,6 @@ class Past:
             half = line.size // 2
             while line and line.size >= half and self.size > goal:
                 self.size -= line.drop()
-            if key and not line:
-                self.floor = max(self.floor, line.floor)
-                del self.rooms[key]
-                self.size -= LINE
+            self._forget_room(key, line)
             if self.size <= goal:
                 return

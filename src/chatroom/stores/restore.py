@@ -16,20 +16,20 @@ _REFS = """
 
 
 def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
-    """Return what is stored, and raise the mark. `oldest`: what was said before that may have been deleted."""
+    """Return what is stored, and raise the mark. `oldest`: what was said before that is too old."""
     [(last,)] = connection.execute("SELECT number FROM mark").fetchall()
     mark = max(last, now) + AHEAD
     connection.execute("UPDATE mark SET number = ?", (mark,))
     rooms: dict[str, tuple[int, list[Said]]] = {}
     size = 0
     for (room,) in connection.execute(_rooms()).fetchall():
-        rows = _newest(connection, room, ROOM)
+        rows = _newest(connection, room, ROOM, oldest)
         said = [Said(*_post(row), str(row[4])) for row in rows if row[7] is not None]
         size += sum(POST + len(post.frames) for post in said)
         if size > ROOMS:
             break  # of these others, nothing is in memory: it is read from the file
         rooms[room] = _floor(rows, ROOM, oldest), said
-    rows = _newest(connection, None, DIRECT)
+    rows = _newest(connection, None, DIRECT, oldest)
     told = [Told(*_post(row), row[5] or 0, row[6]) for row in rows if row[7] is not None]
     return Restored(last, mark, rooms, (_floor(rows, DIRECT, oldest), told), _sessions(connection))
 
@@ -46,10 +46,11 @@ def _rooms() -> str:
     """
 
 
-def _newest(connection: sqlite3.Connection, room: str | None, most: int) -> list[Row]:
+def _newest(connection: sqlite3.Connection, room: str | None, most: int, oldest: int) -> list[Row]:
     """Return the newest of a room, or of direct messages, oldest first."""
-    statement = f"SELECT {COLUMNS} FROM messages WHERE room IS ? ORDER BY number DESC LIMIT ?"
-    return connection.execute(statement, (room, most)).fetchall()[::-1]
+    where = "room IS ? AND number > ?"
+    statement = f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY number DESC LIMIT ?"
+    return connection.execute(statement, (room, oldest, most)).fetchall()[::-1]
 
 
 def _post(row: Row) -> tuple[int, float, int, bytes, int, None]:
