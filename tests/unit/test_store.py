@@ -520,6 +520,23 @@ def test_a_large_page_from_the_file(disk: Disk, monkeypatch: pytest.MonkeyPatch)
     assert [message["content"] for message in page["messages"]] == words[: 256 * 1024 // 15_150]
 
 
+def test_a_file_that_cannot_be_read(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has what is in memory, and is not complete; the log says why, and the chat goes on."""
+    monkeypatch.setattr(past, "ROOM", 5)
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    for number in range(10):
+        say(ann, str(number))
+    disk.stores[0].reader._connection.close()
+
+    page = ask(ann, code="history")
+
+    assert [message["content"] for message in page["messages"]] == ["5", "6", "7", "8", "9"]
+    assert not page["complete"]
+    assert any("the history cannot be read" in line for line in chat.observer.lines)
+    assert say(ann, "10")["code"] == "sent"
+
+
 @pytest.mark.parametrize("kind", ["room", "direct"])
 def test_a_search_in_steps(disk: Disk, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """It looks through so many, and says where to go on."""

@@ -59,7 +59,6 @@ class SqliteStore:
         """
         self._path = path
         self._loop = loop
-        self._clock = clock
         self._note = note
         self._days = days
         self._lock = lock(path)
