@@ -67,18 +67,19 @@ class Reader:
 
     def _matches(self, query: Query, end: int | None) -> Iterator[Stored]:
         """Return what fits, in the query's order, some at a time."""
-        conditions = "AND content IS NOT NULL AND number > :end"
+        conditions = "AND content IS NOT NULL"
         if query.find is not None:
             conditions += " AND instr(lower(content), :find)"  # folds ASCII, as is the rule
         if query.partner is not None:
             conditions += " AND :partner = CASE session WHEN :me THEN addressee_key ELSE sender_key END"
         source = _source(query, "*", conditions, "LIMIT :most")
         values = _values(query) | {
-            "end": -1 if end is None else end,
             "find": (query.find or b"").decode(),
             "partner": query.partner,
             "most": query.limit + 1,
         }
+        if end is not None:
+            values["after"] = end
         while True:
             rows = self._read(source, values)
             yield from map(stored, rows)
