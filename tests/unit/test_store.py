@@ -520,6 +520,36 @@ def test_a_large_page_from_the_file(disk: Disk, monkeypatch: pytest.MonkeyPatch)
     assert [message["content"] for message in page["messages"]] == words[: 256 * 1024 // 15_150]
 
 
+@pytest.mark.parametrize("query", [{}, {"find": "nothing"}])
+def test_the_cost_of_a_page(disk: Disk, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]) -> None:
+    """In steps of SQLite: the same, however much the room holds."""
+    monkeypatch.setattr(reading, "SEARCHED", 100)
+    chat = disk.chat()
+    ann = chat.join("ann")
+    say(ann, "first")
+    [store] = disk.stores
+    chat.hub.house.past.rooms[""].floor = 10_000  # there may be something behind that
+    steps = [0]
+
+    def count() -> int:
+        steps[-1] += 1
+        return 0
+
+    store.reader._connection.set_progress_handler(count, 1)
+    for some in range(3):
+        store.writer._connection.execute(
+            """
+            WITH RECURSIVE each(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM each WHERE n < 500)
+            INSERT INTO messages (number, time, session, sender, room, addressee, content)
+            SELECT ? + n, 0, 1, 'ann', '', '', 'x' FROM each
+            """,
+            (some * 500,),
+        )
+        steps.append(0)
+        ask(ann, code="history", **query)
+    assert steps[2] == steps[3]  # the first has SQLite read the schema, too
+
+
 def test_a_file_that_cannot_be_read(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page has what is in memory, and is not complete; the log says why, and the chat goes on."""
     monkeypatch.setattr(past, "ROOM", 5)
