@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stored import disk, kept  # noqa: F401 - fixtures
+
 # How fast the machine is says nothing about us: no deadlines, no complaints about slow generation.
 settings.register_profile("chatroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chatroom")
