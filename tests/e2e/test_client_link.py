@@ -28,7 +28,7 @@ from chatroom import (
     Unconfirmed,
 )
 from chatroom.client import core, link
-from conftest import ServerProcess
+from conftest import ServerProcess, plain
 from e2e.brief_server import BriefServer, incoming, raw
 
 pytestmark = pytest.mark.slow
@@ -204,7 +204,7 @@ async def test_server_that_knows_only_the_brief(monkeypatch: pytest.MonkeyPatch,
             await client.hello("ann2")
             assert await client.users() == ["ann2"]
 
-    asked = {"code": "hello", "name": "ann", "features": ["notices", "ping"], "ref": "1"}
+    asked = {"code": "hello", "name": "ann", "features": ["notices", "ping", "stamps"], "ref": "1"}
     assert hellos == [asked, {"code": "hello", "name": "ann"}, {"code": "hello", "name": "ann2"}]
 
 
@@ -247,7 +247,7 @@ async def test_a_thousand_lines(limited: ServerProcess) -> None:
             for number in range(1000):
                 await ann.broadcast(str(number), confirm=False)
         errors = [message async for message in ann]
-        received = [await anext(bob) for _ in range(1000)]
+        received = [plain(await anext(bob)) for _ in range(1000)]
 
     assert errors == []
     assert received == [IncomingBroadcast("ann", str(number)) for number in range(1000)]
@@ -260,7 +260,7 @@ def test_a_thousand_confirmed_lines(limited: ServerProcess) -> None:
         Client.connect(limited.host, limited.port, "ann") as ann,
     ):
         ids = [sent.id for number in range(1000) if (sent := ann.broadcast(str(number)))]
-        received = [bob.receive(timeout=20) for _ in range(1000)]
+        received = [plain(bob.receive(timeout=20)) for _ in range(1000)]
 
     assert ids == sorted(set(ids))
     assert received == [IncomingBroadcast("ann", str(number)) for number in range(1000)]
@@ -284,7 +284,7 @@ def test_blocking_client_comes_back() -> None:
             Incoming("bob", "after"),
         ]
         client.close()
-        assert brief.strange[0]["features"] == ["notices", "ping"]
+        assert brief.strange[0]["features"] == ["notices", "ping", "stamps"]
 
 
 async def test_what_is_unknown_is_reported() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chatroom.client import core as rules
-from chatroom.client.core import Call, Core
+from chatroom.client.calls import Call
+from chatroom.client.core import Core
 from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
@@ -97,7 +98,7 @@ def test_more_than_the_brief() -> None:
 
     assert hello.result() is None
     assert sent == [
-        {"code": "hello", "name": "ann", "features": ["notices", "ping"], "ref": "1"},
+        {"code": "hello", "name": "ann", "features": ["notices", "ping", "stamps"], "ref": "1"},
         {"code": "who", "ref": "2"},
         {"code": "outgoing_broadcast", "content": "x", "ref": "3"},
     ]

@@ -8,11 +8,12 @@ found. Any other is sent exactly the base protocol's requests, and confirms noth
 import itertools
 from bisect import insort
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from msgspec import UNSET, UnsetType
 
+from chatroom.client.calls import Call
 from chatroom.client.errors import ConnectionLost, NotAChatroom, OutcomeUnknown, refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
 from chatroom.protocol.foreign import REQUESTS, SHOWN, UnknownReply, is_refusal
@@ -21,16 +22,28 @@ from chatroom.protocol.messages import (
     ErrorCode,
     ErrorReply,
     Fault,
+    Forget,
+    Forgotten,
     Hello,
+    History,
+    HistoryReply,
     Incoming,
     IncomingBroadcast,
+    Join,
+    Joined,
+    Leave,
+    Left,
     Outgoing,
     OutgoingBroadcast,
     Ping,
     PingEvent,
     Pong,
+    Presence,
     Quit,
     Request,
+    Rooms,
+    RoomSize,
+    RoomsReply,
     Sent,
     Users,
     Welcome,
@@ -41,7 +54,7 @@ from chatroom.protocol.stream import REPLIES, StreamDecoder
 
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes of one object from the server: the list of users of a large room is long."""
-FEATURES = ["notices", "ping"]
+FEATURES = ["notices", "ping", "stamps"]
 """What a client asks for that wants more than the base protocol."""
 WINDOW, WINDOW_BYTES = 8, 16 * 1024
 """Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
@@ -68,71 +81,6 @@ _OF_MESSAGES = {ErrorCode.UNKNOWN_USER, ErrorCode.TOO_BIG}
 _OURS = frozenset(ErrorCode)
 _PING, _PONG, _QUIT = encode(Ping()), encode(Pong()), encode(Quit())
 
-Result = TypeVar("Result")
-
-
-class Call(Generic[Result]):
-    """A request, on its way to its answer."""
-
-    def __init__(self, number: int, request: Request, *, is_confirmed: bool = True) -> None:
-        """Raises `UnicodeEncodeError` for a lone surrogate."""
-        self.number = number
-        self.request = request
-        self.data = encode(request)
-        self.is_confirmed = is_confirmed
-        """Whether somebody waits for its answer, and not only until it has left."""
-        self.made_at = 0.0
-        self.left_at: float | None = None
-        """When it was sent; None while it waits to be."""
-        self.first_left_at: float | None = None
-        self.is_done = False
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when it has left, and when it is done."""
-        self._result: Result
-        self._error: Exception | None = None
-
-    @property
-    def has_left(self) -> bool:
-        """Whether it has been sent."""
-        return self.left_at is not None
-
-    @property
-    def ref(self) -> str | None:
-        """What its answer will carry."""
-        return None if self.request.ref is UNSET else self.request.ref
-
-    @property
-    def was_lost(self) -> bool:
-        """Whether it failed with the connection, and may be made again over another one."""
-        return isinstance(self._error, ConnectionLost) and not isinstance(self._error, OutcomeUnknown)
-
-    def result(self) -> Result:
-        """Return the answer; raise `Refused` or `ConnectionLost` if there is none."""
-        if self._error is not None:
-            raise self._error
-        return self._result
-
-    def leave(self, now: float) -> None:
-        """It is being sent."""
-        self.left_at = now
-        if self.first_left_at is None:
-            self.first_left_at = now
-        self.on_change()
-
-    def succeed(self, result: Result) -> None:
-        """This is the answer."""
-        self._result = result
-        self._finish()
-
-    def fail(self, error: Exception) -> None:
-        """There is no answer, for this reason."""
-        self._error = error
-        self._finish()
-
-    def _finish(self) -> None:
-        self.is_done = True
-        self.on_change()
-
 
 class Core:
     """One connection's client side.
@@ -145,8 +93,10 @@ class Core:
     not Unicode (a lone surrogate); then it is as if it had never been made.
     """
 
-    def __init__(self, clock: Callable[[], float], *, wants_features: bool = True) -> None:
-        """`clock`: seconds, of any origin, that never go back.
+    def __init__(
+        self, clock: Callable[[], float], *, wants_features: bool = True, features: Sequence[str] = FEATURES
+    ) -> None:
+        """`clock`: seconds, of any origin, that never go back. `features`: those that `hello` asks for.
 
         A server that has not shown that it knows more than the base protocol is sent one message at a time,
         with `PACE` in between.
@@ -169,6 +119,9 @@ class Core:
         """What tells the latest request from all others; it is sent as its `ref`, if the server knows that."""
         self.moved_at = clock()
         """When a request left, or was answered, for the last time."""
+        self.knows_rooms = False
+        """Whether the server has rooms and a history."""
+        self._features = list(features)
         self._clock = clock
         self._decoder = StreamDecoder(REPLIES, MAX_REPLY)
         self._numbers = itertools.count(1)
@@ -198,26 +151,67 @@ class Core:
         """Ask for a name; if it `is_return`, the welcome is reported."""
         hello = Hello(name=name)
         if self.wants_features:
-            hello.features = FEATURES
+            hello.features = self._features
         call: Call[None] = self._new(hello, has_ref=self.wants_features)
         self._at_welcome = [Reconnected(name)] if is_return else []
         self._asking.append(call)
         self._doubt, self._instead = None, b""
         return call
 
-    def who(self) -> Call[list[str]]:
-        """Ask who is here."""
+    def who(self, room: str | None = None) -> Call[list[str]]:
+        """Ask who is here, or in a room."""
+        if room is not None:
+            return self.ask(Who(room=room))
         call: Call[list[str]] = self._new(Who(), has_ref=self.knows_refs)
         self._asking.append(call)
         return call
 
-    def send(self, to: str | None, content: str, *, confirm: bool = True) -> Call[Sent]:
-        """Send a message to one, or to all (None); the call is confirmed only if the server does that."""
+    def join(self, room: str) -> Call[str]:
+        """Ask to hear a room; the answer is its name, as its maker spelled it."""
+        return self.ask(Join(room=room))
+
+    def leave(self, room: str) -> Call[None]:
+        """Ask to hear a room no more."""
+        return self.ask(Leave(room=room))
+
+    def rooms(self) -> Call[list[RoomSize]]:
+        """Ask which rooms there are."""
+        return self.ask(Rooms())
+
+    def take_back(self, ident: str) -> Call[None]:
+        """Take back a message of one's own."""
+        return self.ask(Forget(id=ident))
+
+    def ask(self, request: Who | Join | Leave | Rooms | History | Forget) -> Call[Any]:
+        """Ask something of which the base protocol knows nothing."""
+        call = self._new(request, has_ref=True)
+        if self._can(call):
+            self._asking.append(call)
+        return call
+
+    def send(
+        self, to: str | None, content: str, *, room: str | None = None, confirm: bool = True
+    ) -> Call[Sent]:
+        """Send a message to one, or to all (None), in the lobby or in a room.
+
+        The call is confirmed only if the server does that.
+        """
         message = OutgoingBroadcast(content=content) if to is None else Outgoing(to=to, content=content)
+        if isinstance(message, OutgoingBroadcast) and room is not None:
+            message.room = room
         refs = self.knows_refs
         call: Call[Sent] = self._new(message, has_ref=refs, is_confirmed=confirm and refs)
-        self._saying.append(call)
+        if room is None or self._can(call):
+            self._saying.append(call)
         return call
+
+    def _can(self, call: Call[Any]) -> bool:
+        """Whether the server knows rooms and a history; if not, the call is refused, and nothing is sent."""
+        if not self.knows_rooms:
+            code = ErrorCode.UNKNOWN_CODE if self._is_welcome else ErrorCode.HELLO_FIRST
+            text = "this server has no rooms and no history" if self._is_welcome else "say hello first"
+            call.fail(refused(ErrorReply(error=code, message=text)))
+        return self.knows_rooms
 
     def quit(self) -> None:
         """Say that we are leaving, behind all else."""
@@ -322,12 +316,12 @@ class Core:
             match message:
                 case Fault():
                     unasked += self._wonder(message)
-                case Incoming() | IncomingBroadcast():
+                case Incoming() | IncomingBroadcast() | Presence():
                     unasked.append(message)
                 case Welcome():
                     unasked += self._welcome(message)
-                case Users():
-                    self._who_answered(message)
+                case Users() | Joined() | Left() | RoomsReply() | HistoryReply() | Forgotten():
+                    unasked += self._answered(message)
                 case Sent():
                     self.knows_refs = True
                     self._answer(self._unsay(message.ref), message)
@@ -342,6 +336,7 @@ class Core:
     def _welcome(self, welcome: Welcome) -> list[Message]:
         if welcome.features is not UNSET:
             self.knows_refs = self._knows_ping = True
+            self.knows_rooms = "stamps" in welcome.features
         call = self._question_of(welcome.ref, Hello)
         self._is_welcome = True
         self._answer(call, None)
@@ -362,10 +357,8 @@ class Core:
         if is_repeated and now + rest - (call.first_left_at or now) <= PATIENCE:
             self.moved_at = self._resting_until = max(self._resting_until, now + rest)
             call.left_at = None
-            if isinstance(call.request, Who):
-                self._asking.insert(0, call)
-            else:
-                insort(self._saying, call, key=lambda waiting: waiting.number)
+            is_message = isinstance(call.request, Outgoing | OutgoingBroadcast)
+            insort(self._saying if is_message else self._asking, call, key=lambda waiting: waiting.number)
             return []
         call.fail(refused(error))
         return [] if call.is_confirmed else [error]
@@ -425,6 +418,25 @@ class Core:
         while call is not None and self._under_way and (self._under_way[0].left_at or 0) <= (call.left_at or 0):
             self._under_way.popleft()  # the server has taken what left before the question
         self._answer(call, users.users)
+
+    def _answered(self, reply: Users | Joined | Left | RoomsReply | HistoryReply | Forgotten) -> list[Message]:
+        """Take the answer to a question; return it if nobody asked."""
+        if isinstance(reply, Users):
+            self._who_answered(reply)
+            return []
+        call = None if reply.ref is UNSET else self._asked.pop(reply.ref, None)
+        result: object = None
+        match reply:
+            case Joined():
+                result = reply.room
+            case RoomsReply():
+                result = reply.rooms
+            case HistoryReply():
+                result = reply
+            case Forgotten() if reply.ref is UNSET:
+                return [reply]
+        self._answer(call, result)
+        return []
 
     def _answer(self, call: Call[Any] | None, result: object) -> None:
         if call is not None:

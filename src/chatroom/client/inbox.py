@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
 
 MAX_MESSAGES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -39,10 +39,31 @@ class Reconnected(Struct, frozen=True):
     name: str
 
 
-Message = Incoming | IncomingBroadcast | ErrorReply | Unconfirmed | Disconnected | Reconnected
+class Gap(Struct, frozen=True):
+    """Messages may be missing here: those of a room, or (None) of the lobby and those to this client alone.
+
+    The connection was lost for so long, or so many messages came meanwhile, that the server does not have them
+    all any longer, or that they are more than 1,000. What follows has no gap.
+    """
+
+    room: str | None
+
+
+Message = (
+    Incoming
+    | IncomingBroadcast
+    | Forgotten
+    | Presence
+    | ErrorReply
+    | Unconfirmed
+    | Disconnected
+    | Reconnected
+    | Gap
+)
 """What comes unasked: messages of others, errors that belong to no confirmed request, news of the connection.
 
-`Disconnected` and `Reconnected` come only to a client with `reconnect=True`.
+`Disconnected`, `Reconnected` and `Gap` come only to a client with `reconnect=True`, `Presence` only to one with
+`presence=True`. `Forgotten` says that somebody took back the message with this `id`.
 """
 
 

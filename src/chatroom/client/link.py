@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from chatroom.client.core import Call, Core
+from chatroom.client.calls import Call
+from chatroom.client.core import FEATURES, Core
 from chatroom.client.dial import dial, why_not
 from chatroom.client.errors import (
     BadArgument,
@@ -22,7 +23,7 @@ from chatroom.client.errors import (
 )
 from chatroom.client.inbox import Disconnected, Inbox
 from chatroom.client.wire import Wire
-from chatroom.protocol.messages import Sent
+from chatroom.protocol.messages import History, HistoryReply, Sent
 
 Result = TypeVar("Result")
 
@@ -59,6 +60,7 @@ class Link:
         timeout: float,
         tls: ssl.SSLContext | None,
         reconnect: bool = False,
+        presence: bool = False,
         takes_while_asking: bool = True,
     ) -> None:
         """Have `open()` called next.
@@ -80,6 +82,7 @@ class Link:
         self._address, self._tls = (host, port), tls
         self._timeout = timeout
         self._reconnects = reconnect
+        self._features = [*FEATURES, *["presence"] * presence]
         self._name: str | None = None  # the one that was accepted
         self._welcome_at = 0.0
         self._delay = FIRST_DELAY
@@ -164,13 +167,52 @@ class Link:
             raise BadArgument("to is empty: it must be somebody's name")
         return await self.say(to, content, confirm=confirm)
 
-    async def say(self, to: str | None, content: str, *, confirm: bool) -> Sent | None:
-        """Send a message to one, or to all (None).
+    async def users(self, room: str | None) -> list[str]:
+        """Return who is here, or in a room."""
+        _check_texts(room=room)
+        return await self.ask(lambda core: core.who(room))
+
+    async def join(self, room: str) -> str:
+        """Hear a room; return its name, as its maker spelled it."""
+        _check_text("room", room)
+        return await self.ask(lambda core: core.join(room))
+
+    async def leave(self, room: str) -> None:
+        """Hear a room no more."""
+        _check_text("room", room)
+        await self.ask(lambda core: core.leave(room))
+
+    async def history(
+        self,
+        *,
+        room: str | None,
+        with_: str | None,
+        before: str | None,
+        after: str | None,
+        limit: int | None,
+        find: str | None,
+    ) -> HistoryReply:
+        """Return what was said; None is not sent."""
+        texts = {"room": room, "with_": with_, "before": before, "after": after, "find": find}
+        _check_texts(**texts)
+        if limit is not None:
+            _check_type("limit", limit, int)
+        given = {key: value for key, value in (texts | {"limit": limit}).items() if value is not None}
+        return await self.ask(lambda core: core.ask(History(**given)))  # type: ignore[arg-type]  # as checked
+
+    async def forget(self, ident: str) -> None:
+        """Take back a message of one's own."""
+        _check_text("id", ident)
+        await self.ask(lambda core: core.take_back(ident))
+
+    async def say(self, to: str | None, content: str, *, room: str | None = None, confirm: bool) -> Sent | None:
+        """Send a message to one, or to all (None), in the lobby or in a room.
 
         Without `confirm`, or if the server confirms nothing, wait only until it has left.
         """
         _check_text("content", content)
-        call = await self._settled_call(lambda core: core.send(to, content, confirm=confirm))
+        _check_texts(room=room)
+        call = await self._settled_call(lambda core: core.send(to, content, room=room, confirm=confirm))
         return None if call.first_left_at is not None and not call.is_confirmed else call.result()
 
     async def close(self) -> None:
@@ -289,7 +331,7 @@ class Link:
 
     async def _dial(self, *, features: bool = True) -> None:
         loop = asyncio.get_running_loop()
-        core = Core(loop.time, wants_features=features)
+        core = Core(loop.time, wants_features=features, features=self._features)
         wire = Wire(core, self.inbox)
         host, port = self._address
         try:
@@ -440,3 +482,10 @@ def _check_text(parameter: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise BadArgument(f"{parameter} is no Unicode text: lone surrogate at {error.start}") from None
+
+
+def _check_texts(**texts: str | None) -> None:
+    """The same for those that are given."""
+    for parameter, text in texts.items():
+        if text is not None:
+            _check_text(parameter, text)
