@@ -9,7 +9,7 @@ from chatroom.client import inbox
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected
-from chatroom.protocol.messages import ErrorReply, Incoming
+from chatroom.protocol.messages import ErrorReply, HistoryReply, Incoming
 from chatroom.terminal.program import Conversation
 from chatroom.terminal.screen import Chat, Screen
 from chatroom.terminal.text import Pieces
@@ -89,7 +89,7 @@ class Person:
 
 async def converse(client: Client, person: Person) -> None:
     screen: Screen = person
-    conversation = Conversation(cast("AsyncClient", client), screen)
+    conversation = Conversation(cast("AsyncClient", client), screen, "ann")
     person.chat = conversation
     await conversation.go_on()
 
@@ -158,6 +158,9 @@ class Flood(Client):
             await asyncio.sleep(0)
         return ["ann"]
 
+    async def history(self, limit: int) -> HistoryReply:
+        raise Refused(ErrorReply(error="unknown_code", message=f"no {limit} messages"))
+
 
 def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what comes before the list of users no more is taken than a client holds; the rest waits unread."""
@@ -165,7 +168,7 @@ def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     flood, person = Flood(), Person()
     screen: Screen = person
 
-    early = asyncio.run(Conversation(cast("AsyncClient", flood), screen).list_first_users())
+    early = asyncio.run(Conversation(cast("AsyncClient", flood), screen, "ann").list_first_users())
 
     assert person.shown == ["current users:", "ann", ""]
     assert len(early) == flood.taken == 3

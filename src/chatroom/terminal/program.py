@@ -9,19 +9,22 @@ import ssl
 import sys
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TextIO
 
 from msgspec import UnsetType
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NameTaken, NotAChatroom, Refused
-from chatroom.client.inbox import Disconnected, Inbox, Message, Reconnected, Unconfirmed
+from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
-from chatroom.protocol.messages import ErrorCode, ErrorReply, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorCode, ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
 from chatroom.terminal import typed
 from chatroom.terminal.plain import PlainScreen
 from chatroom.terminal.reasons import is_name_mismatch, lost, reason
+from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
+from chatroom.terminal.shown import label
 from chatroom.terminal.text import called, line, users, visible
 
 ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -91,7 +94,9 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
     screen.show([("", f"connecting to server at {host}, {port}")])
     address = host.removeprefix("[").removesuffix("]")
     try:
-        client = await AsyncClient.open(address, port, tls=tls, reconnect=screen.is_interactive)
+        client = await AsyncClient.open(
+            address, port, tls=tls, reconnect=screen.is_interactive, presence=screen.is_interactive
+        )
     except CannotConnect as error:
         is_mismatch = is_name_mismatch(error.__cause__)
         names = await _names_in_certificate(address, port, tls) if tls and is_mismatch else []
@@ -99,13 +104,12 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
     conversation: Conversation | None = None
     try:
         async with client:
-            if not await _introduce(client, screen, name):
+            if (accepted := await _introduce(client, screen, name)) is None:
                 return 1
-            conversation = Conversation(client, screen)
+            conversation = Conversation(client, screen, accepted)
             early = await conversation.list_first_users()
             async with screen.conversation(conversation):
-                while early:
-                    conversation.show(early.take())
+                conversation.begin(early)
                 await conversation.go_on()
             await conversation.leave()
             return screen.status
@@ -137,23 +141,24 @@ async def _names_in_certificate(host: str, port: int, tls: ssl.SSLContext) -> li
     return [str(value) for _, value in certificate.get("subjectAltName", ())]
 
 
-async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> bool:
-    """Say hello, with as many names as it takes; return whether one was accepted."""
+async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> str | None:
+    """Say hello, with as many names as it takes; return the one that was accepted."""
     while name is not None:
+        name = typed.as_unicode(name)
         try:
-            await client.hello(typed.as_unicode(name))
+            await client.hello(name)
         except Refused as refusal:
             if refusal.code in _NOT_FOR_THE_NAME:
                 screen.complain(f"the server refused: {visible(refusal.message)}")
-                return False
+                return None
             name = await screen.read_name(_refused(refusal, name), _offer(refusal.error))
         except (ConnectionLost, TimeoutError):
             raise
         except OSError as error:  # another connection was needed, and not made
             raise ConnectionLost(reason(error)) from error
         else:
-            return True
-    return False
+            return name
+    return None
 
 
 def _refused(refusal: Refused, name: str) -> str:
@@ -174,10 +179,11 @@ class Conversation:
     never becomes a name, which all can read.
     """
 
-    def __init__(self, client: AsyncClient, screen: Screen) -> None:
+    def __init__(self, client: AsyncClient, screen: Screen, name: str) -> None:
         self.place = ""
         """Where the line stands that is being sent, or was when the connection was lost."""
-        self._client, self._screen = client, screen
+        self._client, self._screen, self._name = client, screen, name
+        self._rooms: Rooms | None = None  # once a server has shown that it has them, to a person
         self._new_names: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
         self._is_renamed = asyncio.Event()
         self._sent: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)  # each message's `ref` and place
@@ -189,6 +195,20 @@ class Conversation:
         """Whether there is a connection, and we are welcome."""
         return self._client.is_connected
 
+    @property
+    def has_rooms(self) -> bool:
+        """Whether the server has rooms and a history, and a person is here to see them."""
+        return self._rooms is not None
+
+    @property
+    def joined(self) -> list[str]:
+        """The rooms one is in."""
+        return self._rooms.joined if self._rooms else []
+
+    def unread(self, begun: str) -> str:
+        """Return what is unread, when this has been typed."""
+        return self._rooms.unread(begun) if self._rooms else ""
+
     async def names(self) -> list[str]:
         """Return the names that can be completed."""
         if not self.is_online:
@@ -199,14 +219,19 @@ class Conversation:
             return []
 
     def take(self, lines: str) -> str | None:
-        """While offline: try to connect at once, or under a new name; refuse what needs a connection."""
+        """While offline: try to connect at once, or under a new name; refuse what needs a connection.
+
+        An empty line marks all as read.
+        """
+        if self._rooms and not lines.strip():
+            self._rooms.read_all()
         if self.is_online:
             return None
-        match [typed.understand(text) for text in lines.split("\n")]:
+        match [typed.understand(text, rooms=self.has_rooms) for text in lines.split("\n")]:
             case [typed.Name(name)]:
                 self._rename(name)
                 return ""
-            case [*meanings] if any(isinstance(meaning, typed.Say | typed.Who) for meaning in meanings):
+            case [*meanings] if any(isinstance(meaning, typed.Request) for meaning in meanings):
                 self._try_now()
                 return "not sent: you are offline"
         if not lines.strip():
@@ -229,7 +254,10 @@ class Conversation:
     # Its parts
 
     async def list_first_users(self) -> Inbox:
-        """Show who is here, or why nobody knows, and at once a lost connection; return what else came."""
+        """Show who is here, or why nobody knows, and at once a lost connection; return what else came.
+
+        If somebody sits here, the server is also asked for what was last said, if it has a history.
+        """
         early = Inbox()  # bounded, as the client's own
 
         async def hear() -> None:
@@ -245,12 +273,22 @@ class Conversation:
             names = [visible(name) for name in await self._client.users()]
         except (Refused, TimeoutError) as error:  # one can chat without
             names = [f"(no list of users: {reason(error)})"]
+        try:
+            if self._screen.is_interactive:
+                self._rooms = await Rooms.of(self._client, self._screen, self._name)
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)  # what it raises, the next use raises as well
         for text in ("current users:", *names, ""):
             self._screen.show([("", text)])
         return early
+
+    def begin(self, early: Inbox) -> None:
+        """Show what was last said, and then what came meanwhile."""
+        if self._rooms:
+            self._rooms.begin()
+        while early:
+            self.show(early.take())
 
     async def go_on(self) -> None:
         """Send what is typed and show what comes."""
@@ -306,14 +344,14 @@ class Conversation:
         while (lines := await self._screen.read_line()) is not None:
             self.place = self._screen.place
             for text in lines.split("\n"):
-                match typed.understand(text):
+                match typed.understand(text, rooms=self.has_rooms):
                     case typed.Quit():
                         return
                     case typed.Unclear(hint):
                         if hint and "\n" not in lines:  # else it was said before they were sent
                             self._complain(hint)
                     case typed.Help():
-                        for row in typed.HELP.split("\n"):
+                        for row in typed.help_rows(rooms=self.has_rooms):
                             self._screen.show([("", row)])
                     case typed.Name(name):
                         self._rename(name)
@@ -321,32 +359,40 @@ class Conversation:
                         await self._do(meaning)
             self.place = ""
 
-    async def _do(self, meaning: typed.Say | typed.Who) -> None:
+    async def _do(self, meaning: typed.Request) -> None:
         try:
-            if isinstance(meaning, typed.Who):
-                await self._list_users()
-            else:
-                await self._say(meaning.to, meaning.text)
+            match meaning:
+                case typed.Who(room):
+                    await self._list_users(room)
+                case typed.Say():
+                    await self._say(meaning)
+                case _ if self._rooms:
+                    if isinstance(meaning, typed.Past) and meaning.to is not None:
+                        meaning = replace(meaning, to=await self._receiver(meaning.to))
+                    await self._rooms.do(meaning)
         except (Refused, TimeoutError, ConnectionLost) as error:
             if not self._screen.is_interactive:
                 raise
-            self._complain(f"not sent: {reason(error)}")
+            self._complain(f"{'not sent: ' * isinstance(meaning, typed.Say)}{reason(error)}")
 
-    async def _list_users(self) -> None:
+    async def _list_users(self, room: str | None) -> None:
         """Show who is here; without an answer, what was typed behind it can still be sent."""
         try:
-            names = await self._client.users()
+            names = await self._client.users(room)
         except (Refused, TimeoutError) as error:
             self._complain(f"no list of users: {reason(error)}")
         else:
-            for row in users(names):
+            for row in users(names, f"users in {label(room)}:" if room else "current users:"):
                 self._screen.show(row)
 
-    async def _say(self, to: str | None, text: str) -> None:
-        if to is None:
-            await self._client.broadcast(text, confirm=False)
+    async def _say(self, message: typed.Say) -> None:
+        if message.to is None:
+            await self._client.broadcast(message.text, room=message.room, confirm=False)
         else:
-            await self._client.send(await self._receiver(to), text, confirm=False)
+            message = replace(message, to=await self._receiver(message.to))
+            await self._client.send(message.to or "", message.text, confirm=False)
+        if self._rooms:
+            self._rooms.said(message)
         if self.place:
             self._sent.append((self._client.last_ref, self.place))
 
@@ -363,11 +409,15 @@ class Conversation:
     def show(self, message: Message) -> None:
         """Show what came."""
         match message:
+            case Incoming() | IncomingBroadcast() | Presence() | Forgotten() | Gap() if self._rooms:
+                self._rooms.show(message)
             case Incoming() | IncomingBroadcast():
                 self._screen.show(line(message))
             case Disconnected(reason=why):
                 self._screen.complain(f"{lost(why)}; reconnecting… (Enter tries at once)")
             case Reconnected(name=name):
+                if self._rooms:
+                    self._rooms.call_me(name)
                 self._screen.show([("", f"connected again, as {visible(name)}")])
             case Unconfirmed(to=to, content=content, ref=ref):
                 what = f"{visible(to or '*')}|{visible(content)}"
