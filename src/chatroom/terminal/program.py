@@ -270,17 +270,17 @@ class Conversation:
 
         hearing = asyncio.create_task(hear())
         try:
-            names = [visible(name) for name in await self._client.users()]
-        except (Refused, TimeoutError) as error:  # one can chat without
-            names = [f"(no list of users: {reason(error)})"]
-        try:
+            try:
+                names = [visible(name) for name in await self._client.users()]
+            except (Refused, TimeoutError) as error:  # one can chat without
+                names = [f"(no list of users: {reason(error)})"]
+            for text in ("current users:", *names, ""):
+                self._screen.show([("", text)])
             if self._screen.is_interactive:
                 self._rooms = await Rooms.of(self._client, self._screen, self._name)
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)  # what it raises, the next use raises as well
-        for text in ("current users:", *names, ""):
-            self._screen.show([("", text)])
         return early
 
     def begin(self, early: Inbox) -> None:
