@@ -10,7 +10,7 @@ from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
 from chatroom.client.inbox import Disconnected, Message, Reconnected
 from chatroom.protocol.messages import ErrorReply, HistoryReply, Incoming
-from chatroom.terminal.program import Conversation
+from chatroom.terminal.conversation import Conversation
 from chatroom.terminal.screen import Chat, Screen
 from chatroom.terminal.text import Pieces
 

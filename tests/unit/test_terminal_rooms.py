@@ -389,9 +389,12 @@ async def test_forget() -> None:
         HistoryReply(messages=[], complete=True),
     )
     rooms, shown = rooms_of(client)
-    rooms.said(Say("bob", "zero"))
-    rooms.said(Say(None, "one", "chess"))
-    rooms.said(Say("bob", "two"))
+    for ref, message in enumerate((Say("bob", "zero"), Say(None, "one", "chess"), Say("bob", "two"))):
+        rooms.said(message, str(ref))
+    rooms.said(Say("nobody", "three"), "3")
+    assert rooms.place_of("1") == "#chess"
+    assert rooms.place_of("9") is None
+    rooms.refused("3")
     for wanted in ("ONE", "", "", "", "x"):
         await rooms.do(Forget(wanted))
 
@@ -411,7 +414,7 @@ def test_what_is_remembered_is_bounded() -> None:
     rooms, _ = rooms_of(Client())
     for number in range(2 * REMEMBERED):
         rooms.show(broadcast(number, f"room{number}"))
-        rooms.said(Say(None, "x"))
+        rooms.said(Say(None, "x"), str(number))
     rooms.show(IncomingBroadcast("bob", "x", id="x" * 1000, time=NOON))
 
     assert len(rooms._shown) == REMEMBERED
@@ -438,9 +441,9 @@ def test_unread() -> None:
 
     assert rooms.unread("") == 'unread: #chess 2, #"the den" 1, Bob 1'
     assert rooms.unread("#the den|") == "unread: #chess 2, Bob 1"
-    rooms.said(Say(None, "x", "Chess"))
+    rooms.said(Say(None, "x", "Chess"), "1")
     assert rooms.unread("bo") == "unread: Bob 1"
-    rooms.said(Say("bob", "x"))
+    rooms.said(Say("bob", "x"), "2")
     assert rooms.unread("") == ""
     for number in range(8):
         rooms.show(Incoming(f"b{number}", "x"))

@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections import deque
-from contextlib import suppress
 
 from msgspec import UNSET
 
@@ -27,7 +26,6 @@ from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import (
     came_and_went,
     folded,
-    in_room,
     label,
     said,
     was_said,
@@ -61,7 +59,7 @@ class Rooms:
         self._client, self._screen = client, screen
         self._past: list[Message] = []  # of the lobby, to be shown at the start
         self._shown: dict[str, str] = {}  # ids of messages, and what tells them apart from others
-        self._mine: deque[Say] = deque(maxlen=MINE)
+        self._mine: deque[tuple[str, Say]] = deque(maxlen=MINE)  # with the `ref` of each
         self._unread: dict[str, int] = {}  # by what is typed for the room or the person
 
     @classmethod
@@ -147,11 +145,18 @@ class Rooms:
 
     # What is typed
 
-    def said(self, message: Say) -> None:
+    def said(self, message: Say, ref: str) -> None:
         """Remember what was sent, to be taken back, and that what stood before it has been read."""
-        self._mine.append(message)
-        if message.to is not None or message.room is not None:
-            self._read(message.to or label(message.room or ""))
+        self._mine.append((ref, message))
+        self._read(_place(message))
+
+    def place_of(self, ref: str) -> str | None:
+        """Return to where the message with this `ref` was sent, if that is known."""
+        return next((_place(message) for sent, message in self._mine if sent == ref), None)
+
+    def refused(self, ref: str) -> None:
+        """The message with this `ref` was not taken: there is nothing to take back."""
+        self._mine = deque((mine for mine in self._mine if mine[0] != ref), MINE)
 
     async def do(self, meaning: Join | Leave | ListRooms | Past | Forget) -> None:
         """Do what was typed."""
@@ -202,7 +207,7 @@ class Rooms:
         messages, is_complete = await self._pages(past)
         for message in messages:
             self._show(message, past.room)
-        self._read(past.to or label(past.room or ""))
+        self._read(_place(past))
         if past.find is not None and not is_complete and len(messages) < past.count:
             self._say("what was said before that was not searched")
         elif not messages:
@@ -232,18 +237,17 @@ class Rooms:
         return messages[-wanted:], False
 
     async def _forget(self, text: str) -> None:
-        mine = [say for say in self._mine if text.casefold() in say.text.casefold()]
+        mine = [one for one in self._mine if text.casefold() in one[1].text.casefold()]
         if not mine:
             self._screen.complain("you have said nothing like that" if text else "you have said nothing yet")
             return
-        last = mine[-1]
-        with suppress(ValueError):
-            self._mine.remove(last)
+        ref, last = mine[-1]
+        self.refused(ref)
         found = (
             await self._client.history(room=last.room, with_=last.to, find=last.text[:MAX_FIND], limit=MAX_PAGE)
         ).messages
         idents = [one.id for one in found if one.content == last.text and one.from_ == self._name]
-        what = f"{in_room(last.room).rstrip() or visible(last.to or '*')}|{visible(last.text)}"
+        what = f"{_place(last)}|{visible(last.text)}"
         what = what if len(what) <= LONGEST else f"{what[:LONGEST]}…"
         if not idents:
             self._screen.complain(f"not taken back, since it is not in the history: {what}")
@@ -266,3 +270,8 @@ class Rooms:
 
     def _say(self, text: str) -> None:
         self._screen.show([("", text)])
+
+
+def _place(what: Say | Past) -> str:
+    """Return what is typed for a room, for somebody, or for the lobby."""
+    return label(what.room) if what.room is not None else visible(what.to or "*")
