@@ -284,7 +284,7 @@ def test_blocking_client_comes_back() -> None:
             Incoming("bob", "after"),
         ]
         client.close()
-        assert brief.strange[0]["features"] == ["notices", "ping", "stamps"]
+        assert brief.strange[0]["features"] == ["notices", "ping", "stamps", "resume"]
 
 
 async def test_what_is_unknown_is_reported() -> None:

@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "usage.py": set(),
     "server.py": {"announce", "config", "doors", "hub", "observe", "protocol"},
 }
+CLIENT = [f"client/{part}.py" for part in ("calls", "core", "errors", "gaps", "inbox", "resume", "session")]
 NO_IO = {"asyncio", "socket", "threading", "time", "random", "selectors", "ssl", "os", "uvloop"}
-PURE = ["protocol", "hub", "client/core.py", "doors/outbox.py", "doors/pacing.py", "doors/deadlines.py"]
+PURE = ["protocol", "hub", *CLIENT, "doors/outbox.py", "doors/pacing.py", "doors/deadlines.py"]
 
 
 def imports(place: Path) -> set[str]:

@@ -11,6 +11,7 @@ from chatroom.client.calls import Call
 from chatroom.client.core import Core
 from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
+from chatroom.client.session import Session
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 WELCOME = {"code": "welcome", "features": ["notices", "ping"]}
@@ -30,7 +31,8 @@ class Wired:
     def __init__(self, *, features: bool = False, known: bool = False) -> None:
         """`known`: its server has said that it knows more than the brief."""
         self.now = 1000.0
-        self.core = Core(lambda: self.now, wants_features=features)
+        self.session = Session()
+        self.core = Core(lambda: self.now, self.session, wants_features=features)
         if known:
             self.core.hello("ann")
             self.sent()
@@ -623,7 +625,7 @@ def test_no_confirmation() -> None:
     refs: list[str] = []
     for number in range(9):
         wired.core.send("bob" if number else None, str(number), confirm=False)
-        refs.append(wired.core.last_ref)
+        refs.append(wired.session.last_ref)
     assert len(wired.sent()) == 8
     begun = wired.now
     reported: list[Message] = []

@@ -25,11 +25,18 @@ class Call(Generic[Result]):
         self.left_at: float | None = None
         """When it was sent; None while it waits to be."""
         self.first_left_at: float | None = None
+        self.not_before = 0.0
+        """When it may be sent again, if the server could not store it."""
+        self.losses = 0
+        """Connections that broke behind it."""
+        self.is_unsure = False
+        """Whether it may have arrived, though it waits to be sent."""
         self.is_done = False
         self.on_change: Callable[[], None] = lambda: None
         """Called when it has left, and when it is done."""
         self._result: Result
-        self._error: Exception | None = None
+        self.error: Exception | None = None
+        """Why there is no answer, if there is none."""
 
     @property
     def has_left(self) -> bool:
@@ -44,12 +51,12 @@ class Call(Generic[Result]):
     @property
     def was_lost(self) -> bool:
         """Whether it failed with the connection, and may be made again over another one."""
-        return isinstance(self._error, ConnectionLost) and not isinstance(self._error, OutcomeUnknown)
+        return isinstance(self.error, ConnectionLost) and not isinstance(self.error, OutcomeUnknown)
 
     def result(self) -> Result:
         """Return the answer; raise `Refused` or `ConnectionLost` if there is none."""
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self._result
 
     def leave(self, now: float) -> None:
@@ -66,7 +73,7 @@ class Call(Generic[Result]):
 
     def fail(self, error: Exception) -> None:
         """There is no answer, for this reason."""
-        self._error = error
+        self.error = error
         self._finish()
 
     def _finish(self) -> None:

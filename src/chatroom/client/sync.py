@@ -107,14 +107,16 @@ class Client:
           `host`. None: no TLS.
         - `reconnect`: whether a lost connection is made anew, with the same name, for as long as it takes;
           calls wait for it. Messages tell of it: `Disconnected`, an `ErrorReply` if somebody has the name
-          meanwhile, and `Reconnected`. If the server does not want us back, that is raised in place of a
-          message: `NameTaken` if somebody has had the name for 30 seconds, `Refused`, `ConnectionLost`.
+          meanwhile, and `Reconnected`. The client joins its rooms again, and what it missed comes in its place,
+          each message once; `Gap` marks where messages may be missing. If the server does not want us back,
+          that is raised in place of a message: `NameTaken` if somebody has had the name for 30 seconds,
+          `Refused`, `ConnectionLost`.
         - `presence`: whether `Presence` messages tell who comes into the lobby and the rooms, and who leaves.
 
         On servers that grant it, messages have an `id` and a `time`, and `Forgotten` messages come.
 
-        `hello` asks for more than the base protocol has. If the server does not answer
-        that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
+        `hello` asks for more than the base protocol has. If the server does not answer that in 5 seconds, or
+        not with a welcome, the client connects once more, as the base protocol has it.
         A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
         apart.
         Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
@@ -137,7 +139,7 @@ class Client:
     @property
     def last_ref(self) -> str:
         """The `ref` of the latest request, as for `AsyncClient`."""
-        return self._link.wire.core.last_ref
+        return self._link.last_ref
 
     @property
     def retry_in(self) -> float | None:
@@ -169,7 +171,7 @@ class Client:
         """Join a room, which is made if there is none; return its name, as its maker spelled it.
 
         `room`: 1 to 32 characters, as a user's name. Its messages have the returned name as their `room`; those
-        of the lobby, in which everybody is, have none. With `reconnect`, the client joins its rooms again.
+        of the lobby, in which everybody is, have none.
         Raises `Refused` (`bad_name`; `not_allowed`: one may be in 100 rooms; `unknown_code`: the server has no
         rooms, and was not asked), and what `users()` does.
         """
@@ -227,7 +229,7 @@ class Client:
         With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
         and return None; a refusal then comes as an `ErrorReply` among the messages.
         Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused with
-        `slow_down` is sent again when the server says so, for a minute.
+        `slow_down` is sent again when the server says so, for a minute, and so is one that could not be stored.
 
         Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimedOut` or `InboxFull` if it
         cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was

@@ -20,6 +20,7 @@ from chatroom.hub.room import Room
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
+    FEATURES,
     ErrorCode,
     Fault,
     Forget,
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
 CLAIM = 400
 """Steps (see `Effort`) of claiming a name that is not ASCII."""
-FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
-"""What a client can ask to be sent beyond the base protocol."""
 
 
 def hello(hub: "Hub", client: Client, request: Hello) -> None:

@@ -23,6 +23,9 @@ MAX_FIND = 256
 MAX_PAGE = 200
 """Messages in one `history`."""
 
+FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
+"""What a client can ask to be sent beyond the base protocol."""
+
 Ref = Annotated[str, Meta(max_length=MAX_REF)]
 Name = str
 """A name or a room's, as somebody gives it; bounded where it is read, before anything is done with it."""
