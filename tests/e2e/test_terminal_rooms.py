@@ -1,7 +1,11 @@
 """Rooms, the past and who came and went, as a person sees them; and that a pipe knows nothing of them."""
 
+import asyncio
 import re
 import sys
+import threading
+from pathlib import Path
+from typing import Self
 
 import pexpect
 import pytest
@@ -11,8 +15,11 @@ from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer
 from e2e.terminal import PROMPT, joined, pipe
+from e2e.test_client_rooms import Cable
 
 pytestmark = pytest.mark.slow
+
+OFFLINE = "offline>"
 
 
 def connect(server: ServerProcess, name: str) -> Client:
@@ -148,6 +155,94 @@ def test_narrow(server: ServerProcess) -> None:
         terminal.wait(lambda lines: lines[-4].endswith("bob to all: hello") and lines[-3:] == row)
 
         assert terminal.flat().count("unread") == 1
+
+
+class CableThread:
+    """A way to the server that can be cut, in a thread of its own."""
+
+    host = Cable.host
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._cable = Cable(server.port)
+        self._is_open = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=[self._run()])
+
+    @property
+    def port(self) -> int:
+        return self._cable.port
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._is_open.wait()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._loop.call_soon_threadsafe(self._is_over.set)
+        self._thread.join()
+
+    def cut(self) -> None:
+        self._loop.call_soon_threadsafe(self._cable.cut)
+
+    def mend(self) -> None:
+        self._loop.call_soon_threadsafe(self._cable.mend)
+
+    async def _run(self) -> None:
+        self._loop, self._is_over = asyncio.get_running_loop(), asyncio.Event()
+        async with self._cable:
+            self._is_open.set()
+            await self._is_over.wait()
+
+
+def test_missed(server: ServerProcess) -> None:
+    """What was said while the connection was lost comes when it is there again, in rooms too, and once."""
+    with CableThread(server) as cable, connect(server, "bob") as bob, joined(cable) as terminal:
+        bob.join("chess")
+        terminal.type("/join chess\r")
+        terminal.wait_for("you are in #chess")
+        bob.broadcast("e4", room="chess")
+        bob.broadcast("one")
+        terminal.wait_for("bob to all: one")
+        cable.cut()
+        terminal.wait(lambda lines: lines[-1] == OFFLINE)
+        bob.broadcast("e5", room="chess")
+        bob.broadcast("two")
+        bob.send("ann", "three")
+        cable.mend()
+        terminal.type("\r")
+        terminal.wait_for("#chess bob: e5")
+        terminal.wait_for("bob to you: three")
+        shown = without_times(terminal.all_lines())
+
+    said = [line for line in shown if re.match(r"(#chess )?bob.*:", line)]
+    assert sorted(said) == [
+        "#chess bob: e4",
+        "#chess bob: e5",
+        "bob to all: one",
+        "bob to all: two",
+        "bob to you: three",
+    ]
+    assert said.index("bob to all: two") < said.index("bob to you: three")
+    assert shown.index("connected again, as ann") < shown.index("#chess bob: e5")
+    assert "missing" not in "".join(shown)
+
+
+def test_gap(tmp_path: Path, loop: str) -> None:
+    """Where something may be missing, since the server knows nothing of us any longer, a line says so."""
+    server = ServerProcess(log=tmp_path / "server.log", loop=loop)
+    with joined(server) as terminal:
+        terminal.type("/join chess\r")
+        terminal.wait_for("you are in #chess")
+        server.stop()
+        terminal.wait_for("the server is going down")
+        server = ServerProcess(log=tmp_path / "server.log", loop=loop, port=str(server.port))
+        terminal.type("\r")
+        terminal.wait_for("messages may be missing here, in the lobby, and to you: try /history")
+        terminal.wait_for("messages may be missing here, in #chess: try /history #chess")
+        with connect(server, "bob") as bob:
+            bob.join("chess")
+            bob.broadcast("e4", room="chess")
+            terminal.wait_for("#chess bob: e4")
+        server.stop()
 
 
 @pytest.mark.parametrize("how", ["dumb", "tee"])

@@ -261,7 +261,8 @@ class Client:
         return room
 
     async def leave(self, room: str) -> None:
-        pass
+        if room == "lost":
+            raise Refused(ErrorReply(error="not_in_room", message="you are not in it"))
 
     async def users(self, room: str) -> list[str]:
         return ["ann", "bob", room]
@@ -473,6 +474,16 @@ async def test_leave() -> None:
         "you have left #chess",
         'you have left #"the den"',
     ]
+
+
+async def test_leave_a_room_that_was_lost() -> None:
+    """A room that could not be joined again after an outage is not one's own any longer once one leaves it."""
+    rooms, _ = rooms_of(Client(page()))
+    await rooms.do(Join("lost"))
+    with pytest.raises(Refused):
+        await rooms.do(Leave(None))
+
+    assert rooms.joined == []
 
 
 def test_gap() -> None:

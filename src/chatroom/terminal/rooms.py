@@ -191,11 +191,18 @@ class Rooms:
                 )
                 return
             name = self.joined[0]
-        await self._client.leave(name)
         name = next((room for room in self.joined if room.casefold() == name.casefold()), name)
+        try:
+            await self._client.leave(name)
+        except Refused:
+            self._forget_room(name)  # it could not be joined again after an outage
+            raise
+        self._forget_room(name)
+        self._say(f"you have left {label(name)}")
+
+    def _forget_room(self, name: str) -> None:
         self.joined = [room for room in self.joined if room != name]
         self._read(label(name))
-        self._say(f"you have left {label(name)}")
 
     def _list(self, rooms: list[RoomSize]) -> None:
         self._say("rooms:" if rooms else "there are no rooms; /join ROOM makes one")
