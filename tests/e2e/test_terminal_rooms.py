@@ -95,7 +95,7 @@ def test_who_came_and_went(server: ServerProcess) -> None:
         for person in people:
             person.socket.close()
         terminal.wait(lambda _: terminal.flat().count("user") >= 4 and " left" in terminal.flat())
-        shown = terminal.flat()
+        shown = " ".join(terminal.all_lines())
 
         assert re.search(r"\d\d:\d\d user0.* came", shown)
         assert re.search(r"\d\d:\d\d user\d+.* left", shown)

@@ -104,6 +104,7 @@ def text(pieces: Pieces) -> str:
         ("/find bob | tea", Past(to="bob", find="tea")),
         ("/find *|a|b", Past(find="a|b")),
         ("/find", Unclear("type /find TEXT or /find #ROOM|TEXT")),
+        ("/find " + 257 * "x", Unclear("the text to find has 257 characters, at most 256 allowed")),
         ("/find #chess|", Unclear("type /find TEXT or /find #ROOM|TEXT")),
         ("/me waves", Say(None, "/me waves")),
         ("/me #chess|waves", Say(None, "/me waves", "chess")),
@@ -372,7 +373,8 @@ async def test_pages_are_bounded() -> None:
     client.pages = [page(*range(number, number + 200), complete=False) for number in range(0, 3000, 200)]
     shown.clear()
     await rooms.do(Past(count=10**9))
-    assert len(shown) == MOST
+    assert len(shown) == MOST + 1
+    assert shown[-1] == "no more than 1,000 messages are shown"
 
 
 async def test_forget() -> None:

@@ -217,6 +217,8 @@ class Rooms:
         self._read(_place(past))
         if past.find is not None and not is_complete and len(messages) < past.count:
             self._say("what was said before that was not searched")
+        elif not is_complete and past.count > MOST:
+            self._say(f"no more than {MOST:,} messages are shown")
         elif not messages:
             place = label(past.room) if past.room else "the lobby"
             where = f"with {visible(past.to)}" if past.to else f"in {place}"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chatroom.protocol.messages import MAX_FIND
 from chatroom.protocol.names import BARS, STARS
 from chatroom.terminal.text import visible
 
@@ -248,7 +249,11 @@ def _history(rest: str) -> Meaning:
 
 def _find(rest: str) -> Meaning:
     place, text = _placed(rest)
-    return _past(place, None, find=text) if text else Unclear("type /find TEXT or /find #ROOM|TEXT")
+    if not text:
+        return Unclear("type /find TEXT or /find #ROOM|TEXT")
+    if len(text) > MAX_FIND:
+        return Unclear(f"the text to find has {len(text)} characters, at most {MAX_FIND} allowed")
+    return _past(place, None, find=text)
 
 
 def _me(rest: str) -> Meaning:
