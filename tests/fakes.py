@@ -4,13 +4,19 @@ import asyncio
 import heapq
 import itertools
 import json
+from bisect import insort
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
 from chatroom.doors.kernel import Kernel
+from chatroom.hub.entries import Post, Said, Told, decode, encode
 from chatroom.hub.hub import Hub
+from chatroom.hub.past import Line, Past
+from chatroom.hub.ports import AHEAD, Known, Restored, Store
+from chatroom.hub.reading import Page, Query, Stored, in_memory
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import ErrorReply
 
@@ -223,20 +229,116 @@ class FakeObserver:
         self.lines.append(f"turned away {peer} {reason}")
 
 
+class FakeStore:
+    """A disk that does what was asked for when it is told to, in order; and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.past = Past(0)
+        """What is on the disk."""
+        self.mark = 0
+        self.known: dict[int, Known] = {}
+        self._asked: deque[Callable[[bool], None]] = deque()
+
+    def work(self, most: int = 1_000_000, *, is_full: bool = False) -> None:
+        """Do so much of what was asked for."""
+        for _ in range(min(most, len(self._asked))):
+            self._asked.popleft()(not is_full)
+
+    def has(self, number: int) -> bool:
+        return self.past.find(number) is not None
+
+    def restore(self, now: int) -> Restored:
+        self.mark = now + AHEAD
+        return Restored(now, self.mark, {}, (now, ()), list(self.known.values()))
+
+    def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.mark = mark
+            then(is_done)
+
+        self._asked.append(work)
+
+    def keep(self, post: Said | Told, then: Callable[[bool], None] | None) -> None:
+        assert post.number < self.mark, "a number that may be given out again"
+        data = encode(post)
+
+        def work(is_done: bool) -> None:
+            if is_done:
+                kept = decode(data)
+                if isinstance(kept, Told):
+                    insort(self.past.direct, kept, key=_number)
+                elif isinstance(kept, Said):
+                    line = self.past.rooms.setdefault(kept.room, Line(0))
+                    insort(line, kept, key=_number)
+            if then is not None:
+                then(is_done)
+
+        self._asked.append(work)
+
+    def know(self, session: Known) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.known[session.number] = session
+
+        self._asked.append(work)
+
+    def end(self, number: int) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.known.pop(number, None)
+
+        self._asked.append(work)
+
+    def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
+        def work(is_done: bool) -> None:
+            page.take(in_memory(self.past, query))
+            then()
+
+        self._asked.append(work)
+
+    def find(self, number: int, then: Callable[[Stored | None], None]) -> None:
+        def work(is_done: bool) -> None:
+            post = self.past.find(number)
+            if isinstance(post, Told):
+                then(Stored(number, post.time, b"", post.to, post.session, None, post.receiver))
+            elif post is None:
+                then(None)
+            else:
+                then(Stored(number, post.time, b"", None, post.session, post.room))
+
+        self._asked.append(work)
+
+    def forget(self, number: int, then: Callable[[bool], None]) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.past.forget(number)
+            then(is_done)
+
+        self._asked.append(work)
+
+
+def _number(post: Post) -> int:
+    return post.number
+
+
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
 
-    def __init__(self, hub: type[Hub] = Hub, **limits: Any) -> None:
+    def __init__(self, hub: type[Hub] = Hub, store: Store | None = None, **limits: Any) -> None:
         self.loop = FakeLoop()
+        self.late = 0.0
+        """By how many seconds the clock is wrong."""
         self.observer = FakeObserver()
         settings = Limits(**limits)
         secrets = (f"secret {number}" for number in itertools.count(1))
         self.hub = hub(
             limits=settings,
-            clock=self.loop.time,
+            clock=lambda: self.loop.now - self.late,
             timing=self.loop,
             observer=self.observer,
             secret=secrets.__next__,
+            store=store,
         )
         self.door = Door(
             self.hub,

@@ -481,6 +481,64 @@ async def test_name_that_is_free_again() -> None:
     assert kinds == [Disconnected, ErrorReply, Reconnected]
 
 
+async def test_session_on_a_bad_link() -> None:
+    """A server that has promised to continue the session is never asked as one of the base protocol."""
+    hellos: list[dict[str, Any]] = []
+
+    def first(peer: Peer) -> None:
+        hello = peer.expect("hello")
+        welcome = {"code": "welcome", "features": hello["features"], "session": "S", "ref": hello["ref"]}
+        peer.send(welcome)
+        assert peer.expect("history")["limit"] == 1
+
+    def vanish(peer: Peer) -> None:
+        hellos.append(peer.expect("hello"))
+
+    def last(peer: Peer) -> None:
+        hellos.append(peer.welcome())
+        peer.wait_for_end()
+
+    with ScriptedServer(first, vanish, vanish, last) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        kinds = [type(await anext(client)) for _ in range(2)]
+        await client.close()
+
+    assert kinds == [Disconnected, Reconnected]
+    assert [hello["session"] for hello in hellos] == ["S"] * 3
+
+
+async def test_message_under_way_over_a_long_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the next connection for as long as that takes, is sent again, and its outcome is known."""
+    monkeypatch.setattr(link, "FIRST_DELAY", 1000.0)
+    refs: list[str] = []
+
+    def serve(peer: Peer) -> None:
+        hello = peer.expect("hello")
+        welcome = {"code": "welcome", "features": hello["features"], "session": "S", "recovered": True}
+        peer.send(welcome | {"ref": hello["ref"]})
+        peer.expect("history")
+        refs.append(peer.expect("outgoing_broadcast")["ref"])
+        if len(refs) == 2:
+            peer.send({"code": "sent", "id": "1", "time": 1.5, "ref": refs[1]})
+            peer.wait_for_end()
+
+    with ScriptedServer(serve, serve) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        client._link._timeout = 0.05
+        sending = asyncio.create_task(client.broadcast("x"))
+        assert isinstance(await anext(client), Disconnected)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(sending), 0.5)
+        client._link._timeout = 100.0
+        client.retry_now()
+        sent = await sending
+        await client.close()
+
+    assert sent
+    assert sent.id == "1"
+    assert refs[0] == refs[1]
+
+
 async def test_another_name_while_reconnecting() -> None:
     """`hello` may be said while the client tries to come back: with that name, it connects anew."""
 

@@ -93,6 +93,8 @@ def page(*numbers: int, complete: bool = False) -> dict[str, Any]:
 def test_return() -> None:
     """The client says which session it is, what it had last, and joins each room behind what it had of that."""
     chat = Chat("chess", "go")
+    chat.core.who()
+    ref = chat.session.last_ref
     chat.say(5)
     chat.say(7, "chess")
     chat.hear(code="incoming", **old(9))
@@ -100,6 +102,7 @@ def test_return() -> None:
 
     assert chat.connect(recovered=True, rooms=["chess", "go"]) == [Reconnected("ann")]
     assert (chat.request["session"], chat.request["after"]) == ("S", ident(9))
+    assert chat.session.last_ref == str(int(ref) + 1)  # the hello
     chat.core.send(None, "x", room="go")
     assert chat.sent() == ["join", "join"]
     assert chat.answer("join", code="joined", room="chess", recovered=True) == []
@@ -165,16 +168,46 @@ def test_gap(reply: dict[str, Any]) -> None:
     assert chat.say(12, "chess") == said(12, room="chess")
 
 
+def test_gap_behind_which_nothing_was_said() -> None:
+    """What is there behind a gap is looked up anew, so that the next loss makes no other gap."""
+    chat = held_room()
+    assert chat.answer("history", **page(complete=True)) == [Gap("chess")]
+    assert chat.answer("history", **page(complete=True)) == []
+    assert chat.request["limit"] == 1
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    chat.answer("join", code="joined", room="chess")
+
+    assert "after" not in chat.request
+    assert chat.answer("history", **page(20, 21, complete=True)) == said(20, 21, room="chess")
+
+
+def test_return_before_it_was_looked_up_what_was_there() -> None:
+    """Then messages may be missing, and none is taken for missed that was there before the client came."""
+    chat = Chat()
+    chat.core.join("chess")
+    chat.answer("join", code="joined", room="chess")
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    assert chat.answer("join", code="joined", room="chess") == [Gap("chess")]
+    chat.answer("history", **page(7))
+
+    assert chat.request["limit"] == 1
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    chat.answer("join", code="joined", room="chess", recovered=True)
+    assert chat.request["after"] == ident(7)
+
+
 def test_more_than_is_read_back() -> None:
     """A thousand messages are read back, the newest; a gap marks that there are more."""
-    chat, came = held_room(), []
-    pages, first = 0, 5000
-    while "history" in chat.sent():
-        first, pages = first - 200, pages + 1
-        came += chat.answer("history", **page(*range(first, first + 200)))
+    chat, came, first = held_room(), [], 5000
+    while "history" in chat.sent():  # at most 150 fit into this server's pages
+        count = min(150, chat.requests[0]["limit"])
+        first -= count
+        came += chat.answer("history", **page(*range(first, first + count)))
 
-    assert pages * 200 == MOST
-    assert came == [Gap("chess"), *said(*range(4000, 5000), room="chess")]
+    assert came == [Gap("chess"), *said(*range(5000 - MOST, 5000), room="chess")]
 
 
 def test_pages_that_lead_nowhere() -> None:
@@ -357,6 +390,19 @@ def test_too_much_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert chat.say(10, "chess") == said(10, room="chess")
     assert chat.answer("history", **page(4, 5, 6, 7)) == []
+
+
+def test_what_was_held_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was held when the connection broke does not count over the next one."""
+    monkeypatch.setattr(session_rules, "MAX_MESSAGES", 3)
+    chat = held_room()
+    assert chat.say(7, "chess") == chat.say(8, "chess") == []
+    chat.core.lose("gone")
+    chat.connect(recovered=True)
+    chat.answer("join", code="joined", room="chess", recovered=False)
+    assert chat.say(7, "chess") == chat.say(8, "chess") == []
+
+    assert chat.answer("history", **page(5, 6, 7)) == said(6, 7, 8, room="chess")
 
 
 def test_page_that_does_not_come() -> None:

@@ -200,13 +200,14 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ann.ask(code="join", room="quiet")
     speak(ann, "rare", room="quiet")
     speak(ann, *["x" * 10_000] * 100)
+    speak(ann, "looked at with each turn", room="quiet")
     assert 140_000 <= chat.hub.house.past.size <= 400_000
     sizes = [
         past.LINE * bool(key) + sum(past.POST + len(post.frames) for post in line)
         for key, line in chat.hub.house.past.rooms.items()
     ]
     assert chat.hub.house.past.size == sum(sizes)
-    assert contents(read(ann, room="quiet")) == ["rare"]
+    assert contents(read(ann, room="quiet")) == ["rare", "looked at with each turn"]
 
 
 def test_direct_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chatroom.hub import past
 from chatroom.hub.hub import CHANGES
 from fakes import FakeChat, FakeClient
 
@@ -216,3 +217,60 @@ def test_who_comes_back_is_in_no_room() -> None:
     chat.loop.turn()
 
     assert again.take()[0]["error"] == "not_in_room"
+
+
+def test_a_room_that_is_made_again() -> None:
+    """Its past goes on in order, though it was empty for a moment within the turn, and its spelling stays."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+    go(ann, "Chess")
+    go(bob, "chess")
+    broadcast(ann, "1", "chess")
+    for client in (ann, bob):
+        client.ask(code="leave", room="chess")
+    bob.ask(code="join", room="chess")
+    broadcast(bob, "2", "chess")
+    broadcast(bob, "elsewhere")
+    chat.loop.turn()
+    bob.take()
+
+    bob.ask(code="history", room="chess")
+    chat.loop.turn()
+    [page] = bob.take()
+    assert [message["content"] for message in page["messages"]] == ["1", "2"]
+    assert go(ann, "CHESS")[-1] == {"code": "joined", "room": "Chess"}
+
+
+def test_the_past_is_cut_between_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten follows from what was said, not from who reads: so all machines forget the same."""
+    monkeypatch.setattr(past, "ROOMS", 20_000)
+    monkeypatch.setattr(past, "SLACK", 1000)
+    kept: dict[bool, list[int]] = {False: [], True: []}
+    for reads in (False, True):
+        chat = FakeChat()
+        ann, eve = chat.join("ann"), chat.join("eve")
+        for number in range(100):
+            broadcast(ann, "x" * 10 * number)
+            if reads:
+                eve.ask(code="history")
+            broadcast(ann, "y" * 700)
+            chat.loop.turn()
+            eve.take()
+            kept[reads].append(len(chat.hub.house.past.rooms[""]))
+
+    assert kept[True] == kept[False]
+
+
+def test_a_lost_connection_still_joins() -> None:
+    """Of what a lost connection had sent, a `join` is done with what was said behind it in the room."""
+    chat = FakeChat()
+    eve, ann = chat.join("eve"), chat.join("ann", MEMBER)
+    go(eve, "a")
+    for _ in range(60):
+        ann.ask(code="ping")  # more than may come at once
+    ann.ask(code="join", room="a")
+    broadcast(ann, "the last word", "a")
+    ann.transport.vanish(ConnectionResetError())
+    chat.loop.pass_time(10)
+
+    assert eve.take() == [said("ann", "the last word", "a")]

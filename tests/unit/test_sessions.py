@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from chatroom.hub.ports import Known
 from chatroom.hub.waiting import MOST, PATIENCE
-from fakes import FakeChat, FakeClient
+from fakes import FakeChat, FakeClient, FakeStore
 
 FOREVER = "0000000000000000"
 
@@ -418,3 +419,91 @@ def test_base_clients_are_told_nothing_of_it() -> None:
     chat.loop.pass_time(2)
 
     assert b"".join(ann.transport.segments) == (b'{"code":"incoming_broadcast","from":"bob","content":"x"}\n')
+
+
+def test_presence_for_who_came_meanwhile() -> None:
+    """Who comes within the second sees whoever came before: it is told that they left, and nobody else is."""
+    chat = FakeChat()
+    eve, _ = come(chat, "eve", "presence")
+    chat.loop.pass_time(2)
+    ann = chat.join("ann")
+    bob, _ = come(chat, "bob", "presence")
+    drop(ann)
+    chat.loop.pass_time(2)
+
+    assert bob.take() == [{"code": "presence", "joined": [], "left": ["ann"]}]
+    assert eve.take() == [{"code": "presence", "joined": ["bob"], "left": []}]
+
+
+def test_presence_while_nobody_watches() -> None:
+    """What happens within the second counts though for a moment nobody watches."""
+    chat = FakeChat()
+    eve, _ = come(chat, "eve", "presence")
+    ann = chat.join("ann")
+    drop(eve)
+    drop(ann)
+    bob, _ = come(chat, "bob", "presence")
+    chat.loop.pass_time(2)
+
+    assert all("ann" not in notice["joined"] for notice in bob.take())
+
+
+def test_who_flaps_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that comes and goes takes the place of one among those that are waited for."""
+    monkeypatch.setattr("chatroom.hub.waiting.MOST", 3)
+    chat = FakeChat()
+    ann, welcome = come(chat, "ann", "resume")
+    drop(ann)
+    bob, flapping = come(chat, "bob", "resume")
+    for _ in range(10):
+        drop(bob)
+        bob, _ = come(chat, "bob", "resume", session=flapping["session"])
+
+    _, back = come(chat, "ann", "resume", session=welcome["session"])
+    assert back["session"] == welcome["session"]
+
+
+def test_too_many_sessions_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more sessions than are waited for, those that the store names first have ended."""
+    monkeypatch.setattr("chatroom.hub.waiting.MOST", 2)
+    store = FakeStore()
+    store.known = {number: Known(number, bytes([number]), f"ann{number}", ()) for number in range(1, 6)}
+    chat = FakeChat(store=store)
+
+    assert [*chat.hub.house.sessions] == [4, 5]
+
+
+def test_closing_comes_last() -> None:
+    """`closing` is the last line, behind what was just said in rooms and behind a `sent` that must wait."""
+    store = FakeStore()
+    chat = FakeChat(store=store)
+    ann, bob = chat.join("ann"), come(chat, "bob", "notices")[0]
+    for client in (ann, bob):
+        client.ask(code="join", room="a")
+    chat.loop.turn()
+    bob.take()
+    ann.ask(code="outgoing_broadcast", content="x", room="a")
+    bob.ask(code="outgoing_broadcast", content="y", ref="1")
+    chat.door.close()
+    chat.loop.turn()
+    assert [message["code"] for message in bob.take()] == ["incoming_broadcast"]
+
+    store.work()
+    chat.loop.turn()
+    assert [message["code"] for message in bob.take()] == ["sent", "closing"]
+
+
+def test_who_waits_for_the_disk_is_not_read() -> None:
+    """Behind a request that takes time nothing is read, be the peer exempt from other limits or not."""
+    store = FakeStore()
+    chat = FakeChat(store=store)
+    for host in ("127.0.0.1", "192.0.2.7"):
+        ann = chat.join(f"ann at {host}", host)
+        ann.ask(code="history")
+        for _ in range(20):
+            ann.send(b'{"code":"ping"}\n' * 1024)
+        assert len(ann.connection._decoder.rest) <= 65536
+
+        store.work()
+        chat.loop.turn()
+        assert ann.take()[0]["code"] == "history"

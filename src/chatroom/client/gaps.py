@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 from msgspec import UNSET
 
-from chatroom.client.inbox import Gap, Message
+from chatroom.client.inbox import Gap, Message, size
 from chatroom.protocol.messages import MAX_PAGE, History, HistoryReply, Incoming, IncomingBroadcast
 from chatroom.protocol.messages import Message as Old
 
@@ -54,12 +54,14 @@ class Place:
         """
         self.held: list[Stamped] | None = None
         """What came while that before it is read back; None if nothing is."""
+        self.held_characters = 0
         self._own: set[str] = set()  # its own messages, and those taken back, while it is read back
         self._forgotten: set[str] = set()
 
     def begin(self, *, is_held: bool) -> None:
         """The client is back; hold what comes, or not."""
         self.held = [] if is_held else None
+        self.held_characters = 0
         self._own.clear()
         self._forgotten.clear()
 
@@ -77,6 +79,17 @@ class Place:
         """The client has had this message, or sent it."""
         self.last = max(self.last or "", ident)
         self.lines[is_direct].has_begun = True
+
+    def hold(self, message: Stamped) -> None:
+        """Keep a message until what was said before it has been read back."""
+        if self.held is not None:
+            self.held.append(message)
+            self.held_characters += size(message)
+
+    @property
+    def held_messages(self) -> int:
+        """How many messages are held, and news of those that were taken back."""
+        return len(self.held or ()) + len(self._forgotten)
 
     def said(self, ident: str, *, is_direct: bool) -> None:
         """The client has sent this message, and had all before it, unless that is being read back."""
@@ -111,7 +124,12 @@ class Place:
         whole = [messages[ident] for ident in sorted(messages) if ident not in self._own | self._forgotten]
         for message in whole:
             self.had(str(message.id), is_direct=isinstance(message, Incoming))
-        self.last = max(self.last or "", *self._own, "")
+        if whole or self._own or is_whole:
+            self.last = max(self.last or "", *self._own, "")
+        else:  # the server may have nothing of what the client had
+            self.last = None
+            for line in self.lines:
+                line.has_begun = False
         self.begin(is_held=False)
         return whole if is_whole else [Gap(self.room), *whole]
 

@@ -124,6 +124,8 @@ class Resume:
             request = fill.send(page)
         except StopIteration as end:
             self.news += end.value
+            if place.last is None:
+                self._look_up(place)
             return
         call: Call[HistoryReply] = self._ask(request)
         self._filling = place, fill, call

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from chatroom.client.calls import Call
 from chatroom.client.errors import OutcomeUnknown
 from chatroom.client.gaps import Place
-from chatroom.client.inbox import MAX_CHARACTERS, MAX_MESSAGES, Gap, Message, Unconfirmed, size
+from chatroom.client.inbox import MAX_CHARACTERS, MAX_MESSAGES, Gap, Message, Unconfirmed
 from chatroom.protocol import names
 from chatroom.protocol.messages import (
     Hello,
@@ -55,7 +55,6 @@ class Session:
         self.is_holding = False
         """Whether a place may be held."""
         self._secret: str | None = None
-        self._held = self._held_characters = 0
 
     @property
     def can_continue(self) -> bool:
@@ -89,7 +88,7 @@ class Session:
         lost: list[Message] = []
         if not self.is_continued:
             lost += self.give_up("the connection was lost, and the server does not know the session any longer")
-        self.is_holding, self._held, self._held_characters = True, 0, 0
+        self.is_holding = True
         for place in self.places:
             place.begin(is_held=has_history and not (place is self.lobby and welcome.recovered is True))
         if not has_history:
@@ -136,15 +135,17 @@ class Session:
         if place.held is None:
             place.had(message.id, is_direct=is_direct)
             return [message]
-        place.held.append(message)
-        self._held += 1
-        self._held_characters += size(message)
+        place.hold(message)
         return []
 
     @property
     def holds_too_much(self) -> bool:
         """Whether more is held than an inbox may have."""
-        return self._held >= MAX_MESSAGES or self._held_characters >= MAX_CHARACTERS
+        places = self.places
+        return (
+            sum(place.held_messages for place in places) >= MAX_MESSAGES
+            or sum(place.held_characters for place in places) >= MAX_CHARACTERS
+        )
 
     def held(self) -> Place | None:
         """Return a place that is held, if there is one."""
@@ -176,9 +177,7 @@ class Session:
     def forgotten(self, ident: str) -> None:
         """A message was taken back."""
         for place in self.places:
-            if place.held is not None:
-                place.forgotten(ident)
-                self._held += 1
+            place.forgotten(ident)
 
     # The end of a connection
 

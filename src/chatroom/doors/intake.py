@@ -17,7 +17,7 @@ from chatroom.hub.ports import Timer, Timing
 from chatroom.hub.refusal import Refusal
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import ErrorCode, Fault, Outgoing, OutgoingBroadcast, Quit
+from chatroom.protocol.messages import ErrorCode, Fault, Forget, Join, Leave, Outgoing, OutgoingBroadcast, Quit
 from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
 INPUT = 64 * 1024
@@ -31,8 +31,8 @@ STEPS_A_REQUEST = 250
 BYTES_A_REQUEST = 16 * 1024
 READS_A_REQUEST = 8
 """Bytes, and reads, without a request in them that cost as much as one."""
-_HEARD = (Outgoing, OutgoingBroadcast, Burst, Quit)
-"""Requests that others hear of."""
+_HEARD = (Outgoing, OutgoingBroadcast, Burst, Join, Leave, Forget, Quit)
+"""Requests that others hear of, or that change what they hear."""
 
 
 class Owner(Protocol):
@@ -138,7 +138,9 @@ class Intake:
             decoder.rest += data
             if self._throttle is not None:
                 self._throttle.read()
-        if not self._client.is_held:
+        if self._client.is_held:
+            self._hold()
+        else:
             self._go_on()
 
     def go_on(self) -> None:

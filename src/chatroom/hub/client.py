@@ -25,6 +25,7 @@ class Client:
         "answered",
         "begun",
         "changes",
+        "closing",
         "error_bytes",
         "faults",
         "features",
@@ -71,6 +72,8 @@ class Client:
         """The room in which it spoke last, beside the lobby, and what its messages there begin with."""
         self.changes = (-1, 0)
         """How often it changed rooms, and in which turn."""
+        self.closing = b""
+        """The last that it is sent, if it asked for that."""
         self.faults = 0
         """Wrong objects in a row."""
         self.hellos = 0

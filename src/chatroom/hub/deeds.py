@@ -30,7 +30,8 @@ from chatroom.protocol.messages import ErrorCode, stamped
 
 
 def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: ARG001
-    """Let it be that time."""
+    """Let it be that time; what was said before is in the past."""
+    house.delivery.remember()
     house.turned(entry.time, entry.least)
 
 
@@ -50,10 +51,10 @@ def returned(house: House, entry: Returned, asked: Asked | None) -> None:
     session = house.sessions.get(entry.session)
     if session is None:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the session has ended meanwhile")
-    old = session.client
+    old, name = session.client, session.name
     house.enter(session, entry.name, entry.keys)
     if old is not None:
-        house.replaced(old)
+        house.replaced(old, name)
     _let_in(house, session, asked, is_back=True)
 
 
@@ -88,7 +89,10 @@ def went(house: House, entry: Went, asked: Asked | None) -> None:  # noqa: ARG00
 
 
 def joined(house: House, entry: Joined, asked: Asked | None) -> None:
-    """Let a session hear a room, which is made if there is none of this name."""
+    """Let a session hear a room, which is made if there is none of this name.
+
+    One that has a past keeps its spelling, which stands in what was said there.
+    """
     session = house.sessions.get(entry.session)
     if session is None or not session.is_here:
         return
@@ -102,7 +106,8 @@ def joined(house: House, entry: Joined, asked: Asked | None) -> None:
     if room is None:
         if len(house.rooms) >= entry.most:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(house.rooms)} rooms, no more are allowed")
-        room = house.rooms[entry.room] = Room(entry.room, entry.name)
+        name = house.past.spelling(entry.room) or entry.name
+        room = house.rooms[entry.room] = Room(entry.room, name)
     if session.rooms is None:
         session.rooms = {}
     session.rooms[room.key] = room

@@ -1,8 +1,9 @@
 """What a turn of the event loop has produced, and how it goes out at its end: one write per connection."""
 
 from chatroom.hub.client import Client, Handlers
+from chatroom.hub.entries import Said
 from chatroom.hub.flow import TURN, Flow
-from chatroom.hub.past import Past
+from chatroom.hub.past import Past, newest
 from chatroom.hub.ports import Timing
 from chatroom.hub.room import Room
 from chatroom.protocol.messages import Closing, Reply, Request, encode
@@ -84,9 +85,9 @@ class Delivery:
         client.handlers = self._later
 
     def say_why(self, client: Client, reason: str) -> None:
-        """Tell a client that its connection ends, if it asked for that."""
+        """Have a client told, behind all else, that its connection ends, if it asked for that."""
         if "notices" in client.features:
-            self.push(client, encode(Closing(reason=reason, reconnect=reason in _COME_BACK)))
+            client.closing = encode(Closing(reason=reason, reconnect=reason in _COME_BACK))
 
     def hear_no_more(self, client: Client) -> None:
         """Do nothing more that the client asks for."""
@@ -102,7 +103,7 @@ class Delivery:
 
     def flush_room(self, room: Room) -> None:
         """Hand out what was said in a room before this turn ends: behind what its members have of their own."""
-        self._posted = [other for other in self._posted if other is not room]
+        self._posted.remove(room)
         room.settle_all(self.own)
         room.flush(self.past)
 
@@ -130,8 +131,18 @@ class Delivery:
 
     def remember(self) -> None:
         """See to it that the past has all that was said: what is still to be handed out goes now."""
-        for room in list(self._posted):
-            self.flush_room(room)
+        posted, self._posted = self._posted, []
+        for room in posted:
+            room.settle_all(self.own)
+            room.flush(self.past)
+
+    def all_said(self) -> dict[str, tuple[int, list[Said]]]:
+        """Return each room's past, with what is still to be handed out: posts, and the number before them."""
+        lines = {key: (line.floor, line.total, list(line)) for key, line in self.past.rooms.items()}
+        for room in self._posted:
+            floor, total, posts = lines.get(room.key) or (self.past.floor, 0, [])
+            lines[room.key] = floor, total + room.count, posts + room.log
+        return {key: newest(*line) for key, line in sorted(lines.items())}
 
     def expect_flush(self) -> None:
         """See to it that this turn ends with a flush."""
@@ -143,7 +154,10 @@ class Delivery:
         for client in leaving:
             if client.under_way:
                 continue  # it is closed when its last message is stored
+            closing, client.closing = client.closing, b""
             try:
+                if closing:
+                    client.sink.push(closing)
                 client.sink.close()
             except Exception as exception:  # noqa: BLE001 - it is logged there
                 client.sink.fail(exception)

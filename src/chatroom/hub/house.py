@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from msgspec import Struct
 
+from chatroom.hub import past
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.entries import Keys
@@ -79,6 +80,8 @@ class House:
         self.time = time
         if least > self.next:  # noqa: PLR1730 - `max` takes four times as long
             self.next = least
+        if self.past.size > past.ROOMS:
+            self.past.forget_some()
 
     def claims(self, keys: Keys) -> Iterator[tuple[int, Session]]:
         """Return who has a name that is one with this, and the kind of key that says so."""
@@ -137,22 +140,22 @@ class House:
         del room.members[session.number]
         self.presence.went(room, session.name)
         if client is not None:
-            if session.posted is room and room.log:
-                self.delivery.flush_room(room)
             room.leave(client)
         if not room.members:
+            if room.log:  # another of this name is another
+                self.delivery.flush_room(room)
             del self.rooms[room.key]
 
     def people(self, room: Room) -> int:
         """Return how many are in a room, or in the lobby."""
         return len(room.members) if room.key else len(self.spelled)
 
-    def replaced(self, client: Client) -> None:
-        """End a connection of this machine whose session has another now."""
+    def replaced(self, client: Client, name: str) -> None:
+        """End a connection of this machine whose session has another now; it had this name."""
         self.delivery.say_why(client, "replaced")
         self.delivery.hear_no_more(client)
         self.delivery.end(client)
-        self.observer.left(client.session.name, client.sink.peer, "replaced")
+        self.observer.left(name, client.sink.peer, "replaced")
 
     def know(self, session: Session) -> None:
         """Have the store know a session, if it can come back."""
@@ -177,19 +180,33 @@ class House:
             self.sessions[known.number] = self.secrets[known.secret] = session
             self.away[session.keys[names.ADDRESS]] = session
 
-    def digest(self) -> str:
-        """Return a hash of all that must be the same on every machine."""
-        state = [
+    def state(self) -> list[object]:
+        """Return all that must be the same on every machine, whoever is connected to it."""
+        return [
             (self.time, self.next),
             [
-                (s.number, s.name, s.keys, s.is_here, s.secret, sorted(s.rooms or ()), s.was_in, s.receipts())
+                (
+                    s.number,
+                    s.name,
+                    s.keys,
+                    s.is_here,
+                    s.secret,
+                    s.rooms and list(s.rooms),
+                    s.was_in,
+                    s.receipts(),
+                )
                 for s in self.sessions.values()
             ],
+            [(s.number, list(s.rooms)) for s in self.sessions.values() if s.rooms is not None],
             list(self.spelled),
             [{key: s.number for key, s in claimed.items()} for claimed in self.claimed],
-            [(key, s.number) for key, s in self.away.items()],
+            {key: s.number for key, s in self.away.items()},
+            {key: s.number for key, s in self.secrets.items()},
             [(room.key, room.name, list(room.members)) for room in self.rooms.values()],
-            [(key, list(line), line.floor) for key, line in self.past.rooms.items()],
-            (list(self.past.direct), self.past.direct.floor, self.past.size),
+            self.delivery.all_said(),
+            (list(self.past.direct), self.past.direct.floor),
         ]
-        return sha256(repr(state).encode()).hexdigest()
+
+    def digest(self) -> str:
+        """Return a hash of it."""
+        return sha256(repr(self.state()).encode()).hexdigest()

@@ -115,7 +115,7 @@ class Hub:
         self._rooms: tuple[float, list[RoomSize]] = (-1.0, [])
         if restored is not None:
             self.house.restore(restored)
-            for session in self.house.sessions.values():
+            for session in list(self.house.sessions.values()):  # some may be too many
                 self._waiting.begin(session)
 
     # What doors call

@@ -5,12 +5,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from chatroom.hub.entries import Post, Said, Told
+from chatroom.protocol.messages import IncomingBroadcast
 
 ROOM = 1000
 """Messages of one room, and at most a burst more."""
 ROOMS = 64 * 1024 * 1024
-"""Bytes of all rooms together."""
+"""Bytes of all rooms together, and at most a turn more."""
 SLACK = 256 * 1024
 """Bytes that are forgotten at a time when there are more."""
 DIRECT = 10_000
@@ -20,6 +23,8 @@ POST = 300
 """Bytes that a piece takes beside its frames, about."""
 LINE = 1200
 """Bytes that a room's past takes beside its pieces, about."""
+
+_said: msgspec.json.Decoder[IncomingBroadcast] = msgspec.json.Decoder(IncomingBroadcast)
 
 P = TypeVar("P", bound=Post)
 Restorable = tuple[int, Sequence[P]]
@@ -86,9 +91,10 @@ class Past:
         self.direct.floor = direct[0]
         for told in direct[1]:
             self.keep_direct(told)
+        self.forget_some()
 
     def keep(self, room: str, posts: Iterable[Said], count: int, size: int) -> None:
-        """Keep what was said in a room: so many messages and bytes. Forget the oldest beyond the bounds."""
+        """Keep what was said in a room: so many messages and bytes. Forget the oldest beyond `ROOM`."""
         line = self.rooms.get(room)
         if line is None:
             line = self.rooms[room] = Line(self.floor)
@@ -100,8 +106,6 @@ class Past:
         if total > ROOM:
             while line.total - line[0].count >= ROOM:
                 self.size -= line.drop()
-        if self.size > ROOMS:
-            self._forget_some()
 
     def keep_direct(self, post: Told) -> None:
         """Keep what was said to one."""
@@ -118,6 +122,13 @@ class Past:
             (post for line in self.rooms.values() if (post := line.find(number))), None
         )
 
+    def spelling(self, room: str) -> str | None:
+        """Return how a room is named in what was said in it; None if nothing is in memory."""
+        for post in reversed(self.rooms.get(room, ())):
+            for _, line in post.lines():
+                return _said.decode(line).room or None
+        return None
+
     def forget(self, number: int) -> None:
         """Take this message back, if it is in memory."""
         post = self.find(number)
@@ -131,10 +142,13 @@ class Past:
                 self.rooms[post.room].size -= less
                 self.size -= less
 
-    def _forget_some(self) -> None:
-        """Forget the older half of what the largest rooms have, until there is room again."""
+    def forget_some(self) -> None:
+        """Forget the older half of what the largest rooms have, until there is room again.
+
+        To be called between turns of the log, whose ends are the same on every machine.
+        """
         goal = ROOMS - SLACK
-        for key, line in sorted(self.rooms.items(), key=lambda item: -item[1].size):
+        for key, line in sorted(self.rooms.items(), key=lambda item: (-item[1].size, item[0])):
             half = line.size // 2
             while line and line.size >= half and self.size > goal:
                 self.size -= line.drop()
@@ -144,3 +158,12 @@ class Past:
                 self.size -= LINE
             if self.size <= goal:
                 return
+
+
+def newest(floor: int, total: int, posts: list[Said]) -> tuple[int, list[Said]]:
+    """Return what a room's past keeps of `total` messages, and the number behind which nothing is missing."""
+    first = 0
+    while first < len(posts) and total - posts[first].count >= ROOM:
+        total -= posts[first].count
+        floor, first = posts[first].last, first + 1
+    return floor, posts[first:]

@@ -47,8 +47,8 @@ class Room:
         """Those who are connected here."""
         self.stamped: dict[Client, Sink] = {}
         """Those of them who want `id` and `time`, instead."""
-        self.watchers: dict[Client, None] = {}
-        """Those of them who want to know who comes and goes."""
+        self.watchers: dict[Client, bool] = {}
+        """Those of them who want to know who comes and goes; whether they came before what is not told yet."""
         self.log: list[Said] = []
         self.count = 0
         """Messages in the log."""
@@ -67,7 +67,7 @@ class Room:
         """Let it hear what is posted from now on."""
         (self.stamped if client.has_stamps else self.plain)[client] = client.sink
         if "presence" in client.features:
-            self.watchers[client] = None
+            self.watchers[client] = False
         if self.log:
             self.ahead[client] = len(self.log)
 

@@ -32,7 +32,6 @@ class Session:
     __slots__ = (
         "_refs",
         "client",
-        "dropped_at",
         "is_here",
         "keys",
         "name",
@@ -59,8 +58,6 @@ class Session:
         """Those that it was in before its connection broke."""
         self.posted = lobby
         """The room in which it spoke last."""
-        self.dropped_at = 0.0
-        """When its connection broke last, by the clock of this machine."""
         self._refs: dict[str, Receipt] | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Sessions without a connection, until they come back or their time is up."""
 
-from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 from chatroom.hub.ports import Timing
 from chatroom.hub.session import Session
@@ -19,29 +19,30 @@ class Waiting:
         """`expire` is called with each whose time is up, wherever it is by then."""
         self._timing = timing
         self._expire = expire
-        self._ends: deque[tuple[float, Session]] = deque()
+        self._dropped_at: dict[Session, float] = {}  # each once; some may have come back since
         self._is_timed = False
 
     def begin(self, session: Session) -> None:
         """Wait for this session from now on."""
-        session.dropped_at = self._timing.time()
-        self._ends.append((session.dropped_at, session))
-        while len(self._ends) > MOST:
-            self._end(*self._ends.popleft())
+        self._dropped_at.pop(session, None)  # the longest come first
+        self._dropped_at[session] = self._timing.time()
+        if len(self._dropped_at) > MOST:
+            self._end(next(iter(self._dropped_at)))
         self._expect()
 
     def _look(self) -> None:
         self._is_timed = False
         now = self._timing.time()
-        while self._ends and self._ends[0][0] + PATIENCE <= now:
-            self._end(*self._ends.popleft())
+        for session, _ in list(takewhile(lambda one: one[1] + PATIENCE <= now, self._dropped_at.items())):
+            self._end(session)
         self._expect()
 
-    def _end(self, dropped_at: float, session: Session) -> None:
-        if session.dropped_at == dropped_at:  # it has not come back and gone again
-            self._expire(session)
+    def _end(self, session: Session) -> None:
+        del self._dropped_at[session]
+        self._expire(session)
 
     def _expect(self) -> None:
-        if self._ends and not self._is_timed:
+        if self._dropped_at and not self._is_timed:
             self._is_timed = True
-            self._timing.call_later(self._ends[0][0] + PATIENCE - self._timing.time(), self._look)
+            dropped_at = next(iter(self._dropped_at.values()))
+            self._timing.call_later(dropped_at + PATIENCE - self._timing.time(), self._look)
