@@ -140,27 +140,31 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
 
 def burst(hub: "Hub", client: Client, burst: Burst) -> None:
     """Pass many messages on in one piece, if there is nothing to be said of any of them."""
-    first, flow, house = burst.first, hub.flow, hub.house
-    if client.name is not None and burst.fits(hub.limits.max_content):
-        number, count = client.session.number, len(burst.contents)
-        if isinstance(first, OutgoingBroadcast):
-            room = house.lobby if first.room is UNSET else (client.session.rooms or {}).get(first.room)
-            if room is not None and client.session.posted is room:
-                beginning = client.incoming_broadcast or begin(client)
-                if room.key:
-                    beginning = begin_in(client, room)
-                frames = burst.completed(beginning)
-                if len(frames) <= flow.left:
-                    flow.left -= len(frames)
-                    hub.append(Said(0, 0.0, number, frames, count, None, room.key), Asked(client, first))
-                    return
-        elif receiver := house.spelled.get(first.to):
+    first, flow = burst.first, hub.flow
+    if client.name is None or not burst.fits(hub.limits.max_content):
+        pass
+    elif type(first) is Outgoing:
+        if receiver := hub.house.spelled.get(first.to):
             frames = burst.completed(client.incoming or begin(client, is_direct=True))
             if len(frames) <= flow.left:
                 flow.left -= len(frames)
+                count = len(burst.contents)
                 hub.append(
-                    Told(0, 0.0, number, frames, count, None, receiver.number, receiver.name),
+                    Told(0, 0.0, client.session.number, frames, count, None, receiver.number, receiver.name),
                     Asked(client, first),
+                )
+                return
+    elif type(first) is OutgoingBroadcast:
+        room = hub.house.lobby if first.room is UNSET else (client.session.rooms or {}).get(first.room)
+        if room is not None and client.session.posted is room:
+            frames = burst.completed(
+                begin_in(client, room) if room.key else client.incoming_broadcast or begin(client)
+            )
+            if len(frames) <= flow.left:
+                flow.left -= len(frames)
+                count = len(burst.contents)
+                hub.append(
+                    Said(0, 0.0, client.session.number, frames, count, None, room.key), Asked(client, first)
                 )
                 return
     if rest := hub.handle(client, burst.one_by_one()):

@@ -257,7 +257,10 @@ def _all_plain(messages: list[Any], data: bytes) -> bool:
     If they do, then no field was unknown, none came twice, and none of their bytes went unread.
     """
     marks = data.count(b'"')
-    quotes = sum(map(_QUOTES.__getitem__, map(type, messages)))
+    if len(messages) == 1:
+        quotes = _QUOTES[type(messages[0])]
+    else:
+        quotes = sum(map(_QUOTES.__getitem__, map(type, messages)))
     if marks == quotes:
         return True
     quotes += 4 * sum(message.ref is not UNSET for message in messages)
