@@ -217,7 +217,7 @@ def test_was_said() -> None:
 
     def shown(to: str | None, sender: str, room: str | None = None) -> str:
         message = Message("1", NOON, sender, "hi", UNSET if to is None else to)
-        pieces = was_said(message, room, "ann")
+        pieces = was_said(message, room, {"ann"})
         assert all(kind != "direct" for kind, _ in pieces)
         return text(pieces)
 
@@ -382,7 +382,7 @@ async def test_forget() -> None:
     client = Client(
         HistoryReply(
             messages=[
-                Message("1", NOON, "ann", "one"),
+                Message("1", NOON, "añn", "one"),
                 Message("2", NOON, "bob", "one"),
                 Message("3", NOON, "ann", "one more"),
             ],
@@ -398,6 +398,7 @@ async def test_forget() -> None:
     assert rooms.place_of("1") == "#chess"
     assert rooms.place_of("9") is None
     rooms.refused("3")
+    rooms.call_me("an\u0303n")
     for wanted in ("ONE", "", "", "", "x"):
         await rooms.do(Forget(wanted))
 

@@ -54,6 +54,7 @@ class Rooms:
     """
 
     def __init__(self, client: AsyncClient, screen: Screen, name: str) -> None:
+        self._names: set[str] = set()  # those that one has had
         self.call_me(name)
         self.joined: list[str] = []
         self._client, self._screen = client, screen
@@ -77,6 +78,7 @@ class Rooms:
     def call_me(self, name: str) -> None:
         """This is one's own name from now on."""
         self._name = unicodedata.normalize("NFC", name)
+        self._names.add(self._name)
 
     def begin(self) -> None:
         """Show what was last said in the lobby."""
@@ -214,7 +216,8 @@ class Rooms:
         messages, is_complete = await self._pages(past)
         for message in messages:
             self._show(message, past.room)
-        self._read(_place(past))
+        if past.find is None:
+            self._read(_place(past))
         if past.find is not None and not is_complete and len(messages) < past.count:
             self._say("what was said before that was not searched")
         elif not is_complete and past.count > MOST:
@@ -251,11 +254,11 @@ class Rooms:
             self._screen.complain("you have said nothing like that" if text else "you have said nothing yet")
             return
         ref, last = mine[-1]
-        self.refused(ref)
         found = (
             await self._client.history(room=last.room, with_=last.to, find=last.text[:MAX_FIND], limit=MAX_PAGE)
         ).messages
-        idents = [one.id for one in found if one.content == last.text and one.from_ == self._name]
+        self.refused(ref)
+        idents = [one.id for one in found if one.content == last.text and one.from_ in self._names]
         what = f"{_place(last)}|{visible(last.text)}"
         what = what if len(what) <= LONGEST else f"{what[:LONGEST]}…"
         if not idents:
@@ -273,7 +276,7 @@ class Rooms:
                 self._show(message, room)
 
     def _show(self, message: Message, room: str | None) -> None:
-        pieces = was_said(message, room, self._name)
+        pieces = was_said(message, room, self._names)
         self._remember(message.id, pieces)
         self._screen.show(pieces)
 

@@ -41,10 +41,10 @@ def said(message: Incoming | IncomingBroadcast) -> Pieces:
     return _line(clock(stamp), message.from_, message.content, room=room, kind="broadcast")
 
 
-def was_said(message: Message, room: str | None, name: str) -> Pieces:
-    """Return what was said, in the lobby (None) or in a room; `name` is one's own."""
+def was_said(message: Message, room: str | None, names: set[str]) -> Pieces:
+    """Return what was said, in the lobby (None) or in a room; `names` are one's own, now and before."""
     to = None if message.to is UNSET else message.to
-    receiver = YOU if to == name else to
+    receiver = YOU if to in names else to
     return _line(clock(message.time), message.from_, message.content, room=room, to=receiver, kind="past")
 
 
