@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from chatroom.client.inbox import Message
 from chatroom.protocol.messages import Incoming, IncomingBroadcast
+from stored import disk, kept  # noqa: F401 - fixtures
 
 # How fast the machine is says nothing about us: no deadlines, no complaints about slow generation.
 settings.register_profile("chatroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])

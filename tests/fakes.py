@@ -7,7 +7,7 @@ import json
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
@@ -36,6 +36,8 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.settle: Callable[[], None] = lambda: None
+        """Waits until other threads have done what they were asked for."""
         self._soon: list[Callable[[], None]] = []
         self._later: list[tuple[float, int, FakeTimer]] = []
         self._numbers = itertools.count()
@@ -50,6 +52,9 @@ class FakeLoop:
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._soon.append(lambda: callback(*arguments))
 
+    def call_soon_threadsafe(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self.call_soon(callback, *arguments)
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> "FakeTimer":
         timer = FakeTimer(callback)
         heapq.heappush(self._later, (self.now + delay, next(self._numbers), timer))
@@ -57,10 +62,14 @@ class FakeLoop:
 
     def turn(self) -> None:
         """Do all that was to be done soon."""
-        while self._soon:
-            soon, self._soon = self._soon, []
-            for callback in soon:
-                callback()
+        while True:
+            while self._soon:
+                soon, self._soon = self._soon, []
+                for callback in soon:
+                    callback()
+            self.settle()
+            if not self._soon:
+                return
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and do what falls due in it."""
@@ -325,20 +334,33 @@ def _number(post: Post) -> int:
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
 
-    def __init__(self, hub: type[Hub] = Hub, store: Store | None = None, **limits: Any) -> None:
+    store: ClassVar[Callable[["FakeChat"], Store] | None] = None
+    """Makes a store for each, if there is to be one."""
+    secrets = itertools.count(1)
+
+    def __init__(
+        self,
+        hub: type[Hub] = Hub,
+        store: Store | Callable[["FakeChat"], Store] | None = None,
+        *,
+        now: float = 1000.0,
+        **limits: Any,
+    ) -> None:
+        """`now`: the time; `store`: one, or what makes it."""
         self.loop = FakeLoop()
+        self.loop.now = now
+        make_store = store or FakeChat.store
         self.late = 0.0
         """By how many seconds the clock is wrong."""
         self.observer = FakeObserver()
-        settings = Limits(**limits)
-        secrets = (f"secret {number}" for number in itertools.count(1))
+        self.limits = settings = Limits(**limits)
         self.hub = hub(
             limits=settings,
             clock=lambda: self.loop.now - self.late,
             timing=self.loop,
             observer=self.observer,
-            secret=secrets.__next__,
-            store=store,
+            secret=lambda: f"secret {next(self.secrets)}",
+            store=make_store(self) if callable(make_store) else make_store,
         )
         self.door = Door(
             self.hub,

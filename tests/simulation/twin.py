@@ -27,7 +27,7 @@ class Twin:
         self._chance = chance
         delivery = Delivery(self.loop, Past(self.first.past.floor), later={}, nothing={})
         self.house = House(
-            delivery, FakeObserver(), self.loop, None, welcome={}, limits={}, refuse=_answer_nobody
+            delivery, FakeObserver(), self.loop, None, welcome={}, limits={}, refuse=_answer_nobody, keeps=True
         )
         self._append, self._turned = hub.append, self.first.turned
         hub.append, self.first.turned = self.append, self.turned  # type: ignore[method-assign]

@@ -243,6 +243,7 @@ def test_lobby_and_direct_messages_are_read_back() -> None:
 def test_lost_session() -> None:
     """A server that does not know the session gives a new one: the lobby is read back, and has a gap."""
     chat = Chat()
+    chat.hear(code="incoming", **old(2))
     chat.say(3)
     chat.core.lose("gone")
     chat.connect(session="T", recovered=False)
@@ -250,8 +251,12 @@ def test_lost_session() -> None:
 
     assert came == [Gap(None), *said(5)]
     chat.core.lose("gone")
-    chat.connect(session="T", recovered=True)
+    chat.connect(session="T", recovered=False)
     assert (chat.request["session"], chat.request["after"]) == ("T", ident(5))
+    chat.answer("history", **page(5, 6))
+    assert chat.answer("history", **page(complete=True)) == said(
+        6
+    )  # of direct messages, the new session had none
 
 
 def under_way(chat: Chat, *contents: str, confirm: bool = True, room: str | None = None) -> list[Call[Any]]:

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from chatroom.hub import past
+from chatroom.hub.hub import EXPIRY
 from chatroom.hub.reading import BYTES, PAGE
 from fakes import FakeChat, FakeClient
+
+pytestmark = pytest.mark.usefixtures("kept")
 
 
 def come(chat: FakeChat, name: str, *features: str) -> FakeClient:
@@ -110,6 +113,7 @@ def test_a_page_ends_at_256_kib() -> None:
         ({"before": "x"}, "bad_request"),
         ({"after": "0" * 17}, "bad_request"),
         ({"before": "0" * 16, "after": "0" * 16}, "bad_request"),
+        ({"find": "x", "after": "0" * 16}, "bad_request"),
         ({"room": "a", "with": "*"}, "bad_request"),
         ({"room": "a"}, "not_in_room"),
         ({"find": ""}, "bad_request"),
@@ -185,6 +189,7 @@ def test_the_next_owner_of_a_name_reads_nothing() -> None:
     assert contents(read(ann, **{"with": "bob"})) == ["secret", "secret too"]
 
 
+@pytest.mark.parametrize("kept", ["memory", "file"], indirect=True)
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 messages a room and at most a burst more; beyond so many bytes in all, the largest room loses."""
     chat = FakeChat()
@@ -210,6 +215,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert contents(read(ann, room="quiet")) == ["rare", "looked at with each turn"]
 
 
+@pytest.mark.parametrize("kept", ["memory"], indirect=True)
 def test_direct_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """One ring for all direct messages."""
     assert (past.DIRECT, past.DIRECT_BYTES) == (10_000, 16 * 1024 * 1024)
@@ -221,6 +227,38 @@ def test_direct_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(past, "DIRECT_BYTES", 30_000)
     speak(ann, *["x" * 5000] * 20, to="ann")
     assert chat.hub.house.past.direct.size <= 30_000
+
+
+def test_old_messages_are_forgotten() -> None:
+    """After so many days, within the hour; nothing later is."""
+    chat = FakeChat(history_days=0.1)
+    ann = come(chat, "ann", "resume")
+    ask_to_join(ann, "a")
+    for place in ({}, {"room": "a"}, {"to": "ann"}):
+        speak(ann, "old", **place)
+    first = read(ann)["messages"][0]["id"]
+    chat.loop.pass_time(2 * 3600)
+    speak(ann, "later")
+    assert [contents(read(ann, **place)) for place in ({}, {"room": "a"}, {"with": "*"})] == [
+        ["old", "later"],
+        ["old"],
+        ["old"],
+    ]
+    chat.loop.pass_time(0.4 * 3600 + EXPIRY)
+
+    assert [contents(read(ann, **place)) for place in ({}, {"room": "a"}, {"with": "*"})] == [["later"], [], []]
+    assert chat.hub.house.past.floor > int(first, 16)
+    bob = chat.connect()
+    bob.ask(code="hello", name="bob")
+    bob.ask(code="join", room="a", after=first)
+    chat.loop.turn()
+    assert bob.take()[-1]["recovered"] is False
+
+
+def ask_to_join(client: FakeClient, room: str) -> None:
+    client.ask(code="join", room=room)
+    client.loop.turn()
+    client.take()
 
 
 def test_forget() -> None:

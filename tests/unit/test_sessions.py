@@ -8,6 +8,11 @@ from chatroom.hub.ports import Known
 from chatroom.hub.waiting import MOST, PATIENCE
 from fakes import FakeChat, FakeClient, FakeStore
 
+pytestmark = [
+    pytest.mark.usefixtures("kept"),
+    pytest.mark.parametrize("kept", ["memory", "file"], indirect=True),
+]
+
 FOREVER = "0000000000000000"
 
 

@@ -65,6 +65,10 @@ class Place:
         self._own.clear()
         self._forgotten.clear()
 
+    def forget_direct(self) -> None:
+        """The direct messages that the client has had belong to a session that has ended."""
+        self.lines[-1].has_begun = False
+
     def rename(self, room: str) -> None:
         """The room has been made anew, and is spelled in another way."""
         self.room = self.lines[0].room = room

@@ -88,6 +88,7 @@ class Session:
         lost: list[Message] = []
         if not self.is_continued:
             lost += self.give_up("the connection was lost, and the server does not know the session any longer")
+            self.lobby.forget_direct()
         self.is_holding = True
         for place in self.places:
             place.begin(is_held=has_history and not (place is self.lobby and welcome.recovered is True))

@@ -12,6 +12,7 @@ from chatroom.hub.entries import (
     Came,
     Dropped,
     Entry,
+    Expired,
     Forgot,
     Joined,
     Left,
@@ -200,6 +201,11 @@ def forgot(house: House, entry: Forgot, asked: Asked | None) -> None:
     house.keeper.forget(entry.number, asked)
 
 
+def expired(house: House, entry: Expired, asked: Asked | None) -> None:  # noqa: ARG001
+    """Let the past forget what is too old; a store does so by itself."""
+    house.past.expire(entry.number)
+
+
 Deed = Callable[[House, Any, Asked | None], Any]
 DEEDS: dict[type[Entry], Deed] = {
     Turned: turned,
@@ -212,4 +218,5 @@ DEEDS: dict[type[Entry], Deed] = {
     Said: said,
     Told: told,
     Forgot: forgot,
+    Expired: expired,
 }

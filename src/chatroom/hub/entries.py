@@ -126,7 +126,13 @@ class Forgot(Entry, tag="forgot", gc=False):
     receiver: int = 0
 
 
-AnyEntry = Turned | Came | Returned | Dropped | Went | Joined | Left | Said | Told | Forgot
+class Expired(Entry, tag="expired", gc=False):
+    """What was said up to this number has become too old, and is kept no longer."""
+
+    number: int
+
+
+AnyEntry = Turned | Came | Returned | Dropped | Went | Joined | Left | Said | Told | Forgot | Expired
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyEntry] = msgspec.msgpack.Decoder(AnyEntry)

@@ -22,20 +22,25 @@ if TYPE_CHECKING:
 def read(hub: "Hub", client: Client, request: History) -> None:
     """Answer with what was said, from memory if that has it all."""
     query = _query(hub, client, request)
+    _go_on(hub, client, request, query, Page(query))
+
+
+def _go_on(hub: "Hub", client: Client, request: History, query: Query, page: Page) -> None:
+    """Let the page take what memory has, before or after what only the store has, and answer."""
     hub.delivery.remember()
     past, store = hub.house.past, hub.house.store
-    page = Page(query)
     end = floor(past, query)
-    if store is None:
-        page.take(in_memory(past, query))
-        _answer(hub, client, request, page)
-    elif query.after is not None and query.after < end:
-        _fill(hub, client, request, page, query)
-    elif not page.take(in_memory(past, query)) or query.is_forward:
+    if store is not None and query.after is not None and query.after < end:
+        newer = query._replace(after=end)
+        _fill(
+            hub, client, page, query._replace(before=end + 1), lambda: _go_on(hub, client, request, newer, page)
+        )
+    elif not page.take(in_memory(past, query)) or query.is_forward or store is None:
         _answer(hub, client, request, page)
     else:
-        older = query._replace(before=min(end + 1, query.before or end + 1))
-        _fill(hub, client, request, page, older)
+        before = end + 1 if query.before is None else min(end + 1, query.before)
+        older = query._replace(before=before)
+        _fill(hub, client, page, older, lambda: _answer(hub, client, request, page))
 
 
 def take_back(hub: "Hub", client: Client, request: Forget) -> None:
@@ -80,17 +85,18 @@ def wait(
         client.is_held = False
         if not client.is_leaving:
             end()
-            client.sink.go_on()
+            if not client.is_held:
+                client.sink.go_on()
 
     begin(done)
 
 
-def _fill(hub: "Hub", client: Client, request: History, page: Page, query: Query) -> None:
-    """Let the page take what is stored, and answer then."""
+def _fill(hub: "Hub", client: Client, page: Page, query: Query, then: Callable[[], None]) -> None:
+    """Let the page take what is stored."""
     store = hub.house.store
     if store is not None:
         fill = store.fill
-        wait(hub, client, lambda done: fill(page, query, done), lambda: _answer(hub, client, request, page))
+        wait(hub, client, lambda done: fill(page, query, done), then)
 
 
 def _answer(hub: "Hub", client: Client, request: History, page: Page) -> None:
@@ -115,6 +121,10 @@ def _query(hub: "Hub", client: Client, request: History) -> Query:
         raise Refusal(ErrorCode.BAD_REQUEST, "`room` and `with` exclude each other")
     if request.before is not UNSET and request.after is not UNSET:
         raise Refusal(ErrorCode.BAD_REQUEST, "`before` and `after` exclude each other")
+    if request.find is not UNSET and request.after is not UNSET:
+        raise Refusal(
+            ErrorCode.BAD_REQUEST, "`find` looks from new to old: `before` goes with it, `after` does not"
+        )
     room: str | None = ""
     partner, limit = None, PAGE if request.limit is UNSET else request.limit
     if request.with_ is not UNSET:

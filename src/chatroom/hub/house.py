@@ -45,15 +45,16 @@ class House:
         welcome: Handlers,
         limits: dict[str, int],
         refuse: Callable[[Client, Refusal, Request], None],
+        keeps: bool,
     ) -> None:
         """`welcome`: what the requests of clients do that are; `limits`: what those are told.
 
-        `refuse` answers a request with an error.
+        `refuse` answers a request with an error; `keeps`: whether messages are kept.
         """
         self.delivery = delivery
         self.observer = observer
         self.store = store
-        self.keeper = Keeper(store, delivery, refuse)
+        self.keeper = Keeper(store if keeps else None, delivery, refuse)
         self.presence = Presence(timing, delivery, self.people)
         self.welcome = welcome
         self.limits = limits

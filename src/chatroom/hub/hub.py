@@ -17,7 +17,7 @@ from chatroom.hub.client import Client
 from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.effort import Effort
-from chatroom.hub.entries import Dropped, Entry, Keys, Went
+from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
@@ -57,6 +57,8 @@ EFFORT: dict[str, int] = {
 refuse anything else some 5 µs."""
 CHANGES = 16
 """Changes of room in a turn of one client: each may flush a room."""
+EXPIRY = 3600.0
+"""Seconds between two looks at what has become too old."""
 LARGEST = 1000
 """Rooms that are listed."""
 FEW = 100
@@ -90,7 +92,7 @@ class Hub:
         """Characters of a content that need not be looked at: none has more than four bytes."""
         now = int(clock() * 1_000_000)
         restored = None if store is None else store.restore(now)
-        past = Past(now if restored is None else restored.last)
+        past = Past(now if restored is None else restored.last, keeps=limits.history_days > 0)
         self.delivery = Delivery(timing, past, later=LATER, nothing=NOTHING)
         self.flow = self.delivery.flow
         self.reply = self.delivery.reply
@@ -102,6 +104,7 @@ class Hub:
             welcome=ANYTHING,
             limits={"object": limits.max_object, "content": limits.max_content},
             refuse=self.refuse,
+            keeps=limits.history_days > 0,
         )
         self.append: Callable[[Entry, Asked | None], None] = OneNode(
             self.house, clock, store, 0 if restored is None else restored.mark
@@ -117,6 +120,8 @@ class Hub:
             self.house.restore(restored)
             for session in list(self.house.sessions.values()):  # some may be too many
                 self._waiting.begin(session)
+        if limits.history_days:
+            timing.call_later(EXPIRY, partial(self._expire_messages, clock))
 
     # What doors call
 
@@ -331,6 +336,11 @@ class Hub:
         if isinstance(message, OutgoingBroadcast) and left is not room and left.log:
             readers += len(left)
         return readers
+
+    def _expire_messages(self, clock: Clock) -> None:
+        """Forget what is too old."""
+        self.append(Expired(int((clock() - self.limits.history_days * 86_400) * 1_000_000)), None)
+        self._timing.call_later(EXPIRY, partial(self._expire_messages, clock))
 
     def _expire(self, session: Session) -> None:
         """Forget a session that has not come back."""

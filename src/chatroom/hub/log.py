@@ -11,8 +11,9 @@ from chatroom.hub.ports import AHEAD, Clock, Store
 class OneNode:
     """Does each entry when it is appended; states the time once a turn, as `Turned` does.
 
-    Numbers are the time in microseconds, or one more than the last. They grow after a crash too, with the clock
-    set back: none is given out that is not below a mark in the store, which is raised ahead of them.
+    Times are whole microseconds, and numbers the same, or one more than the last. They grow after a crash too,
+    with the clock set back: none is given out that is not below a mark in the store, which is raised ahead of
+    them.
     """
 
     def __init__(self, house: House, clock: Clock, store: Store | None, mark: int) -> None:
@@ -31,9 +32,9 @@ class OneNode:
         delivery = house.delivery
         if self._turn != delivery.turn:
             self._turn = delivery.turn
-            now = self._clock()
-            least = int(now * 1_000_000)
-            house.turned(now, least if least < self._enough else self._raise(least))
+            now = int(self._clock() * 1_000_000)
+            least = now if now > house.next else house.next  # noqa: FURB136 - as in `House.turned`
+            house.turned(now / 1_000_000, least if least < self._enough else self._raise(least))
             if not delivery.is_due:
                 delivery.expect_flush()  # it ends the turn
         DEEDS[type(entry)](house, entry, asked)

@@ -71,8 +71,9 @@ class Line(deque[P]):
 class Past:
     """What was said lately, in each room and between two."""
 
-    def __init__(self, floor: int) -> None:
-        """`floor`: the number behind which nothing is missing."""
+    def __init__(self, floor: int, *, keeps: bool = True) -> None:
+        """`floor`: the number behind which nothing is missing; `keeps`: whether anything is kept at all."""
+        self._keeps = keeps
         self.floor = floor
         """The number behind which nothing is missing of rooms that have no line."""
         self.rooms: dict[str, Line[Said]] = {"": Line(floor)}
@@ -103,8 +104,9 @@ class Past:
         line.total = total = line.total + count
         line.size += size
         self.size += size
-        if total > ROOM:
-            while line.total - line[0].count >= ROOM:
+        most = ROOM if self._keeps else 0
+        if total > most:
+            while line and line.total - line[0].count >= most:
                 self.size -= line.drop()
 
     def keep_direct(self, post: Told) -> None:
@@ -113,7 +115,8 @@ class Past:
         line.append(post)
         line.total += post.count
         line.size += POST + len(post.frames)
-        while line.total - line[0].count >= DIRECT or line.size > DIRECT_BYTES:
+        most = DIRECT if self._keeps else 0
+        while line and (line.total - line[0].count >= most or line.size > DIRECT_BYTES):
             line.drop()
 
     def find(self, number: int) -> Said | Told | None:
@@ -142,6 +145,22 @@ class Past:
                 self.rooms[post.room].size -= less
                 self.size -= less
 
+    def expire(self, number: int) -> None:
+        """Forget the pieces that end with this number, or before."""
+        for key, line in list(self.rooms.items()):
+            while line and line[0].last <= number:
+                self.size -= line.drop()
+            self._forget_room(key, line)
+        while self.direct and self.direct[0].last <= number:
+            self.direct.drop()
+
+    def _forget_room(self, key: str, line: Line[Said]) -> None:
+        """Forget a room of which nothing is left."""
+        if key and not line:
+            self.floor = max(self.floor, line.floor)
+            del self.rooms[key]
+            self.size -= LINE
+
     def forget_some(self) -> None:
         """Forget the older half of what the largest rooms have, until there is room again.
 
@@ -152,10 +171,7 @@ class Past:
             half = line.size // 2
             while line and line.size >= half and self.size > goal:
                 self.size -= line.drop()
-            if key and not line:
-                self.floor = max(self.floor, line.floor)
-                del self.rooms[key]
-                self.size -= LINE
+            self._forget_room(key, line)
             if self.size <= goal:
                 return
 

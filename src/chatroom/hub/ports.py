@@ -152,10 +152,16 @@ class Store(Protocol):
         """Forget a session, and what was said between it and others that are forgotten too."""
 
     def fill(self, page: "Page", query: "Query", then: Callable[[], None]) -> None:
-        """Let the page take what is stored and fits the query, in its order."""
+        """Let the page take what is stored and fits the query, in its order; and end a search that takes long.
+
+        What was to be kept before is in it. Until `then` is called, the page is the store's.
+        """
 
     def find(self, number: int, then: "Callable[[Stored | None], None]") -> None:
-        """Return the message of this number."""
+        """Tell `then` of the message of this number; its text may have been forgotten."""
 
     def forget(self, number: int, then: Callable[[bool], None]) -> None:
-        """Overwrite the text of a message; `then` is told whether that is on the disk."""
+        """Overwrite the text of a message; `then` is told whether that is on the disk.
+
+        Whose it was stays known.
+        """

@@ -45,9 +45,10 @@ class Query(NamedTuple):
         """Whether it goes from old to new."""
         return self.after is not None
 
-    def without(self, page: "Page", before: int) -> "Query":
-        """Return what is still wanted before this number, after a page that has the newest."""
-        return self._replace(before=before, limit=self.limit - len(page.messages))
+    @property
+    def is_search(self) -> bool:
+        """Whether much may have to be looked through for little."""
+        return not self.is_forward and (self.find is not None or self.partner is not None)
 
 
 class Stored(NamedTuple):
@@ -71,7 +72,8 @@ class Page:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._looked_at = 0
+        self.left = SEARCHED
+        """Messages that a search may still look through."""
         self.size = 0
         self.messages: list[Message] = []
         self.complete = True
@@ -82,21 +84,28 @@ class Page:
     def take(self, stored: Iterable[Stored]) -> bool:
         """Take what fits the query; return whether more may be taken."""
         find = self._query.find
+        if not self.complete:
+            return False
         for one in stored:
-            self._looked_at += 1
-            if find is not None and self._looked_at > SEARCHED:
-                self.complete, self.go_on = False, one.number + 1
+            if find is not None and not self.left:
+                self.break_off(one.number)
                 return False
+            self.left -= 1
             message = _line.decode(one.line)
             if find is not None and find not in message.content.encode().lower():
                 continue
-            if len(self.messages) >= self._query.limit or self.size + len(one.line) + _MESSAGE > BYTES:
+            size = self.size + len(one.line) + _MESSAGE
+            if len(self.messages) >= self._query.limit or (self.messages and size > BYTES):
                 self.complete = False
                 return False
-            self.size += len(one.line) + _MESSAGE
+            self.size = size
             to = UNSET if one.to is None else one.to
             self.messages.append(Message(ident(one.number), one.time, message.from_, message.content, to))
         return True
+
+    def break_off(self, number: int) -> None:
+        """End a search: this number, and what is before it, was not looked at."""
+        self.complete, self.go_on = False, number + 1
 
     def oldest_first(self) -> list[Message]:
         """Return the messages."""

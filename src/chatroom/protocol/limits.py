@@ -74,5 +74,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_rooms_each: Count = 100
     """Rooms that one session may be in at a time."""
 
+    history_days: Annotated[float, Meta(ge=0, le=36_500)] = 90.0
+    """Days that messages are kept; 0: none is."""
+
     drain_timeout: Annotated[float, Meta(gt=0, le=300)] = 4.5
     """Seconds in which a stopping server sends what is queued."""
