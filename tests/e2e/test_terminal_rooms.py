@@ -14,8 +14,8 @@ from chatroom import Client, IncomingBroadcast
 from conftest import PROJECT, ServerProcess
 from e2e.brief import LineClient
 from e2e.brief_server import BriefServer
+from e2e.cable import Cable
 from e2e.terminal import PROMPT, joined, pipe
-from e2e.test_client_rooms import Cable
 
 pytestmark = pytest.mark.slow
 

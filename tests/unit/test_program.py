@@ -8,7 +8,7 @@ import pytest
 from chatroom.client import inbox
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
-from chatroom.client.inbox import Disconnected, Message, Reconnected
+from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
 from chatroom.protocol.messages import ErrorReply, HistoryReply, Incoming
 from chatroom.terminal.conversation import Conversation
 from chatroom.terminal.screen import Chat, Screen
@@ -141,6 +141,48 @@ async def test_not_wanted_back() -> None:
     """Any other refusal at the return ends the chat."""
     with pytest.raises(Refused):
         await converse(Client(Refused(ErrorReply(error="banned", message="no"))), Person())
+
+
+class Host(Client):
+    """A server with rooms, in which nothing has been said yet."""
+
+    last_ref = "7"
+
+    async def users(self) -> list[str]:
+        return ["ann"]
+
+    async def history(self, limit: int) -> HistoryReply:
+        return HistoryReply(messages=[], complete=limit > 0)
+
+    async def broadcast(self, content: str, *, room: str, confirm: bool) -> None:
+        pass
+
+
+class Talker(Person):
+    """A screen with somebody in front of it, who types these lines, one after the other."""
+
+    async def read_line(self) -> str | None:
+        return self.lines.pop(0) if self.lines else await asyncio.Future()
+
+
+async def test_message_to_a_room_of_unknown_fate() -> None:
+    """Of a message to a room it is said to which, if it is not known whether it arrived."""
+    client = Host()
+    person = Talker("#chess|e4")
+    screen: Screen = person
+    conversation = Conversation(cast("AsyncClient", client), screen, "ann")
+    await conversation.list_first_users()
+    client.heard = [
+        *[Incoming("bob", "x")] * 10,
+        Unconfirmed(None, "e4", "7"),
+        Unconfirmed(None, "x", "8"),
+    ]
+    await conversation.go_on()
+
+    assert person.shown[-2:] == [
+        "it is not known whether this arrived: #chess|e4",
+        "it is not known whether this arrived: *|x",
+    ]
 
 
 class Flood(Client):

@@ -456,6 +456,16 @@ def test_unread() -> None:
     assert rooms.unread("") == ""
 
 
+async def test_reading_of_the_past() -> None:
+    """Whoever looks at what was last said in a room has read it; a search reads nothing."""
+    rooms, _ = rooms_of(Client(page(1), page(1)))
+    rooms.show(IncomingBroadcast("bob", "x", room="chess"))
+    await rooms.do(Past(room="chess", find="x"))
+    assert rooms.unread("") == "unread: #chess 1"
+    await rooms.do(Past(room="chess"))
+    assert rooms.unread("") == ""
+
+
 async def test_leave() -> None:
     """Without a name, the only room is left; if there are several, they are named."""
     rooms, shown = rooms_of(Client(page(), page()))
