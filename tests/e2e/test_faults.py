@@ -378,7 +378,7 @@ def test_a_million_bad_lines(server: ServerProcess) -> None:
 
     server.stop()
     log = server.log()
-    assert log.count("refused") < 300 + 11 * (time.monotonic() - start)
+    assert log.count("refused") < 300 + 25 * (time.monotonic() - start)  # 10 a second, and how many more
     assert "more" in log
 
 
