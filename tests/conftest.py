@@ -23,8 +23,11 @@ from stored import disk, kept  # noqa: F401 - fixtures
 settings.register_profile("chatroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chatroom")
 
-# Ctrl-C interrupts, also where a shell has begun us in the background, which ignores it.
+# Signals do what they do in the foreground, for us and for what we start: a shell has what it begins in the
+# background ignore two of them, and nohup the third.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for ignored in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(ignored, signal.SIG_DFL)
 
 PROJECT = Path(__file__).parent.parent
 WITHOUT_UVLOOP = Path(__file__).parent / "without_uvloop"

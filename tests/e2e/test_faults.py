@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from chatroom import AsyncClient, Client, ConnectionLost, Incoming, IncomingBroadcast
+from chatroom import AsyncClient, CannotConnect, Client, ConnectionLost, Incoming, IncomingBroadcast
 from conftest import PROJECT, ServerProcess, run
 from e2e.brief import BriefClient, LineClient
 
@@ -368,6 +368,7 @@ def test_second_signal_ends_at_once(start: Start) -> None:
 def test_a_million_bad_lines(server: ServerProcess) -> None:
     """Bad lines without end make little log."""
     lines = b'{"code":"outgoing","to":"nobody","content":"x"}\n' * 1000
+    start = time.monotonic()
     with LineClient(server.port, "ann") as ann:
         for _ in range(1000):
             ann.send(lines)
@@ -376,8 +377,9 @@ def test_a_million_bad_lines(server: ServerProcess) -> None:
                 left -= ann.socket.recv(1_000_000).count(b"\n")
 
     server.stop()
-    assert len(server.log()) < 100_000
-    assert "more" in server.log()
+    log = server.log()
+    assert log.count("refused") < 300 + 25 * (time.monotonic() - start)  # 10 a second, and how many more
+    assert "more" in log
 
 
 @pytest.fixture
@@ -427,7 +429,7 @@ def test_tls(start: Start, certificates: tuple[trustme.CA, Path]) -> None:
         ann.broadcast("still here")
         assert bob.read()["content"] == "still here"
 
-    with pytest.raises(ssl.SSLCertVerificationError):
+    with pytest.raises(CannotConnect, match="certificate cannot be trusted"):
         Client.connect("127.0.0.1", port, "eve", tls=ssl.create_default_context())
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE

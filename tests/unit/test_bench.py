@@ -215,7 +215,7 @@ def test_figures_that_cannot_be_printed() -> None:
         ended = subprocess.run(bench, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
 
     assert ended.returncode == 1
-    assert ended.stderr == f"Error: the figures cannot be printed: {os.strerror(errno.ENOSPC)}\n"
+    assert ended.stderr == f"Error: cannot print the figures: {os.strerror(errno.ENOSPC)}\n"
 
 
 @pytest.mark.slow
