@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -67,7 +68,10 @@ class Terminal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.process.close(force=True)
+        if self.process.isalive():  # `close` would give up if it took longer than 0.1 s
+            self.process.kill(signal.SIGKILL)
+            self.process.wait()
+        self.process.close()
 
     def lines(self) -> list[str]:
         return [line.rstrip() for line in self.screen.display if line.strip()]
@@ -140,6 +144,7 @@ class Terminal:
         """Wait for the end of the program; return its exit status."""
         self.process.expect(pexpect.EOF)
         self._feed(self.process.before)
+        self.process.wait()
         self.process.close()
         return int(self.process.exitstatus)
 

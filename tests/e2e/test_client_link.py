@@ -160,7 +160,7 @@ async def test_naive_server(knows: tuple[str, ...]) -> None:
             for number in range(5):
                 await client.broadcast(str(number), confirm=False)
 
-    assert segments.get(timeout=10) == 6
+    assert segments.get(timeout=10) >= 6  # some may have been sent again
 
 
 def test_naive_server_and_blocking_client() -> None:
@@ -174,7 +174,7 @@ def test_naive_server_and_blocking_client() -> None:
         for number in range(5):
             client.send("bob", str(number))
 
-    assert segments.get(timeout=10) == 6
+    assert segments.get(timeout=10) >= 6  # some may have been sent again
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
