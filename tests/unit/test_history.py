@@ -297,6 +297,30 @@ def test_forget_a_direct_message() -> None:
     assert contents(read(bob, **{"with": "*"})) == []
 
 
+def test_forget_in_a_room_that_one_has_left() -> None:
+    """Also if one has come back since, or it is empty."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), come(chat, "bob", "stamps")
+    ids = []
+    for room in "abc":
+        for client in (ann, bob):
+            ask_to_join(client, room)
+        speak(ann, "x", room=room)
+        ids.append(bob.take()[-1]["id"])
+        ann.ask(code="leave", room=room)
+    bob.ask(code="leave", room="b")
+    ask_to_join(ann, "c")
+
+    for ident in ids:
+        ann.ask(code="forget", id=ident)
+        ann.loop.turn()
+        assert ann.take() == [{"code": "forgotten", "id": ident}]
+
+    for room in "abc":
+        ask_to_join(bob, room)
+        assert contents(read(bob, room=room)) == []
+
+
 @pytest.mark.parametrize("who", ["bob", "ann again", "nobody"])
 def test_only_one_s_own(who: str) -> None:
     """Of the same session, never by name; what was never said is answered alike."""

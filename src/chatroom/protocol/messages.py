@@ -286,11 +286,20 @@ class ErrorCode(StrEnum):
     NOT_IN_ROOM = "not_in_room"
     NOT_ALLOWED = "not_allowed"
     NOT_STORED = "not_stored"
+    UNAVAILABLE = "unavailable"
     SLOW_DOWN = "slow_down"
     SERVER_FULL = "server_full"
 
 
-TEMPORARY = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.SLOW_DOWN, ErrorCode.SERVER_FULL, ErrorCode.NOT_STORED})
+TEMPORARY = frozenset(
+    {
+        ErrorCode.NAME_TAKEN,
+        ErrorCode.NOT_STORED,
+        ErrorCode.UNAVAILABLE,
+        ErrorCode.SLOW_DOWN,
+        ErrorCode.SERVER_FULL,
+    }
+)
 """What may succeed later, unchanged."""
 
 

@@ -28,7 +28,7 @@ MIGRATIONS = [
     CREATE TABLE sessions (
         number INTEGER PRIMARY KEY,
         secret BLOB NOT NULL,                     -- the hash of it
-        name TEXT NOT NULL,
+        name TEXT NOT NULL,                       -- empty: somebody else has taken it since
         rooms TEXT NOT NULL                       -- JSON: those it was in, as they are spelled
     );
     CREATE TABLE messages (

@@ -129,9 +129,9 @@ class SqliteStore:
 
         self._read(run, 2**63 if query.before is None else query.before)
 
-    def find(self, number: int, then: Callable[[Stored | None], None]) -> None:
+    def find(self, number: int, then: Callable[[Stored | None, bool], None]) -> None:
         """Return the message of this number."""
-        self._read(lambda: self._later(then, self.reader.find(number)), number + 1)
+        self._read(lambda: self._later(then, *self.reader.find(number)), number + 1)
 
     def forget(self, number: int, then: Then) -> None:
         """Overwrite the text of a message in the file. Whose it was stays known."""

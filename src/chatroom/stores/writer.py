@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chatroom.hub.entries import Said, Told
+from chatroom.hub.entries import GONE, Said, Told
 from chatroom.protocol import names
 from chatroom.protocol.messages import Incoming, IncomingBroadcast
 from chatroom.stores.sweeper import Sweeper
@@ -196,9 +196,13 @@ class Writer:
 
 
 def _rows(post: Said | Told) -> Iterator[Row]:
-    """Return a row for each message."""
+    """Return a row for each message; one that was taken back has no text, but its `ref` is known."""
     time, ref = round(post.time * 1_000_000), post.ref
-    for number, line in post.lines():
+    for number, line in enumerate(post.frames.splitlines(keepends=True), post.number):
+        if line == GONE:
+            place = (None, post.receiver) if isinstance(post, Told) else (post.room, None)
+            yield number, time, post.session, "", None, *place, "", None, None, ref
+            continue
         message = _line.decode(line)
         sender = message.from_
         if isinstance(post, Told):
