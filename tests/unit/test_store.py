@@ -17,6 +17,7 @@ from chatroom.hub.waiting import PATIENCE
 from chatroom.stores import file, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
 from chatroom.stores.sqlite import SqliteStore
+from chatroom.stores.sweeper import PAUSE
 from chatroom.stores.writer import Barrier
 from fakes import FakeChat, FakeClient
 from stored import Disk
@@ -232,6 +233,7 @@ def test_direct_messages_go_with_their_ends(disk: Disk) -> None:
     for client, rest in ((ann, ["1", "2", "3"]), (bob, ["2", "3"]), (base, ["2", "3"]), (eve, [])):
         client.ask(code="quit")
         chat.loop.turn()
+        chat.loop.now += PAUSE
         say(other, f"{len(rest)}")  # behind which it has swept
         chat.loop.turn()
         assert stored(disk, "receiver IS NOT NULL") == rest

@@ -126,6 +126,6 @@ def _source(query: Query, columns: str, conditions: str, limit: str) -> str:
     if query.room is not None:
         return f"SELECT {columns} FROM messages WHERE room = :room AND {between} {order}"
     return (
-        f"SELECT {columns} FROM messages WHERE session = :me AND receiver IS NOT NULL AND {between} UNION ALL "
-        f"SELECT {columns} FROM messages WHERE receiver = :me AND session <> :me AND {between} {order}"
+        f"SELECT {columns} FROM messages INDEXED BY messages_direct "
+        f"WHERE receiver IS NOT NULL AND (session = :me OR receiver = :me) AND {between} {order}"
     )

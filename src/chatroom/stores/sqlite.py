@@ -85,7 +85,6 @@ class SqliteStore:
         oldest = max(1, now - int(self._days * 86_400_000_000))
         try:
             restored = restore(self._connections[0], now, oldest)
-            self.writer.sweeper.start()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self.writing.start()
@@ -118,7 +117,7 @@ class SqliteStore:
     def end(self, number: int) -> None:
         """Forget a session, and what was said between it and others that are forgotten too."""
         statement = "DELETE FROM sessions WHERE number = ?"
-        self._write(Change(statement, (number,), outlasts=True, ended=number))
+        self._write(Change(statement, (number,), outlasts=True, ends=True))
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query."""

@@ -62,8 +62,8 @@ class Change(NamedTuple):
     outlasts: bool = False
     erases: bool = False
     """What the statement overwrites must be nowhere in the files when it is done."""
-    ended: int | None = None
-    """The session that is forgotten with it."""
+    ends: bool = False
+    """A session is forgotten with it."""
 
 
 class Barrier(NamedTuple):
@@ -182,8 +182,8 @@ class Writer:
 
     def _change(self, change: Change) -> None:
         self._connection.execute(change.statement, change.values)
-        if change.ended is not None:
-            self.sweeper.ended(change.ended)
+        if change.ends:
+            self.sweeper.ended()
 
     def _insert(self, rows: list[Row]) -> None:
         start = 0
