@@ -183,11 +183,15 @@ class SqliteStore:
             self._is_failing = False
             self._note(f"{self._path}: messages are stored again")
         for write in batch:
+            is_done = not error
             if isinstance(write, Keep):
                 self._waiting -= write.size
                 self._under_way.popleft()
-            if isinstance(write, Keep | Change) and write.then is not None:
-                is_done = not (error or (isinstance(write, Change) and write.erases and not_erased))
+            elif not isinstance(write, Change):
+                continue
+            elif write.erases and not_erased:
+                is_done = False
+            if write.then is not None:
                 try:
                     write.then(is_done)
                 except Exception:
