@@ -16,6 +16,7 @@ from chatroom.hub.ports import AHEAD
 from chatroom.hub.waiting import PATIENCE
 from chatroom.stores import file, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
+from chatroom.stores.reader import Reader
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.stores.sweeper import PAUSE
 from chatroom.stores.writer import Barrier
@@ -601,6 +602,21 @@ def test_a_file_that_cannot_be_read(disk: Disk, monkeypatch: pytest.MonkeyPatch)
         assert (error["error"], error["temporary"]) == ("unavailable", True)
     assert any("the history cannot be read" in line for line in chat.observer.lines)
     assert say(ann, "10")["code"] == "sent"
+
+
+@pytest.mark.parametrize("request_", [{"code": "history"}, {"code": "forget", "id": "0" * 15 + "1"}])
+def test_a_bug_in_reading(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request_: dict[str, str]
+) -> None:
+    """It is logged with its traceback, and refuses that one request; what comes then is read."""
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "_read", lambda *_: 1 / 0)
+        assert ask(ann, **request_)["error"] == "unavailable"
+    assert "ZeroDivisionError" in caplog.text
+
+    assert ask(ann, **request_).get("error") in {None, "not_allowed"}
 
 
 @pytest.mark.parametrize("kind", ["room", "direct"])

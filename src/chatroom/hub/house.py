@@ -197,6 +197,7 @@ class House:
                     s.secret,
                     s.rooms and list(s.rooms),
                     s.was_in,
+                    list(s.spoken),
                     s.receipts(),
                 )
                 for s in self.sessions.values()

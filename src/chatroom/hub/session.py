@@ -13,7 +13,7 @@ MAX_REFS = 256
 """Messages whose `ref` a session remembers, so that a retry is not delivered twice."""
 
 MAX_SPOKEN = 100
-"""Rooms that a session is known to have spoken in."""
+"""Rooms in which a session is known to have spoken: it may be in as many."""
 
 
 class Receipt:
@@ -67,7 +67,7 @@ class Session:
         self.posted = lobby
         """The room in which it spoke last."""
         self.spoken: dict[str, None] | tuple[()] = ()
-        """Those in which it spoke, by folded name: of all but the lobby, the last `MAX_SPOKEN`."""
+        """The rooms in which it spoke, by folded name, beside the lobby; of more, the last `MAX_SPOKEN`."""
         self._refs: dict[str, Receipt] | None = None
 
     @property
@@ -78,12 +78,13 @@ class Session:
     def post_in(self, room: "Room") -> None:
         """From now on it speaks in this room."""
         self.posted = room
-        spoken = self.spoken or {}
-        spoken.pop(room.key, None)
-        spoken[room.key] = None
-        if len(spoken) > MAX_SPOKEN:
-            del spoken[next(iter(spoken))]
-        self.spoken = spoken
+        if room.key:
+            spoken = self.spoken or {}
+            spoken.pop(room.key, None)
+            spoken[room.key] = None
+            if len(spoken) > MAX_SPOKEN:
+                del spoken[next(iter(spoken))]
+            self.spoken = spoken
 
     def remember(self, ref: str, receipt: Receipt) -> None:
         """Keep what a message was given, and forget the oldest beyond `MAX_REFS`."""

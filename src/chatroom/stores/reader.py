@@ -56,11 +56,15 @@ class Reader:
         Its text may have been taken back.
         """
         try:
-            found = self._read("SELECT * FROM messages WHERE number = :number", {"number": number})
+            rows = self._read("SELECT * FROM messages WHERE number = :number", {"number": number})
+            found = stored(rows[0]) if rows else None
         except sqlite3.Error as error:
             self._failed(str(error))
-            return None, True
-        return stored(found[0]) if found else None, False
+        except Exception:
+            log.exception("a bug of ours keeps a message from being read")
+        else:
+            return found, False
+        return None, True
 
     def _end_of_search(self, page: Page, query: Query) -> int | None:
         """Return the number at which a search ends: that of the first that is not looked at any more."""
