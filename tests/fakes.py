@@ -254,7 +254,7 @@ class FakeStore:
             self._asked.popleft()(not is_full)
 
     def has(self, number: int) -> bool:
-        return self.past.find(number) is not None
+        return self._find(number) is not None
 
     def restore(self, now: int) -> Restored:
         self.mark = now + AHEAD
@@ -306,25 +306,29 @@ class FakeStore:
 
         self._asked.append(work)
 
-    def find(self, number: int, then: Callable[[Stored | None], None]) -> None:
+    def find(self, number: int, then: Callable[[Stored | None, bool], None]) -> None:
         def work(is_done: bool) -> None:
-            post = self.past.find(number)
+            post = self._find(number)
             if isinstance(post, Told):
-                then(Stored(number, post.time, b"", post.to, post.session, None, post.receiver))
+                then(Stored(number, post.time, b"", post.to, post.session, None, post.receiver), False)
             elif post is None:
-                then(None)
+                then(None, False)
             else:
-                then(Stored(number, post.time, b"", None, post.session, post.room))
+                then(Stored(number, post.time, b"", None, post.session, post.room), False)
 
         self._asked.append(work)
 
     def forget(self, number: int, then: Callable[[bool], None]) -> None:
         def work(is_done: bool) -> None:
-            if is_done:
-                self.past.forget(number)
+            if is_done and (post := self._find(number)):
+                post.forget(number)
             then(is_done)
 
         self._asked.append(work)
+
+    def _find(self, number: int) -> Said | Told | None:
+        places = (None, *self.past.rooms)
+        return next((post for place in places if (post := self.past.find(number, place))), None)
 
 
 def _number(post: Post) -> int:

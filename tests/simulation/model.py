@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from itertools import chain
 from typing import Any, NamedTuple
 
 from chatroom.hub import past, replay
@@ -212,9 +213,9 @@ class Model:
 
     def said(self, entry: Said) -> None:
         member = self.members[entry.session]
-        assert not entry.room or entry.room in member.rooms, "said in a room by somebody else"
         if self.is_retry(member, entry):
             return
+        assert not entry.room or entry.room in member.rooms, "said in a room by somebody else"
         for one in self.keep(entry, 0, "", entry.room):
             for other in self.members.values():
                 if other.client and other is not member and (not entry.room or entry.room in other.rooms):
@@ -287,6 +288,9 @@ class Model:
         match reply["code"]:
             case "welcome" if "session" in reply:
                 assert client.session.secret == self.hub.hashed(reply["session"])
+            case "error" if reply["error"] in {"unknown_user", "not_in_room"} and client.name is not None:
+                refs = self.members[client.session.number].refs
+                assert reply.get("ref") not in refs, "a retry is refused, though it was delivered"
             case "sent":
                 spoken = self.by_number[int(reply["id"], 16)]
                 member = self.members.get(spoken.session)
@@ -397,7 +401,12 @@ class Model:
         return rooms
 
     def look_closely(self) -> None:
-        """The past has all that is behind its floors, and no more than it may."""
+        """The past has all that is behind its floors, and no more than it may; the store has what was said."""
+        if isinstance(store := self.hub.house.store, FakeStore):
+            stored: list[Said | Told] = [*store.past.direct, *chain(*store.past.rooms.values())]
+            for one in stored:
+                for number, said in one.lines():
+                    assert self.by_number[number].line == said, "stored, but not said"
         kept = self.hub.house.past
         assert kept.size == sum(line.size + past.LINE * bool(key) for key, line in kept.rooms.items())
         assert kept.size <= past.ROOMS + 300_000, kept.size

@@ -297,6 +297,53 @@ def test_forget_a_direct_message() -> None:
     assert contents(read(bob, **{"with": "*"})) == []
 
 
+def test_forget_in_a_room_that_one_has_left() -> None:
+    """Also if one has come back since, or it is empty."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), come(chat, "bob", "stamps")
+    ids = []
+    for room in "abc":
+        for client in (ann, bob):
+            ask_to_join(client, room)
+        speak(ann, "x", room=room)
+        ids.append(bob.take()[-1]["id"])
+        ann.ask(code="leave", room=room)
+    bob.ask(code="leave", room="b")
+    ask_to_join(ann, "c")
+
+    for ident in ids:
+        ann.ask(code="forget", id=ident)
+        ann.loop.turn()
+        assert ann.take() == [{"code": "forgotten", "id": ident}]
+
+    for room in "abc":
+        ask_to_join(bob, room)
+        assert contents(read(bob, room=room)) == []
+
+
+@pytest.mark.parametrize("kept", ["memory"], indirect=True)
+def test_where_one_spoke_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rooms in which a session spoke, so many are known; what it said elsewhere cannot be taken back."""
+    monkeypatch.setattr("chatroom.hub.session.MAX_SPOKEN", 2)
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), come(chat, "bob", "stamps")
+    ids = []
+    for room in ("a", "b", "a", "c", "d"):
+        for client in (ann, bob):
+            ask_to_join(client, room)
+        speak(ann, "x", room=room)
+        speak(ann, "in the lobby")
+        ids.append(bob.take()[-2]["id"])
+
+    answers = []
+    for ident in ids:
+        ann.ask(code="forget", id=ident)
+        chat.loop.turn()
+        answers.append(ann.take()[-1]["code"])
+
+    assert answers == ["error", "error", "error", "forgotten", "forgotten"]
+
+
 @pytest.mark.parametrize("who", ["bob", "ann again", "nobody"])
 def test_only_one_s_own(who: str) -> None:
     """Of the same session, never by name; what was never said is answered alike."""

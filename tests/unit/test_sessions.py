@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chatroom.hub.entries import Said, Told
 from chatroom.hub.ports import Known
 from chatroom.hub.waiting import MOST, PATIENCE
 from fakes import FakeChat, FakeClient, FakeStore
@@ -363,6 +364,37 @@ def test_refs_of_a_session() -> None:
     assert [message["content"] for message in ann.take()] == ["x"]
 
 
+@pytest.mark.parametrize("place", ["a room", "somebody who goes", "somebody who comes back"])
+def test_a_retry_that_could_not_be_sent_now(place: str) -> None:
+    """It is answered by its `ref` alone, though the room is not joined again yet, or the receiver has gone."""
+    chat = FakeChat()
+    ann, welcome = come(chat, "ann", "resume")
+    bob = come(chat, "bob", "resume")[0] if place == "somebody who comes back" else chat.join("bob")
+    for client in (ann, bob):
+        client.ask(code="join", room="A b")
+    first = {"code": "outgoing", "to": "BOB", "content": "x", "ref": "r"}
+    if place == "a room":
+        first = {"code": "outgoing_broadcast", "room": "a  B", "content": "x", "ref": "r"}
+    ann.ask(**first)
+    chat.loop.turn()
+    sent = ann.take()[-1]
+    assert sent["code"] == "sent"
+    drop(ann)
+    drop(bob)
+    if place == "somebody who comes back":
+        chat.join("bob").ask(code="quit")
+        chat.loop.turn()
+    ann, _ = come(chat, "ann", "resume", session=welcome["session"])
+
+    ann.ask(**first)
+    ann.ask(**(first | {"ref": "another"}))
+    chat.loop.turn()
+
+    again, refused = ann.take()
+    assert again == sent
+    assert refused["error"] == ("not_in_room" if place == "a room" else "unknown_user")
+
+
 def test_presence() -> None:
     """Who came and went, once a second, behind what was said; who did both is not mentioned, nor is oneself."""
     chat = FakeChat()
@@ -476,6 +508,72 @@ def test_too_many_sessions_are_restored(monkeypatch: pytest.MonkeyPatch) -> None
     chat = FakeChat(store=store)
 
     assert [*chat.hub.house.sessions] == [4, 5]
+
+
+@pytest.mark.parametrize("place", [{}, {"room": "a"}, {"to": "ann"}])
+@pytest.mark.parametrize("is_taken_back", [False, True])
+def test_a_retry_stores_what_was_delivered(place: dict[str, str], *, is_taken_back: bool) -> None:
+    """Whatever else it says; and no text that was taken back."""
+    store = FakeStore()
+    chat = FakeChat(store=store)
+    ann, _ = come(chat, "ann", "resume")
+    for room in "ab":
+        ann.ask(code="join", room=room)
+    code = "outgoing" if "to" in place else "outgoing_broadcast"
+    ann.ask(code=code, content="what was said", ref="1", **place)
+    chat.loop.turn()
+    store.work(is_full=True)
+    chat.loop.turn()
+    assert ann.take()[-1]["error"] == "not_stored"
+    [number] = [post.number for post in all_said(chat)]
+    if is_taken_back:
+        ann.ask(code="forget", id=f"{number:016x}")
+        chat.loop.turn()
+
+    ann.ask(code="outgoing_broadcast", content="what was not", ref="1", room="b")
+    chat.loop.turn()
+    store.work()
+    chat.loop.turn()
+
+    assert {answer["code"] for answer in ann.take()[-2:]} == (
+        {"sent", "forgotten"} if is_taken_back else {"sent"}
+    )
+    [post] = all_said(store)
+    assert (post.number, post.room if isinstance(post, Said) else post.to) == (
+        number,
+        place.get("room", "") if code == "outgoing_broadcast" else "ann",
+    )
+    assert [b"what was said" in line for _, line in post.lines()] == [True] * (not is_taken_back)
+
+
+def test_a_retry_of_what_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be stored, and is in memory no more, is refused for good: nothing else takes its place."""
+    monkeypatch.setattr("chatroom.hub.past.ROOM", 1)
+    store = FakeStore()
+    chat = FakeChat(store=store)
+    ann, _ = come(chat, "ann", "resume")
+    ann.ask(code="outgoing_broadcast", content="1", ref="1")
+    chat.loop.turn()
+    store.work(is_full=True)
+    ann.ask(code="outgoing_broadcast", content="2", ref="2")
+    chat.loop.turn()
+    store.work()
+    chat.loop.turn()
+    ann.take()
+
+    ann.ask(code="outgoing_broadcast", content="1", ref="1")
+    chat.loop.turn()
+    [refused] = ann.take()
+
+    assert (refused["error"], refused["temporary"]) == ("not_allowed", False)
+    store.work()
+    assert len(all_said(store)) == 1
+
+
+def all_said(where: FakeChat | FakeStore) -> list[Said | Told]:
+    """Return what is in memory, or on a disk."""
+    past = where.past if isinstance(where, FakeStore) else where.hub.house.past
+    return [*past.direct, *(post for line in past.rooms.values() for post in line)]
 
 
 def test_closing_comes_last() -> None:

@@ -16,7 +16,9 @@ from chatroom.hub.ports import AHEAD
 from chatroom.hub.waiting import PATIENCE
 from chatroom.stores import file, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
+from chatroom.stores.reader import Reader
 from chatroom.stores.sqlite import SqliteStore
+from chatroom.stores.sweeper import PAUSE
 from chatroom.stores.writer import Barrier
 from fakes import FakeChat, FakeClient
 from stored import Disk
@@ -187,6 +189,36 @@ def test_sessions_expire_after_a_restart(disk: Disk, way: str) -> None:
     assert come(chat, "bob", session=other["session"])[1]["session"] != other["session"]
 
 
+@both
+@pytest.mark.parametrize("has_gone", [False, True])
+def test_a_name_that_another_has_taken(disk: Disk, way: str, *, has_gone: bool) -> None:
+    """After a restart it is still not the first one's, and messages to it never reach that one."""
+    chat = disk.chat()
+    (eve, other), (bob, welcome) = come(chat, "eve"), come(chat, "bob")
+    for client in (eve, bob):
+        client.transport.vanish(None)
+    chat.loop.turn()
+    if has_gone:
+        chat.join("Bob").ask(code="quit")
+        chat.loop.turn()
+    else:
+        come(chat, "Bob", session=other["session"])
+
+    chat = go_on(disk, chat, way)
+
+    ann, _ = come(chat, "ann")
+    assert say(ann, "for the second", to="bob")["code"] == ("error" if has_gone else "sent")
+    if not has_gone:
+        second, _ = come(chat, "Bob", session=other["session"])
+        assert read(second, **{"with": "ann"}) == ["for the second"]
+        second.ask(code="quit")
+        chat.loop.turn()
+    first, back = come(chat, "bob", session=welcome["session"])
+    assert back["session"] == welcome["session"]
+    assert read(first, **{"with": "*"}) == []
+    assert say(ann, "for the first", to="bob")["code"] == "sent"
+
+
 def test_direct_messages_go_with_their_ends(disk: Disk) -> None:
     """When neither end can come back; those of base clients are never stored."""
     chat = disk.chat()
@@ -202,6 +234,7 @@ def test_direct_messages_go_with_their_ends(disk: Disk) -> None:
     for client, rest in ((ann, ["1", "2", "3"]), (bob, ["2", "3"]), (base, ["2", "3"]), (eve, [])):
         client.ask(code="quit")
         chat.loop.turn()
+        chat.loop.now += PAUSE
         say(other, f"{len(rest)}")  # behind which it has swept
         chat.loop.turn()
         assert stored(disk, "receiver IS NOT NULL") == rest
@@ -551,11 +584,12 @@ def test_the_cost_of_a_page(disk: Disk, monkeypatch: pytest.MonkeyPatch, query: 
 
 
 def test_a_file_that_cannot_be_read(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page has what is in memory, and is not complete; the log says why, and the chat goes on."""
+    """A page has what is in memory; what is not there is refused for the time being, and the log says why."""
     monkeypatch.setattr(past, "ROOM", 5)
     chat = disk.chat()
     ann, _ = come(chat, "ann")
-    for number in range(10):
+    first = say(ann, "0")["id"]
+    for number in range(1, 10):
         say(ann, str(number))
     disk.stores[0].reader._connection.close()
 
@@ -563,8 +597,26 @@ def test_a_file_that_cannot_be_read(disk: Disk, monkeypatch: pytest.MonkeyPatch)
 
     assert [message["content"] for message in page["messages"]] == ["5", "6", "7", "8", "9"]
     assert not page["complete"]
+    for request in ({"code": "history", "after": first}, {"code": "forget", "id": first}):
+        error = ask(ann, **request)
+        assert (error["error"], error["temporary"]) == ("unavailable", True)
     assert any("the history cannot be read" in line for line in chat.observer.lines)
     assert say(ann, "10")["code"] == "sent"
+
+
+@pytest.mark.parametrize("request_", [{"code": "history"}, {"code": "forget", "id": "0" * 15 + "1"}])
+def test_a_bug_in_reading(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request_: dict[str, str]
+) -> None:
+    """It is logged with its traceback, and refuses that one request; what comes then is read."""
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "_read", lambda *_: 1 / 0)
+        assert ask(ann, **request_)["error"] == "unavailable"
+    assert "ZeroDivisionError" in caplog.text
+
+    assert ask(ann, **request_).get("error") in {None, "not_allowed"}
 
 
 @pytest.mark.parametrize("kind", ["room", "direct"])

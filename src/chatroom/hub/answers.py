@@ -26,7 +26,7 @@ def welcome(house: House, session: Session, asked: Asked, *, is_back: bool) -> N
         reply.session = asked.secret
         if request.session is not UNSET:
             if is_back and request.after is not UNSET:
-                house.delivery.remember()
+                house.delivery.remember(house.lobby)
                 missed = missed_in_lobby(house.past, session, request.after, last=house.next - 1)
             reply.recovered = missed is not None
             reply.rooms = list(session.was_in)
@@ -44,7 +44,7 @@ def joined(house: House, session: Session, room: Room, asked: Asked, *, is_new: 
     reply, missed = messages.Joined(room=room.name), None
     if request.after is not UNSET:
         if is_new:
-            house.delivery.remember()
+            house.delivery.remember(room)
             missed = missed_in_room(house.past, session, room.key, request.after, last=house.next - 1)
         reply.recovered = missed is not None
     house.delivery.reply(client, reply, request)

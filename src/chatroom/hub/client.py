@@ -71,7 +71,7 @@ class Client:
         self.begun: tuple[Room, bytes] | None = None
         """The room in which it spoke last, beside the lobby, and what its messages there begin with."""
         self.changes = (-1, 0)
-        """How often it changed rooms, and in which turn."""
+        """In which turn rooms were flushed for it last, and how often."""
         self.closing = b""
         """The last that it is sent, if it asked for that."""
         self.faults = 0

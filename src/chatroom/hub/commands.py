@@ -107,7 +107,11 @@ def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
         check_content(hub, content)
     receiver = hub.house.spelled.get(request.to) or hub.find(client, request.to)
     if receiver is None:
-        raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
+        if (ref := known_ref(client, request)) is None:
+            raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
+        told = Told(0, 0.0, client.session.number, b"", 1, ref, 0, request.to)
+        hub.append(told, Asked(client, request))
+        return
     frame = complete(client.incoming or begin(client, is_direct=True), content)
     flow = hub.flow
     flow.left -= len(frame)
@@ -125,9 +129,16 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
     content = request.content
     if len(content) > hub.surely_fits:
         check_content(hub, content)
-    room = hub.house.lobby if request.room is UNSET else room_of(hub, client, request.room)
+    try:
+        room = hub.house.lobby if request.room is UNSET else room_of(hub, client, request.room)
+    except Refusal:
+        if (ref := known_ref(client, request)) is None:
+            raise
+        said = Said(0, 0.0, client.session.number, b"", 1, ref, str(request.room))
+        hub.append(said, Asked(client, request))
+        return
     if client.session.posted is not room:
-        hub.change_room(client)
+        hub.may_flush(client, client.session.posted)
     beginning = begin_in(client, room) if room.key else client.incoming_broadcast or begin(client)
     frame = complete(beginning, content)
     flow = hub.flow
@@ -180,6 +191,8 @@ def join(hub: "Hub", client: Client, request: Join) -> None:
     except BadName as error:
         raise Refusal(ErrorCode.BAD_NAME, str(error).replace("name", "name of the room", 1)) from None
     limits = hub.limits
+    if request.after is not UNSET and (room := hub.house.rooms.get(key)):
+        hub.may_flush(client, room)
     hub.append(
         Joined(client.session.number, key, name, limits.max_rooms, limits.max_rooms_each),
         Asked(client, request),
@@ -216,6 +229,12 @@ def begin_in(client: Client, room: Room) -> bytes:
     if client.begun is None or client.begun[0] is not room:
         client.begun = room, opening(client.name or "", room.name)
     return client.begun[1]
+
+
+def known_ref(client: Client, request: Outgoing | OutgoingBroadcast) -> str | None:
+    """Return the `ref` of a retry, which is answered though it could not be delivered now."""
+    ref = request.ref
+    return None if ref is UNSET or ref not in client.session.refs else ref
 
 
 def check_content(hub: "Hub", content: str) -> None:

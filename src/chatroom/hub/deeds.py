@@ -32,7 +32,7 @@ from chatroom.protocol.messages import ErrorCode, stamped
 
 def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: ARG001
     """Let it be that time; what was said before is in the past."""
-    house.delivery.remember()
+    house.delivery.remember_all()
     house.turned(entry.time, entry.least)
 
 
@@ -138,18 +138,18 @@ def said(house: House, entry: Said, asked: Asked | None) -> None:
         return
     key = entry.room
     room = house.lobby if not key else session.rooms.get(key) if session.rooms else None
-    if room is None:
-        raise Refusal(ErrorCode.NOT_IN_ROOM, "you are not in this room: join it first")
     ref = entry.ref
     if ref is not None and ref in session.refs:
         house.keeper.again(session, entry, asked)
         return
+    if room is None:
+        raise Refusal(ErrorCode.NOT_IN_ROOM, "you are not in this room: join it first")
     entry.number, entry.time = house.next, house.time
     house.next += entry.count
     if session.posted is not room:
         if session.posted.log:
             house.delivery.flush_room(session.posted)
-        session.posted = room
+        session.post_in(room)
     if not room.log:
         house.delivery.begin(room)
     room.post(entry, session.client)
@@ -186,9 +186,10 @@ def told(house: House, entry: Told, asked: Asked | None) -> None:
 
 def forgot(house: House, entry: Forgot, asked: Asked | None) -> None:
     """Take a message back; those with stamps who got it are told."""
-    house.delivery.remember()
-    house.past.forget(entry.number)
     room = house.lobby if not entry.room else house.rooms.get(entry.room)
+    if room is not None:
+        house.delivery.remember(room)
+    house.past.forget(entry.number, entry.room)
     if entry.room is None:
         ends = [house.sessions.get(number) for number in {entry.session, entry.receiver}]
         clients = [one.client for one in ends if one is not None and one.client is not None]

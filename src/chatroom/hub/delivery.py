@@ -129,8 +129,13 @@ class Delivery:
         else:
             flow.next_turn()
 
-    def remember(self) -> None:
-        """See to it that the past has all that was said: what is still to be handed out goes now."""
+    def remember(self, room: Room) -> None:
+        """See to it that the past has all that was said in a room: what is still to be handed out goes now."""
+        if room.log:
+            self.flush_room(room)
+
+    def remember_all(self) -> None:
+        """The same, of all rooms."""
         posted, self._posted = self._posted, []
         for room in posted:
             room.settle_all(self.own)

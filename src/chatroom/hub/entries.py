@@ -14,7 +14,8 @@ Keys = tuple[str, str, str, str]
 """What a name is claimed by; see `names.keys`."""
 
 
-_GONE = b"\n"
+GONE = b"\n"
+"""What is left of a line that was taken back."""
 
 
 class Entry(Struct, array_like=True, gc=False):
@@ -94,13 +95,13 @@ class Post(Entry, gc=False):
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Return each message that was not taken back, with its number."""
         for place, line in enumerate(self.frames.splitlines(keepends=True)):
-            if line != _GONE:
+            if line != GONE:
                 yield self.number + place, line
 
     def forget(self, number: int) -> None:
         """Take this message back: an empty line stays, so that those behind keep their numbers."""
         lines = self.frames.splitlines(keepends=True)
-        lines[number - self.number] = _GONE
+        lines[number - self.number] = GONE
         self.frames = b"".join(lines)
 
 

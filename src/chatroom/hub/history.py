@@ -1,6 +1,7 @@
 """Reading the past, and taking back what one wrote: requests that may take time. Their client waits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
@@ -12,22 +13,28 @@ from chatroom.hub.naming import room_of
 from chatroom.hub.reading import MOST_DIRECT, PAGE, Page, Query, Stored, floor, in_memory
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.replay import parsed
+from chatroom.hub.room import Room
 from chatroom.protocol import names
 from chatroom.protocol.messages import MAX_PAGE, ErrorCode, Forget, History, HistoryReply, ident
 
 if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
+_UNREADABLE = "the history cannot be read now: try again later"
+
 
 def read(hub: "Hub", client: Client, request: History) -> None:
     """Answer with what was said, from memory if that has it all."""
     query = _query(hub, client, request)
+    if (room := _heard(hub, query)) is not None:
+        hub.may_flush(client, room)
     _go_on(hub, client, request, query, Page(query))
 
 
 def _go_on(hub: "Hub", client: Client, request: History, query: Query, page: Page) -> None:
     """Let the page take what memory has, before or after what only the store has, and answer."""
-    hub.delivery.remember()
+    if (room := _heard(hub, query)) is not None:
+        hub.delivery.remember(room)
     past, store = hub.house.past, hub.house.store
     end = floor(past, query)
     if store is not None and query.after is not None and query.after < end:
@@ -45,46 +52,40 @@ def _go_on(hub: "Hub", client: Client, request: History, query: Query, page: Pag
 
 def take_back(hub: "Hub", client: Client, request: Forget) -> None:
     """Take back a message of the client's own session; nobody learns of what others wrote."""
-    hub.delivery.remember()
+    session, past, store = client.session, hub.house.past, hub.house.store
+    hub.may_flush(client, session.posted)
+    hub.delivery.remember(session.posted)
     number = parsed(request.id)
-    post = None if number is None else hub.house.past.find(number)
-    if post is not None and number is not None:
-        if isinstance(post, Told):
-            stored = Stored(number, post.time, b"", post.to, post.session, None, post.receiver)
-        else:
-            stored = Stored(number, post.time, b"", None, post.session, post.room)
-        _forget(hub, client, request, stored)
-        return
-    store = hub.house.store
-    if number is None or store is None:
+    if number is None:
         _forget(hub, client, request, None)
         return
-    found: list[Stored | None] = []
-
-    def begin(done: Callable[[], None]) -> None:
-        def then(stored: Stored | None) -> None:
-            found.append(stored)
-            done()
-
-        store.find(number, then)
-
-    wait(hub, client, begin, lambda: _forget(hub, client, request, found[0]))
+    rooms = (None, "", *session.spoken)  # where else it may have spoken is known to the store
+    post = next((post for room in rooms if (post := past.find(number, room))), None)
+    if isinstance(post, Told):
+        stored = Stored(number, post.time, b"", post.to, post.session, None, post.receiver)
+        _forget(hub, client, request, stored)
+    elif post is not None:
+        _forget(hub, client, request, Stored(number, post.time, b"", None, post.session, post.room))
+    elif store is None:
+        _forget(hub, client, request, None)
+    else:
+        wait(hub, client, partial(store.find, number), partial(_forget, hub, client, request))
 
 
 def wait(
-    hub: "Hub", client: Client, begin: Callable[[Callable[[], None]], None], end: Callable[[], None]
+    hub: "Hub", client: Client, begin: Callable[[Callable[..., None]], None], end: Callable[..., None]
 ) -> None:
     """Begin something that takes time; meanwhile nothing more of this client is done, and then the end.
 
-    It may be gone by then.
+    The end is given what came of it. The client may be gone by then.
     """
     client.is_held = True
     hub.delivery.stop(client)
 
-    def done() -> None:
+    def done(*outcome: object) -> None:
         client.is_held = False
         if not client.is_leaving:
-            end()
+            end(*outcome)
             if not client.is_held:
                 client.sink.go_on()
 
@@ -95,18 +96,37 @@ def _fill(hub: "Hub", client: Client, page: Page, query: Query, then: Callable[[
     """Let the page take what is stored."""
     store = hub.house.store
     if store is not None:
-        fill = store.fill
-        wait(hub, client, lambda done: fill(page, query, done), then)
+        wait(hub, client, partial(store.fill, page, query), then)
+
+
+def _heard(hub: "Hub", query: Query) -> Room | None:
+    """Return the room that is asked for: something in it may still have to be handed out."""
+    if query.room is None:
+        return None
+    return hub.house.rooms.get(query.room) if query.room else hub.house.lobby
 
 
 def _answer(hub: "Hub", client: Client, request: History, page: Page) -> None:
+    """Answer with what was found; not with an empty page if what is stored could not be read."""
+    if page.has_failed and not page.messages:
+        hub.refuse(client, Refusal(ErrorCode.UNAVAILABLE, _UNREADABLE), request)
+        return
     reply = HistoryReply(messages=page.oldest_first(), complete=page.complete)
     if page.go_on is not None:
         reply.before = ident(page.go_on)
     hub.reply(client, reply, request)
 
 
-def _forget(hub: "Hub", client: Client, request: Forget, stored: Stored | None) -> None:
+def _forget(
+    hub: "Hub",
+    client: Client,
+    request: Forget,
+    stored: Stored | None,
+    has_failed: bool = False,  # noqa: FBT001, FBT002 - called by the store
+) -> None:
+    if has_failed:
+        hub.refuse(client, Refusal(ErrorCode.UNAVAILABLE, _UNREADABLE), request)
+        return
     if stored is None or stored.session != client.session.number:
         refusal = Refusal(ErrorCode.NOT_ALLOWED, "you wrote no message with this id")
         hub.refuse(client, refusal, request)

@@ -5,6 +5,7 @@ before it: no clock, no randomness, no setting. So a second house that does the 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 
 from msgspec import Struct
@@ -111,7 +112,9 @@ class House:
             self.take_out(session)
         elif self.away.get(session.keys[names.ADDRESS]) is session:
             del self.away[session.keys[names.ADDRESS]]
-        self.away.pop(keys[names.ADDRESS], None)  # whoever it was may come back, under another name
+        before = self.away.pop(keys[names.ADDRESS], None)
+        if before is not None:
+            self.know(before)  # it may come back, but this name is not its own any more
         session.name, session.keys, session.is_here = name, keys, True
         self.spelled[name] = session
         for kind, key in enumerate(keys):
@@ -164,22 +167,22 @@ class House:
             rooms = session.was_in
             if session.rooms is not None:
                 rooms = tuple(room.name for room in session.rooms.values())
-            self.store.know(Known(session.number, session.secret, session.name, rooms))
+            is_its_own = session.is_here or self.away.get(session.keys[names.ADDRESS]) is session
+            name = session.name if is_its_own else ""
+            self.store.know(Known(session.number, session.secret, name, rooms))
 
     def restore(self, restored: Restored) -> None:
         """Go on with what a store knew: its sessions have lost their connections."""
         self.past.restore(restored.rooms, restored.direct)
         for known in restored.sessions:
             session = Session(known.number, known.secret, self.lobby)
-            try:
+            with suppress(names.BadName):  # it has none any more, or none that is one since Unicode has changed
                 session.name, session.keys = known.name, names.keys(known.name)
-            except names.BadName:  # since Unicode has changed: it comes back as somebody new
-                continue
+                self.away[session.keys[names.ADDRESS]] = session
             session.was_in = known.rooms
             for ref, number, time in known.receipts:
                 session.remember(ref, Receipt(number, time, is_stored=True))
             self.sessions[known.number] = self.secrets[known.secret] = session
-            self.away[session.keys[names.ADDRESS]] = session
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine, whoever is connected to it."""
@@ -194,6 +197,7 @@ class House:
                     s.secret,
                     s.rooms and list(s.rooms),
                     s.was_in,
+                    list(s.spoken),
                     s.receipts(),
                 )
                 for s in self.sessions.values()

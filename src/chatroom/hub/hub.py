@@ -24,6 +24,7 @@ from chatroom.hub.log import OneNode
 from chatroom.hub.past import Past
 from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
+from chatroom.hub.room import Room
 from chatroom.hub.session import Session
 from chatroom.hub.waiting import Waiting
 from chatroom.protocol import names
@@ -56,7 +57,7 @@ EFFORT: dict[str, int] = {
 """What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.5, to
 refuse anything else some 5 µs."""
 CHANGES = 16
-"""Changes of room in a turn of one client: each may flush a room."""
+"""Rooms that are flushed in a turn for one client: it changes rooms, or asks for what was said in them."""
 EXPIRY = 3600.0
 """Seconds between two looks at what has become too old."""
 LARGEST = 1000
@@ -252,9 +253,9 @@ class Hub:
             self._rooms = now + 1, [RoomSize(room=room.name, users=len(room.members)) for room in largest]
         return self._rooms[1]
 
-    def change_room(self, client: Client) -> None:
-        """Let a client speak in another room than last; may raise `Later`: each change may flush a room."""
-        if client.session.posted.log:
+    def may_flush(self, client: Client, room: Room) -> None:
+        """Let a client ask for what flushes this room, if something was said in it. May raise `Later`."""
+        if room.log:
             turn, changes = client.changes
             changes = changes + 1 if turn == self.delivery.turn else 1
             if changes > CHANGES:

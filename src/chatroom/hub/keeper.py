@@ -48,7 +48,7 @@ class Keeper:
             self._say_sent(asked, receipt)
 
     def again(self, session: Session, entry: Said | Told, asked: "Asked | None") -> None:
-        """Answer a retry. What could not be stored is stored now, under the number that it has."""
+        """Answer a retry. What was delivered but not stored is stored now, whatever the retry says."""
         if asked is None:
             return
         receipt = session.refs[str(entry.ref)]
@@ -56,10 +56,12 @@ class Keeper:
             self._say_sent(asked, receipt)
         elif receipt.is_stored is None:
             self._wait(receipt, asked)
+        elif (post := self._delivered(session, receipt)) is None:
+            text = "it was delivered, but is not in memory any more and cannot be stored"
+            self._refuse(asked.client, Refusal(ErrorCode.NOT_ALLOWED, text), asked.request)
         else:
             receipt.is_stored = None
-            entry.number, entry.time = receipt.number, receipt.time
-            self._begin(receipt, entry, asked)
+            self._begin(receipt, post, asked)
 
     def forget(self, number: int, asked: "Asked | None") -> None:
         """Have a message forgotten by the store, too."""
@@ -71,9 +73,14 @@ class Keeper:
             self._store.forget(number, lambda is_done: self._forgot(number, asked, is_done=is_done))
 
     def _receipt(self, session: Session, post: Said | Told) -> Receipt:
-        receipt = Receipt(post.number, post.time)
+        receipt = Receipt(post.number, post.time, post.room if isinstance(post, Said) else None)
         session.remember(str(post.ref), receipt)
         return receipt
+
+    def _delivered(self, session: Session, receipt: Receipt) -> Said | Told | None:
+        """Return what was delivered, if it is in memory; without its text if that was taken back."""
+        self._delivery.remember(session.posted)
+        return self._delivery.past.find(receipt.number, receipt.room)
 
     def _begin(self, receipt: Receipt, post: Said | Told, asked: "Asked | None") -> None:
         assert self._store is not None  # noqa: S101 - for the type checker

@@ -119,11 +119,15 @@ class Past:
         while line and (line.total - line[0].count >= most or line.size > DIRECT_BYTES):
             line.drop()
 
-    def find(self, number: int) -> Said | Told | None:
-        """Return the piece that has the message of this number, if it is in memory."""
-        return self.direct.find(number) or next(
-            (post for line in self.rooms.values() if (post := line.find(number))), None
-        )
+    def find(self, number: int, room: str | None) -> Said | Told | None:
+        """Return the piece that has the message of this number, said in a room or (None) to one.
+
+        None, if it is not in memory.
+        """
+        if room is None:
+            return self.direct.find(number)
+        line = self.rooms.get(room)
+        return None if line is None else line.find(number)
 
     def spelling(self, room: str) -> str | None:
         """Return how a room is named in what was said in it; None if nothing is in memory."""
@@ -132,9 +136,9 @@ class Past:
                 return _said.decode(line).room or None
         return None
 
-    def forget(self, number: int) -> None:
-        """Take this message back, if it is in memory."""
-        post = self.find(number)
+    def forget(self, number: int, room: str | None) -> None:
+        """Take this message back, which was said in a room or (None) to one, if it is in memory."""
+        post = self.find(number, room)
         if post is not None:
             before = len(post.frames)
             post.forget(number)

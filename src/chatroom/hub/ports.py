@@ -105,6 +105,7 @@ class Known(NamedTuple):
     secret: bytes
     """The hash of what it comes back with."""
     name: str
+    """Empty if somebody else has taken it since."""
     rooms: tuple[str, ...]
     """Those that it was in, as they are spelled."""
     receipts: tuple[tuple[str, int, float], ...] = ()
@@ -154,11 +155,15 @@ class Store(Protocol):
     def fill(self, page: "Page", query: "Query", then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query, in its order; and end a search that takes long.
 
-        What was to be kept before is in it. Until `then` is called, the page is the store's.
+        What was to be kept before is in it. If something cannot be read, it calls `page.fail`. Until `then` is
+        called, the page is the store's.
         """
 
-    def find(self, number: int, then: "Callable[[Stored | None], None]") -> None:
-        """Tell `then` of the message of this number; its text may have been forgotten."""
+    def find(self, number: int, then: "Callable[[Stored | None, bool], None]") -> None:
+        """Tell `then` of the message of this number, whose text may have been forgotten.
+
+        `then` is also told whether it could not be read.
+        """
 
     def forget(self, number: int, then: Callable[[bool], None]) -> None:
         """Overwrite the text of a message; `then` is told whether that is on the disk.

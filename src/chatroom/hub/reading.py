@@ -78,6 +78,8 @@ class Page:
         self.messages: list[Message] = []
         self.complete = True
         """There is nothing more that way."""
+        self.has_failed = False
+        """Something could not be read."""
         self.go_on: int | None = None
         """The number at which a search was broken off."""
 
@@ -106,6 +108,10 @@ class Page:
     def break_off(self, number: int) -> None:
         """End a search: this number, and what is before it, was not looked at."""
         self.complete, self.go_on = False, number + 1
+
+    def fail(self) -> None:
+        """End, as the rest cannot be read."""
+        self.complete, self.has_failed = False, True
 
     def oldest_first(self) -> list[Message]:
         """Return the messages."""

@@ -12,15 +12,22 @@ if TYPE_CHECKING:
 MAX_REFS = 256
 """Messages whose `ref` a session remembers, so that a retry is not delivered twice."""
 
+MAX_SPOKEN = 100
+"""Rooms in which a session is known to have spoken: it may be in as many."""
+
 
 class Receipt:
     """What a message with a `ref` was given, and who waits to be told."""
 
-    __slots__ = ("asked", "is_stored", "number", "time")
+    __slots__ = ("asked", "is_stored", "number", "room", "time")
 
-    def __init__(self, number: int, time: float, *, is_stored: bool | None = None) -> None:
+    def __init__(
+        self, number: int, time: float, room: str | None = None, *, is_stored: bool | None = None
+    ) -> None:
+        """`room`: where it was said, by folded name; None if to one."""
         self.number = number
         self.time = time
+        self.room = room
         self.is_stored = is_stored
         """None: it is being stored."""
         self.asked: list[Asked] = []
@@ -39,6 +46,7 @@ class Session:
         "posted",
         "rooms",
         "secret",
+        "spoken",
         "was_in",
     )
 
@@ -58,12 +66,25 @@ class Session:
         """Those that it was in before its connection broke."""
         self.posted = lobby
         """The room in which it spoke last."""
+        self.spoken: dict[str, None] | tuple[()] = ()
+        """The rooms in which it spoke, by folded name, beside the lobby; of more, the last `MAX_SPOKEN`."""
         self._refs: dict[str, Receipt] | None = None
 
     @property
     def refs(self) -> dict[str, Receipt]:
         """What its last messages with a `ref` were given."""
         return self._refs or {}
+
+    def post_in(self, room: "Room") -> None:
+        """From now on it speaks in this room."""
+        self.posted = room
+        if room.key:
+            spoken = self.spoken or {}
+            spoken.pop(room.key, None)
+            spoken[room.key] = None
+            if len(spoken) > MAX_SPOKEN:
+                del spoken[next(iter(spoken))]
+            self.spoken = spoken
 
     def remember(self, ref: str, receipt: Receipt) -> None:
         """Keep what a message was given, and forget the oldest beyond `MAX_REFS`."""

@@ -28,7 +28,7 @@ MIGRATIONS = [
     CREATE TABLE sessions (
         number INTEGER PRIMARY KEY,
         secret BLOB NOT NULL,                     -- the hash of it
-        name TEXT NOT NULL,
+        name TEXT NOT NULL,                       -- empty: somebody else has taken it since
         rooms TEXT NOT NULL                       -- JSON: those it was in, as they are spelled
     );
     CREATE TABLE messages (
@@ -45,10 +45,8 @@ MIGRATIONS = [
         ref TEXT
     );
     CREATE INDEX messages_of_rooms ON messages (room, number);
-    CREATE INDEX messages_sent ON messages (session, number) WHERE receiver IS NOT NULL;
-    CREATE INDEX messages_received ON messages (receiver, number) WHERE receiver IS NOT NULL;
-    CREATE INDEX messages_with_ref ON messages (session, number) WHERE ref IS NOT NULL;
-    CREATE INDEX messages_by_time ON messages (time);
+    -- By number, not by session: each commit would write a page for each session that spoke.
+    CREATE INDEX messages_direct ON messages (number, session, receiver) WHERE receiver IS NOT NULL;
     """,
 ]
 """What leads from each version (`PRAGMA user_version`) to the next; the first, from an empty file."""

@@ -44,20 +44,27 @@ class Reader:
             if page.take(self._matches(query, end)) and end is not None:
                 page.break_off(end)
         except sqlite3.Error as error:
-            page.complete = False
+            page.fail()
             self._failed(str(error))
         except Exception:
-            page.complete = False
+            page.fail()
             log.exception("a bug of ours keeps a page of the history from being read")
 
-    def find(self, number: int) -> Stored | None:
-        """Return the message of this number, if it is stored; its text may have been taken back."""
+    def find(self, number: int) -> tuple[Stored | None, bool]:
+        """Return the message of this number, if it is stored, and whether it could not be read.
+
+        Its text may have been taken back.
+        """
         try:
-            found = self._read("SELECT * FROM messages WHERE number = :number", {"number": number})
+            rows = self._read("SELECT * FROM messages WHERE number = :number", {"number": number})
+            found = stored(rows[0]) if rows else None
         except sqlite3.Error as error:
             self._failed(str(error))
-            return None
-        return stored(found[0]) if found else None
+        except Exception:
+            log.exception("a bug of ours keeps a message from being read")
+        else:
+            return found, False
+        return None, True
 
     def _end_of_search(self, page: Page, query: Query) -> int | None:
         """Return the number at which a search ends: that of the first that is not looked at any more."""
@@ -123,6 +130,6 @@ def _source(query: Query, columns: str, conditions: str, limit: str) -> str:
     if query.room is not None:
         return f"SELECT {columns} FROM messages WHERE room = :room AND {between} {order}"
     return (
-        f"SELECT {columns} FROM messages WHERE session = :me AND receiver IS NOT NULL AND {between} UNION ALL "
-        f"SELECT {columns} FROM messages WHERE receiver = :me AND session <> :me AND {between} {order}"
+        f"SELECT {columns} FROM messages INDEXED BY messages_direct "
+        f"WHERE receiver IS NOT NULL AND (session = :me OR receiver = :me) AND {between} {order}"
     )

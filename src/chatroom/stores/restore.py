@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections import defaultdict
 
 from chatroom.hub.entries import Said, Told
 from chatroom.hub.past import DIRECT, POST, ROOM, ROOMS
@@ -11,8 +11,12 @@ from chatroom.hub.session import MAX_REFS
 from chatroom.stores.reader import COLUMNS, Row, stored
 
 _REFS = """
-    SELECT ref, number, time FROM messages WHERE session = ? AND ref IS NOT NULL ORDER BY number DESC LIMIT ?
+    SELECT session, ref, number, time FROM messages
+    WHERE number > (SELECT min(number) FROM sessions) AND ref IS NOT NULL
+    AND session IN (SELECT number FROM sessions) ORDER BY number DESC
 """
+
+Receipt = tuple[str, int, float]
 
 
 def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
@@ -64,12 +68,11 @@ def _floor(rows: list[Row], most: int, oldest: int) -> int:
 
 def _sessions(connection: sqlite3.Connection) -> list[Known]:
     found = connection.execute("SELECT number, secret, name, rooms FROM sessions ORDER BY number").fetchall()
+    receipts: defaultdict[int, list[Receipt]] = defaultdict(list)
+    for session, ref, number, time in connection.execute(_REFS):
+        if len(receipts[session]) < MAX_REFS:
+            receipts[session].append((ref, number, time / 1_000_000))
     return [
-        Known(number, secret, name, tuple(json.loads(rooms)), tuple(_receipts(connection, number)))
+        Known(number, secret, name, tuple(json.loads(rooms)), tuple(reversed(receipts[number])))
         for number, secret, name, rooms in found
     ]
-
-
-def _receipts(connection: sqlite3.Connection, session: int) -> Iterable[tuple[str, int, float]]:
-    rows = connection.execute(_REFS, (session, MAX_REFS)).fetchall()
-    return [(ref, number, time / 1_000_000) for ref, number, time in reversed(rows)]

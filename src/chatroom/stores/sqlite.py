@@ -85,7 +85,6 @@ class SqliteStore:
         oldest = max(1, now - int(self._days * 86_400_000_000))
         try:
             restored = restore(self._connections[0], now, oldest)
-            self.writer.sweeper.start()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self.writing.start()
@@ -118,7 +117,7 @@ class SqliteStore:
     def end(self, number: int) -> None:
         """Forget a session, and what was said between it and others that are forgotten too."""
         statement = "DELETE FROM sessions WHERE number = ?"
-        self._write(Change(statement, (number,), outlasts=True, ended=number))
+        self._write(Change(statement, (number,), outlasts=True, ends=True))
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query."""
@@ -129,9 +128,9 @@ class SqliteStore:
 
         self._read(run, 2**63 if query.before is None else query.before)
 
-    def find(self, number: int, then: Callable[[Stored | None], None]) -> None:
+    def find(self, number: int, then: Callable[[Stored | None, bool], None]) -> None:
         """Return the message of this number."""
-        self._read(lambda: self._later(then, self.reader.find(number)), number + 1)
+        self._read(lambda: self._later(then, *self.reader.find(number)), number + 1)
 
     def forget(self, number: int, then: Then) -> None:
         """Overwrite the text of a message in the file. Whose it was stays known."""
@@ -184,11 +183,15 @@ class SqliteStore:
             self._is_failing = False
             self._note(f"{self._path}: messages are stored again")
         for write in batch:
+            is_done = not error
             if isinstance(write, Keep):
                 self._waiting -= write.size
                 self._under_way.popleft()
-            if isinstance(write, Keep | Change) and write.then is not None:
-                is_done = not (error or (isinstance(write, Change) and write.erases and not_erased))
+            elif not isinstance(write, Change):
+                continue
+            elif write.erases and not_erased:
+                is_done = False
+            if write.then is not None:
                 try:
                     write.then(is_done)
                 except Exception:

@@ -13,19 +13,19 @@ ROOM = 100_000
 """Messages that are kept of a room; and as many direct messages, of all."""
 SLACK = 1000
 """Messages that a room may have beyond that before somebody looks."""
+PAUSE = 60.0
+"""Seconds between two looks at direct messages whose ends have gone: each looks at all direct messages."""
 INTERVAL = 3600.0
 """Seconds between two looks at what has become too old."""
 
 _DELETE = "DELETE FROM messages WHERE number IN (SELECT number FROM messages WHERE "
-_OLD = _DELETE + "time < ? ORDER BY time LIMIT ?)"
+_OLD = _DELETE + "number < ?1 AND time < ?1 ORDER BY number LIMIT ?2)"  # a number may be behind its time
 _BEYOND = _DELETE + "room IS ? AND number <= ? ORDER BY number LIMIT ?)"
-_NOBODYS = [
-    _DELETE + "receiver IS NOT NULL AND session = ? AND receiver NOT IN (SELECT number FROM sessions) LIMIT ?)",
-    _DELETE + "receiver = ? AND session NOT IN (SELECT number FROM sessions) LIMIT ?)",
-]
-_ORPHANS = """
-    SELECT DISTINCT session FROM messages
-    WHERE receiver IS NOT NULL AND session NOT IN (SELECT number FROM sessions)
+_NOBODYS = """
+    DELETE FROM messages WHERE number IN (
+        SELECT number FROM messages INDEXED BY messages_direct
+        WHERE receiver IS NOT NULL AND session NOT IN (SELECT number FROM sessions)
+        AND receiver NOT IN (SELECT number FROM sessions) LIMIT ?)
 """
 
 
@@ -40,11 +40,8 @@ class Sweeper:
         self._looks_at = float("-inf")
         self._added: Counter[str | None] = Counter()  # messages of each room since somebody looked
         self._crowded: deque[str | None] = deque()
-        self._ended: deque[int] = deque()  # sessions
-
-    def start(self) -> None:
-        """Find what another process has left behind."""
-        self._ended.extend(number for (number,) in self._connection.execute(_ORPHANS).fetchall())
+        self._have_ended = True  # sessions: some, perhaps, in another process
+        self._looked_at = float("-inf")  # what was said between sessions that have ended
 
     def added(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Messages were stored."""
@@ -54,19 +51,19 @@ class Sweeper:
                 del self._added[room]
                 self._crowded.append(room)
 
-    def ended(self, session: int) -> None:
+    def ended(self) -> None:
         """A session was forgotten."""
-        self._ended.append(session)
+        self._have_ended = True
 
     def is_due(self) -> bool:
         """Whether there is something to look at."""
-        return bool(self._ended or self._crowded) or self._clock() >= self._looks_at
+        return bool(self._crowded) or self._clock() >= self._looks_at or self._is_nobodys_due()
 
     def step(self) -> None:
         """Delete a little, within a transaction."""
-        if self._ended:
-            if sum(self._run(statement, self._ended[0]) for statement in _NOBODYS) < STEP:
-                self._ended.popleft()
+        if self._is_nobodys_due():
+            if self._run(_NOBODYS) < STEP:
+                self._have_ended, self._looked_at = False, self._clock()
         elif self._crowded:
             room = self._crowded[0]
             question = "SELECT number FROM messages WHERE room IS ? ORDER BY number DESC LIMIT 1 OFFSET ?"
@@ -76,6 +73,9 @@ class Sweeper:
         elif self._run(_OLD, int((self._clock() - self._seconds) * 1_000_000)) < STEP:
             self._looks_at = self._clock() + INTERVAL
             self._added.clear()
+
+    def _is_nobodys_due(self) -> bool:
+        return self._have_ended and not 0 <= self._clock() - self._looked_at < PAUSE
 
     def _run(self, statement: str, *values: int | str | None) -> int:
         return self._connection.execute(statement, (*values, STEP)).rowcount

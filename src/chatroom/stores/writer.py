@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chatroom.hub.entries import Said, Told
+from chatroom.hub.entries import GONE, Said, Told
 from chatroom.protocol import names
 from chatroom.protocol.messages import Incoming, IncomingBroadcast
 from chatroom.stores.sweeper import Sweeper
@@ -62,8 +62,8 @@ class Change(NamedTuple):
     outlasts: bool = False
     erases: bool = False
     """What the statement overwrites must be nowhere in the files when it is done."""
-    ended: int | None = None
-    """The session that is forgotten with it."""
+    ends: bool = False
+    """A session is forgotten with it."""
 
 
 class Barrier(NamedTuple):
@@ -182,8 +182,8 @@ class Writer:
 
     def _change(self, change: Change) -> None:
         self._connection.execute(change.statement, change.values)
-        if change.ended is not None:
-            self.sweeper.ended(change.ended)
+        if change.ends:
+            self.sweeper.ended()
 
     def _insert(self, rows: list[Row]) -> None:
         start = 0
@@ -196,9 +196,13 @@ class Writer:
 
 
 def _rows(post: Said | Told) -> Iterator[Row]:
-    """Return a row for each message."""
+    """Return a row for each message; one that was taken back has no text, but its `ref` is known."""
     time, ref = round(post.time * 1_000_000), post.ref
-    for number, line in post.lines():
+    for number, line in enumerate(post.frames.splitlines(keepends=True), post.number):
+        if line == GONE:
+            place = (None, post.receiver) if isinstance(post, Told) else (post.room, None)
+            yield number, time, post.session, "", None, *place, "", None, None, ref
+            continue
         message = _line.decode(line)
         sender = message.from_
         if isinstance(post, Told):
