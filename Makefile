@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve install test check format simulate fuzz soak bench lock clean
+.PHONY: serve install test check format simulate fuzz kills soak bench lock clean
 
 # make serve PORT=7778 HOST=0.0.0.0. HOST and PORT of the environment mean something else: conda sets HOST.
 given = $(if $(filter command,$(origin $1)),$2 $($1))
@@ -35,6 +35,11 @@ FUZZ ?= 120
 fuzz: $(VENV)/installed-fuzz
 	for target in stream names server cost; do \
 		$(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(FUZZ) -max_len=4096 -print_final_stats=1 || exit 1; done
+
+# Kills a server so often while people chat; all that was confirmed must be there.
+KILLS ?= 100
+kills: $(VENV)/installed-dev
+	cd tests && ../$(BIN)/python kills.py $(KILLS)
 
 # Churn for SOAK seconds; memory and descriptors must be flat at the end.
 SOAK ?= 600

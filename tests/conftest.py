@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from chatroom.client.inbox import Message
+from chatroom.protocol.messages import Incoming, IncomingBroadcast
+from stored import disk, kept  # noqa: F401 - fixtures
 
 # How fast the machine is says nothing about us: no deadlines, no complaints about slow generation.
 settings.register_profile("chatroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,6 +44,12 @@ def run(*command: str, text: str = "", loop: str = "uvloop") -> subprocess.Compl
         text=True,
         check=False,
     )
+
+
+def plain(message: Message) -> Message:
+    """Return the message without `id` and `time`."""
+    stamped = isinstance(message, Incoming | IncomingBroadcast)
+    return replace(message, id=UNSET, time=UNSET) if stamped else message
 
 
 def environment(loop: str) -> dict[str, str]:

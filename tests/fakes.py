@@ -4,13 +4,19 @@ import asyncio
 import heapq
 import itertools
 import json
+from bisect import insort
+from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
 from chatroom.doors.kernel import Kernel
+from chatroom.hub.entries import Post, Said, Told, decode, encode
 from chatroom.hub.hub import Hub
+from chatroom.hub.past import Line, Past
+from chatroom.hub.ports import AHEAD, Known, Restored, Store
+from chatroom.hub.reading import Page, Query, Stored, in_memory
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import ErrorReply
 
@@ -30,6 +36,8 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.settle: Callable[[], None] = lambda: None
+        """Waits until other threads have done what they were asked for."""
         self._soon: list[Callable[[], None]] = []
         self._later: list[tuple[float, int, FakeTimer]] = []
         self._numbers = itertools.count()
@@ -44,6 +52,9 @@ class FakeLoop:
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._soon.append(lambda: callback(*arguments))
 
+    def call_soon_threadsafe(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self.call_soon(callback, *arguments)
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> "FakeTimer":
         timer = FakeTimer(callback)
         heapq.heappush(self._later, (self.now + delay, next(self._numbers), timer))
@@ -51,10 +62,14 @@ class FakeLoop:
 
     def turn(self) -> None:
         """Do all that was to be done soon."""
-        while self._soon:
-            soon, self._soon = self._soon, []
-            for callback in soon:
-                callback()
+        while True:
+            while self._soon:
+                soon, self._soon = self._soon, []
+                for callback in soon:
+                    callback()
+            self.settle()
+            if not self._soon:
+                return
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and do what falls due in it."""
@@ -223,14 +238,134 @@ class FakeObserver:
         self.lines.append(f"turned away {peer} {reason}")
 
 
+class FakeStore:
+    """A disk that does what was asked for when it is told to, in order; and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.past = Past(0)
+        """What is on the disk."""
+        self.mark = 0
+        self.known: dict[int, Known] = {}
+        self._asked: deque[Callable[[bool], None]] = deque()
+
+    def work(self, most: int = 1_000_000, *, is_full: bool = False) -> None:
+        """Do so much of what was asked for."""
+        for _ in range(min(most, len(self._asked))):
+            self._asked.popleft()(not is_full)
+
+    def has(self, number: int) -> bool:
+        return self._find(number) is not None
+
+    def restore(self, now: int) -> Restored:
+        self.mark = now + AHEAD
+        return Restored(now, self.mark, {}, (now, ()), list(self.known.values()))
+
+    def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.mark = mark
+            then(is_done)
+
+        self._asked.append(work)
+
+    def keep(self, post: Said | Told, then: Callable[[bool], None] | None) -> None:
+        assert post.number < self.mark, "a number that may be given out again"
+        data = encode(post)
+
+        def work(is_done: bool) -> None:
+            if is_done:
+                kept = decode(data)
+                if isinstance(kept, Told):
+                    insort(self.past.direct, kept, key=_number)
+                elif isinstance(kept, Said):
+                    line = self.past.rooms.setdefault(kept.room, Line(0))
+                    insort(line, kept, key=_number)
+            if then is not None:
+                then(is_done)
+
+        self._asked.append(work)
+
+    def know(self, session: Known) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.known[session.number] = session
+
+        self._asked.append(work)
+
+    def end(self, number: int) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.known.pop(number, None)
+
+        self._asked.append(work)
+
+    def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
+        def work(is_done: bool) -> None:
+            page.take(in_memory(self.past, query))
+            then()
+
+        self._asked.append(work)
+
+    def find(self, number: int, then: Callable[[Stored | None, bool], None]) -> None:
+        def work(is_done: bool) -> None:
+            post = self._find(number)
+            if isinstance(post, Told):
+                then(Stored(number, post.time, b"", post.to, post.session, None, post.receiver), False)
+            elif post is None:
+                then(None, False)
+            else:
+                then(Stored(number, post.time, b"", None, post.session, post.room), False)
+
+        self._asked.append(work)
+
+    def forget(self, number: int, then: Callable[[bool], None]) -> None:
+        def work(is_done: bool) -> None:
+            if is_done and (post := self._find(number)):
+                post.forget(number)
+            then(is_done)
+
+        self._asked.append(work)
+
+    def _find(self, number: int) -> Said | Told | None:
+        places = (None, *self.past.rooms)
+        return next((post for place in places if (post := self.past.find(number, place))), None)
+
+
+def _number(post: Post) -> int:
+    return post.number
+
+
 class FakeChat:
     """A hub and its TCP door on a fake loop."""
 
-    def __init__(self, hub: type[Hub] = Hub, **limits: Any) -> None:
+    store: ClassVar[Callable[["FakeChat"], Store] | None] = None
+    """Makes a store for each, if there is to be one."""
+    secrets = itertools.count(1)
+
+    def __init__(
+        self,
+        hub: type[Hub] = Hub,
+        store: Store | Callable[["FakeChat"], Store] | None = None,
+        *,
+        now: float = 1000.0,
+        **limits: Any,
+    ) -> None:
+        """`now`: the time; `store`: one, or what makes it."""
         self.loop = FakeLoop()
+        self.loop.now = now
+        make_store = store or FakeChat.store
+        self.late = 0.0
+        """By how many seconds the clock is wrong."""
         self.observer = FakeObserver()
-        settings = Limits(**limits)
-        self.hub = hub(limits=settings, clock=self.loop.time, timing=self.loop, observer=self.observer)
+        self.limits = settings = Limits(**limits)
+        self.hub = hub(
+            limits=settings,
+            clock=lambda: self.loop.now - self.late,
+            timing=self.loop,
+            observer=self.observer,
+            secret=lambda: f"secret {next(self.secrets)}",
+            store=make_store(self) if callable(make_store) else make_store,
+        )
         self.door = Door(
             self.hub,
             settings,

@@ -21,9 +21,18 @@ from chatroom.client.errors import (
     Refused,
     TimedOut,
 )
-from chatroom.client.inbox import Disconnected, Reconnected, Unconfirmed
+from chatroom.client.inbox import Disconnected, Gap, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
-from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast, Sent
+from chatroom.protocol.messages import (
+    ErrorReply,
+    Forgotten,
+    HistoryReply,
+    Incoming,
+    IncomingBroadcast,
+    Presence,
+    RoomSize,
+    Sent,
+)
 
 __all__ = [
     "AsyncClient",
@@ -34,14 +43,19 @@ __all__ = [
     "ConnectionLost",
     "Disconnected",
     "ErrorReply",
+    "Forgotten",
+    "Gap",
+    "HistoryReply",
     "InboxFull",
     "Incoming",
     "IncomingBroadcast",
     "NameTaken",
     "NotAChatroom",
     "OutcomeUnknown",
+    "Presence",
     "Reconnected",
     "Refused",
+    "RoomSize",
     "Sent",
     "TimedOut",
     "Unconfirmed",

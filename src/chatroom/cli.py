@@ -34,6 +34,9 @@ def main() -> None:
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (127.0.0.1); 0.0.0.0 lets others in.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML file with settings.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit. May be repeated.")
+@click.option(
+    "--data", metavar="FILE", help="Keep messages and sessions in this file, beyond the server's end."
+)
 @click.option("--no-plain", is_flag=True, help="Listen with TLS only.")
 @click.option("--tls-host", metavar="ADDRESS", help="Address to listen on with TLS, if it is not --host.")
 @click.option("--tls-port", metavar="PORT", help="Second port, for TLS.")

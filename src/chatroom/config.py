@@ -45,6 +45,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls_cert: Text | None = None
     tls_key: Text | None = None
     """PEM files: the certificate with its chain, and the private key."""
+    data: Text | None = None
+    """The file in which messages are kept; without one, the newest are kept in memory."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -181,6 +183,8 @@ def _rule(kind: type[Any], key: str) -> str:
     match wanted:
         case msgspec.inspect.IntType(ge=low, le=high):
             return f"must be a whole number from {low} to {high}"
+        case msgspec.inspect.FloatType(gt=None, ge=low, le=high):
+            return f"must be a number from {low:g} to {high:g}"
         case msgspec.inspect.FloatType(gt=low, le=high):
             return f"must be a number above {low:g}, at most {high:g}"
         case msgspec.inspect.BoolType():

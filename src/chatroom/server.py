@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
+from secrets import token_urlsafe
 from types import ModuleType
 
 from chatroom.announce import Port, endpoint
@@ -24,6 +25,8 @@ from chatroom.doors.tls import TlsDoor
 from chatroom.hub.hub import Hub
 from chatroom.observe import LogObserver
 from chatroom.protocol.limits import Limits
+from chatroom.stores.file import StoreError
+from chatroom.stores.sqlite import SqliteStore
 
 uvloop: ModuleType | None
 try:
@@ -59,9 +62,41 @@ def run(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
 
 async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> None:
     loop = asyncio.get_running_loop()
-    limits = settings.limits
     observer = LogObserver(loop)
-    hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer)
+    limits = settings.limits
+    try:
+        store = _store(settings, loop, observer.note)
+        secret = partial(token_urlsafe, 16)
+        hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer, secret=secret, store=store)
+    except StoreError as error:
+        raise ConfigError(f"data: {error}") from error
+    try:
+        await _let_in(hub, settings, observer, announce)
+    finally:
+        if store is not None:
+            store.close(hub.house.next - 1, limits.drain_timeout)
+        observer.flush()
+
+
+def _store(
+    settings: Settings, loop: asyncio.AbstractEventLoop, note: Callable[[str], None]
+) -> SqliteStore | None:
+    """Return where messages are kept, if not only in memory. Raises `StoreError`."""
+    if settings.data is None:
+        return None
+    store = SqliteStore(
+        Path(settings.data), loop=loop, clock=time.time, note=note, days=settings.limits.history_days
+    )
+    note(f"messages are kept in {settings.data}")
+    return store
+
+
+async def _let_in(
+    hub: Hub, settings: Settings, observer: LogObserver, announce: Callable[[list[Port]], None]
+) -> None:
+    """Listen, and serve until asked to stop. Raises what `run` does."""
+    loop = asyncio.get_running_loop()
+    limits = settings.limits
     files = _descriptors()
     room = _room(files, limits.max_connections, observer.note)
     _prepare(min(files, room + RESERVED, PREPARED))
@@ -93,7 +128,6 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
         count = len(door.connections)
         observer.note(f"stopping: {count} connection{'s' * (count != 1)} to close")
         await _drain(door, limits.drain_timeout, stop)
-        observer.flush()
 
 
 class _Stop:

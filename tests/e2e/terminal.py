@@ -7,16 +7,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import Protocol, Self
 
 import pexpect
 import pyte
 
-from conftest import PROJECT, ServerProcess, run
-from e2e.brief_server import BriefServer
-from e2e.naive_server import NaiveServer
+from conftest import PROJECT, run
 
-Server = ServerProcess | BriefServer | NaiveServer
+
+class Server(Protocol):
+    """What listens somewhere."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
 
 PROMPT = "enter your message>"
 

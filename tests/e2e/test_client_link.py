@@ -28,7 +28,7 @@ from chatroom import (
     Unconfirmed,
 )
 from chatroom.client import core, link
-from conftest import ServerProcess
+from conftest import ServerProcess, plain
 from e2e.brief_server import BriefServer, incoming, raw
 
 pytestmark = pytest.mark.slow
@@ -204,7 +204,7 @@ async def test_server_that_knows_only_the_brief(monkeypatch: pytest.MonkeyPatch,
             await client.hello("ann2")
             assert await client.users() == ["ann2"]
 
-    asked = {"code": "hello", "name": "ann", "features": ["notices", "ping"], "ref": "1"}
+    asked = {"code": "hello", "name": "ann", "features": ["notices", "ping", "stamps"], "ref": "1"}
     assert hellos == [asked, {"code": "hello", "name": "ann"}, {"code": "hello", "name": "ann2"}]
 
 
@@ -247,7 +247,7 @@ async def test_a_thousand_lines(limited: ServerProcess) -> None:
             for number in range(1000):
                 await ann.broadcast(str(number), confirm=False)
         errors = [message async for message in ann]
-        received = [await anext(bob) for _ in range(1000)]
+        received = [plain(await anext(bob)) for _ in range(1000)]
 
     assert errors == []
     assert received == [IncomingBroadcast("ann", str(number)) for number in range(1000)]
@@ -260,7 +260,7 @@ def test_a_thousand_confirmed_lines(limited: ServerProcess) -> None:
         Client.connect(limited.host, limited.port, "ann") as ann,
     ):
         ids = [sent.id for number in range(1000) if (sent := ann.broadcast(str(number)))]
-        received = [bob.receive(timeout=20) for _ in range(1000)]
+        received = [plain(bob.receive(timeout=20)) for _ in range(1000)]
 
     assert ids == sorted(set(ids))
     assert received == [IncomingBroadcast("ann", str(number)) for number in range(1000)]
@@ -284,7 +284,7 @@ def test_blocking_client_comes_back() -> None:
             Incoming("bob", "after"),
         ]
         client.close()
-        assert brief.strange[0]["features"] == ["notices", "ping"]
+        assert brief.strange[0]["features"] == ["notices", "ping", "stamps", "resume"]
 
 
 async def test_what_is_unknown_is_reported() -> None:
@@ -299,7 +299,7 @@ async def test_what_is_unknown_is_reported() -> None:
         peer.welcome()
         sent = peer.expect("outgoing_broadcast")
         assert sent["content"] == "waits"
-        peer.send({"code": "sent", "id": 1, "time": 1.5, "ref": sent["ref"]})
+        peer.send({"code": "sent", "id": "1", "time": 1.5, "ref": sent["ref"]})
         peer.wait_for_end()
 
     with ScriptedServer(first, second) as server:
@@ -479,6 +479,64 @@ async def test_name_that_is_free_again() -> None:
         await client.close()
 
     assert kinds == [Disconnected, ErrorReply, Reconnected]
+
+
+async def test_session_on_a_bad_link() -> None:
+    """A server that has promised to continue the session is never asked as one of the base protocol."""
+    hellos: list[dict[str, Any]] = []
+
+    def first(peer: Peer) -> None:
+        hello = peer.expect("hello")
+        welcome = {"code": "welcome", "features": hello["features"], "session": "S", "ref": hello["ref"]}
+        peer.send(welcome)
+        assert peer.expect("history")["limit"] == 1
+
+    def vanish(peer: Peer) -> None:
+        hellos.append(peer.expect("hello"))
+
+    def last(peer: Peer) -> None:
+        hellos.append(peer.welcome())
+        peer.wait_for_end()
+
+    with ScriptedServer(first, vanish, vanish, last) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        kinds = [type(await anext(client)) for _ in range(2)]
+        await client.close()
+
+    assert kinds == [Disconnected, Reconnected]
+    assert [hello["session"] for hello in hellos] == ["S"] * 3
+
+
+async def test_message_under_way_over_a_long_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the next connection for as long as that takes, is sent again, and its outcome is known."""
+    monkeypatch.setattr(link, "FIRST_DELAY", 1000.0)
+    refs: list[str] = []
+
+    def serve(peer: Peer) -> None:
+        hello = peer.expect("hello")
+        welcome = {"code": "welcome", "features": hello["features"], "session": "S", "recovered": True}
+        peer.send(welcome | {"ref": hello["ref"]})
+        peer.expect("history")
+        refs.append(peer.expect("outgoing_broadcast")["ref"])
+        if len(refs) == 2:
+            peer.send({"code": "sent", "id": "1", "time": 1.5, "ref": refs[1]})
+            peer.wait_for_end()
+
+    with ScriptedServer(serve, serve) as server:
+        client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
+        client._link._timeout = 0.05
+        sending = asyncio.create_task(client.broadcast("x"))
+        assert isinstance(await anext(client), Disconnected)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(sending), 0.5)
+        client._link._timeout = 100.0
+        client.retry_now()
+        sent = await sending
+        await client.close()
+
+    assert sent
+    assert sent.id == "1"
+    assert refs[0] == refs[1]
 
 
 async def test_another_name_while_reconnecting() -> None:

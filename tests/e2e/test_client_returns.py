@@ -170,16 +170,19 @@ def test_closing(*, reconnect: bool, status: int) -> None:
 
 
 def test_message_of_unknown_fate(tmp_path: Path) -> None:
-    """What had left when the connection was lost, and was not confirmed, is reported, and not sent again."""
+    """What was under way is sent again, unless the server does not know who comes back: then it is reported."""
     server = ServerProcess(log=tmp_path / "server.log")
     with joined(server) as terminal:
         os.kill(server.process.pid, signal.SIGSTOP)
         terminal.type("*|did it arrive?\r")
         terminal.wait(lambda lines: lines[-2:] == [f"{PROMPT}*|did it arrive?", PROMPT])
         server.stop(signal.SIGKILL)
-        shown = terminal.wait_for("reconnecting…")
+        terminal.wait_for("reconnecting…")
+        another = ServerProcess(log=tmp_path / "another.log", port=str(server.port))
+        shown = terminal.wait_for("connected again")
 
         assert "it is not known whether this arrived: *|did it arrive?" in "".join(shown)
+    assert another.stop() == 0
 
 
 def test_paste_that_can_be_stopped() -> None:

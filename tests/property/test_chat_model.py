@@ -1,6 +1,7 @@
 """The whole chat, door and hub, held against a model of plain lists and dicts."""
 
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from fakes import FakeChat, FakeClient
 
 NAMES = st.sampled_from(["ann", "bob", "eve", "Ann", "b0b", "*", "a|b", ""])
 LEGAL = {"ann", "Ann", "bob", "eve", "b0b"}
+ROOMS = st.sampled_from(["chess", "Chess", "go"])
 
 
 def looks(name: str) -> str:
@@ -21,12 +23,15 @@ def looks(name: str) -> str:
 class Person:
     """One client, and what the model says that it must have been sent."""
 
-    def __init__(self, client: FakeClient, *, is_bare: bool) -> None:
+    def __init__(self, client: FakeClient, *, is_bare: bool, session: "Session | None" = None) -> None:
         self.client = client
         self.is_bare = self.was_bare = is_bare
         self.name: str | None = None
         self.faults = 0
         self.expected: list[dict[str, Any]] = []
+        self.rooms: list[str] | None = None
+        self.session = session
+        """What it can come back with, if it wants to."""
 
     def ask(self, **request: Any) -> None:
         self.faults = 0
@@ -35,8 +40,25 @@ class Person:
             self.client.loop.pass_time(PACE)  # so much was asked before that answers must leave first
 
 
+class Session:
+    """What somebody comes back to."""
+
+    def __init__(self) -> None:
+        self.secret = ""
+        self.name = ""
+        self.last = ""
+        """The last id in the lobby, or of what was said to it alone."""
+        self.was_in: list[str] = []
+        self.missed: list[dict[str, Any]] = []
+
+
 def is_pushed(message: dict[str, Any]) -> bool:
     return str(message.get("code")).startswith("incoming")
+
+
+def stream(message: dict[str, Any]) -> str:
+    """What is said in a room is in order with what is said there, and all else among itself."""
+    return str(message["room"]) if is_pushed(message) and "room" in message else ""
 
 
 class ChatMachine(RuleBasedStateMachine):
@@ -50,8 +72,15 @@ class ChatMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         # What strangers may do is bounded elsewhere: tests/unit/test_limits.py
+        self.patience = patch("chatroom.hub.waiting.PATIENCE", 10**6)
+        self.patience.start()
         self.chat = FakeChat(stranger_in=10**9, stranger_out=10**9, max_hellos=10**6, hello_timeout=10_000)
         self.present: dict[str, Person] = {}  # by folded name
+        self.away: dict[str, Session] = {}  # the same, of names that nobody has taken since
+        self.dropped: list[Session] = []
+        self.rooms: dict[str, list[Person]] = {}  # by folded name
+        self.spelled: dict[str, str] = {}  # as who made it did
+        self.with_past: set[str] = set()
         self.everybody: list[Person] = []
         self.number = 0
 
@@ -61,20 +90,27 @@ class ChatMachine(RuleBasedStateMachine):
 
     @initialize(target=people)
     def three_are_here(self) -> Any:
-        three = [self.connect(is_bare=False), self.connect(is_bare=False), self.connect(is_bare=True)]
+        three = [self.connect(is_bare=bare, comes_back=False) for bare in (False, False, True)]
         for person, name in zip(three, ["ann", "bob", "eve"], strict=True):
             self.hello(person, name)
         return multiple(*three)
 
-    @rule(target=people, is_bare=st.booleans())
-    def connect(self, is_bare: bool) -> Person:
-        person = Person(self.chat.connect(), is_bare=is_bare)
+    @rule(target=people, is_bare=st.booleans(), comes_back=st.booleans())
+    def connect(self, is_bare: bool, comes_back: bool) -> Person:
+        session = Session() if comes_back and not is_bare else None
+        person = Person(self.chat.connect(), is_bare=is_bare, session=session)
         self.everybody.append(person)
         return person
 
     @rule(person=people, name=NAMES)
     def hello(self, person: Person, name: str) -> None:
-        person.ask(code="hello", name=name)
+        session = person.session
+        extra: dict[str, Any] = {}
+        if session is not None:
+            extra["features"] = ["resume"]
+            extra |= {"session": session.secret} if session.secret else {}
+            extra |= {"after": session.last} if session.last else {}
+        person.ask(code="hello", name=name, **extra)
         if person.name is not None:
             person.expected.append({"error": "already_welcome"})
         elif name not in LEGAL:
@@ -82,9 +118,28 @@ class ChatMachine(RuleBasedStateMachine):
         elif looks(name) in map(looks, self.present):
             person.expected.append({"error": "name_taken"})
         else:
-            person.expected.append({"code": "welcome"})
             person.name = name
             self.present[name.casefold()] = person
+            self.away.pop(name.casefold(), None)
+            if session is None:
+                person.expected.append({"code": "welcome"})
+            else:
+                self.let_in(person, session, name)
+
+    def let_in(self, person: Person, session: Session, name: str) -> None:
+        """Expect what a session that can come back is told; if it did, with what it missed."""
+        welcome: dict[str, Any] = {"code": "welcome", "name": name}
+        if session.secret:
+            welcome |= {"recovered": bool(session.last), "rooms": session.was_in}
+        person.expected.append(welcome)
+        if session.last:
+            person.expected += session.missed
+        session.missed = []
+        if session in self.dropped:
+            self.dropped.remove(session)
+        if self.away.get(session.name.casefold()) is session:
+            del self.away[session.name.casefold()]
+        session.name = name
 
     @rule(person=people)
     def who(self, person: Person) -> None:
@@ -100,12 +155,14 @@ class ChatMachine(RuleBasedStateMachine):
         person.ask(code="outgoing", to=to, content=text)
         if person.name is None:
             person.expected.append({"error": "hello_first"})
-        elif to.casefold() not in self.present:
-            person.expected.append({"error": "unknown_user"})
+            return
+        message = {"code": "incoming", "from": person.name, "content": text}
+        if to.casefold() in self.present:
+            self.present[to.casefold()].expected.append(message)
+        elif to.casefold() in self.away:
+            self.away[to.casefold()].missed.append(message)
         else:
-            self.present[to.casefold()].expected.append(
-                {"code": "incoming", "from": person.name, "content": text}
-            )
+            person.expected.append({"error": "unknown_user"})
 
     @rule(person=people, times=st.integers(1, 3))
     def outgoing_broadcast(self, person: Person, times: int) -> None:
@@ -115,9 +172,77 @@ class ChatMachine(RuleBasedStateMachine):
             if person.name is None:
                 person.expected.append({"error": "hello_first"})
                 continue
+            message = {"code": "incoming_broadcast", "from": person.name, "content": text}
             for other in self.present.values():
                 if other is not person:
-                    other.expected.append({"code": "incoming_broadcast", "from": person.name, "content": text})
+                    other.expected.append(message)
+            for session in self.dropped:
+                session.missed.append(message)
+
+    @rule(person=people, room=ROOMS)
+    def join(self, person: Person, room: str) -> None:
+        person.ask(code="join", room=room)
+        key = room.casefold()
+        if person.name is None:
+            person.expected.append({"error": "hello_first"})
+            return
+        if key not in self.rooms:
+            self.rooms[key] = []
+            if key not in self.with_past:
+                self.spelled[key] = room
+        if person.rooms is None:
+            person.rooms = []
+        if key not in person.rooms:
+            self.rooms[key].append(person)
+            person.rooms.append(key)
+        person.expected.append({"code": "joined", "room": self.spelled[key]})
+
+    @rule(person=people, room=ROOMS)
+    def leave(self, person: Person, room: str) -> None:
+        person.ask(code="leave", room=room)
+        key = room.casefold()
+        if self.is_in(person, key):
+            self.leave_room(person, key)
+            person.expected.append({"code": "left", "room": self.spelled[key]})
+
+    @rule(person=people, room=ROOMS)
+    def say_in_room(self, person: Person, room: str) -> None:
+        text = self.text()
+        person.ask(code="outgoing_broadcast", room=room, content=text)
+        key = room.casefold()
+        if self.is_in(person, key):
+            self.with_past.add(key)
+            message = {"code": "incoming_broadcast", "from": person.name, "content": text}
+            for other in self.rooms[key]:
+                if other is not person:
+                    other.expected.append({**message, "room": self.spelled[key]})
+
+    @rule(person=people, room=ROOMS)
+    def who_is_in_room(self, person: Person, room: str) -> None:
+        person.ask(code="who", room=room)
+        key = room.casefold()
+        if person.name is None:
+            person.expected.append({"error": "hello_first"})
+        elif key not in self.rooms:
+            person.expected.append({"error": "unknown_room"})
+        else:
+            users = [other.name for other in self.rooms[key]]
+            person.expected.append({"code": "users", "users": users, "room": self.spelled[key]})
+
+    def is_in(self, person: Person, key: str) -> bool:
+        """Whether somebody is in a room; expect an error if not."""
+        if person.name is None:
+            person.expected.append({"error": "hello_first"})
+        elif key not in (person.rooms or ()):
+            person.expected.append({"error": "not_in_room"})
+        return key in (person.rooms or ())
+
+    def leave_room(self, person: Person, key: str) -> None:
+        if person.rooms is not None:
+            person.rooms.remove(key)
+        self.rooms[key].remove(person)
+        if not self.rooms[key]:
+            del self.rooms[key]
 
     @rule(
         person=people,
@@ -144,11 +269,49 @@ class ChatMachine(RuleBasedStateMachine):
         else:
             self.chat.loop.turn()
         self.gone(person)
+        if person.session is not None and person.name is not None:
+            self.away[person.name.casefold()] = person.session
         self.everybody.remove(person)
+
+    @rule(target=people, person=consumes(people))
+    def drop(self, person: Person) -> Person:
+        """A connection breaks, and there is another on which its session may go on."""
+        self.end_of_turn()
+        person.client.transport.vanish(ConnectionResetError())
+        self.chat.loop.turn()
+        self.gone(person)
+        self.everybody.remove(person)
+        session = person.session
+        if session is not None and person.name is not None:
+            self.dropped.append(session)
+            self.away[person.name.casefold()] = session
+        return self.another(session)
+
+    @rule(target=people, person=consumes(people), name=NAMES)
+    def replace(self, person: Person, name: str) -> Person:
+        """A session goes on with another connection while it still has one, which then ends."""
+        self.end_of_turn()
+        others = [looks(other) for other, holder in self.present.items() if holder is not person]
+        if person.session is None or person.name is None or name not in LEGAL or looks(name) in others:
+            return person
+        self.gone(person)
+        self.everybody.remove(person)
+        another = self.another(person.session)
+        self.hello(another, name)
+        return another
+
+    def another(self, session: Session | None) -> Person:
+        another = Person(self.chat.connect(), is_bare=False, session=session)
+        self.everybody.append(another)
+        return another
 
     def gone(self, person: Person) -> None:
         if person.name is not None:
             del self.present[person.name.casefold()]
+            if person.session is not None and person.rooms is not None:
+                person.session.was_in = [self.spelled[key] for key in person.rooms]
+            for key in list(person.rooms or ()):
+                self.leave_room(person, key)
 
     @rule()
     def end_of_turn(self) -> None:
@@ -158,6 +321,8 @@ class ChatMachine(RuleBasedStateMachine):
     def check(self) -> None:
         for person in self.everybody:
             received = person.client.take()
+            for messages in (received, person.expected):
+                messages.sort(key=stream)
             if person.was_bare:  # it gets answers ahead of what others said
                 person.expected.sort(key=is_pushed)
                 received.sort(key=is_pushed)
@@ -167,8 +332,25 @@ class ChatMachine(RuleBasedStateMachine):
                     assert message["code"] == "error"
                     assert expected["error"] in {None, message["error"]}
                 else:
+                    if person.session is not None:
+                        self.take_extras(person.session, message)
                     assert message == expected
             person.expected.clear()
+
+    def take_extras(self, session: Session, message: dict[str, Any]) -> None:
+        """Take what somebody is told who asked for `resume`."""
+        if is_pushed(message):
+            del message["time"]
+            ident = message.pop("id")
+            if "room" not in message:
+                assert ident > session.last
+                session.last = ident
+        elif message["code"] == "welcome":
+            secret = message.pop("session")
+            assert session.secret in {"", secret}
+            session.secret = secret
+            for extra in ("features", "server", "limits"):
+                del message[extra]
 
     @invariant()
     def names_are_unique(self) -> None:
@@ -185,6 +367,8 @@ class ChatMachine(RuleBasedStateMachine):
         assert not self.chat.hub.users()
         assert not self.chat.door.connections
         assert not len(self.chat.door.deadlines)
+        assert not self.chat.hub.house.rooms
+        self.patience.stop()
 
 
 ChatMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)

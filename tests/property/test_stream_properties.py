@@ -13,7 +13,6 @@ from chatroom.protocol.messages import (
     AnyRequest,
     Fault,
     Hello,
-    IncomingBroadcast,
     Outgoing,
     OutgoingBroadcast,
     Quit,
@@ -166,7 +165,7 @@ def test_bursts_are_their_messages(
 def test_a_completed_burst(contents: list[str], sender: str) -> None:
     """What receivers get of a burst reads the same as its messages one by one."""
     messages = [OutgoingBroadcast(content) for content in ["", *contents]]
-    start = opening(IncomingBroadcast, sender)
+    start = opening(sender)
 
     found = burst.found(b"".join(map(encode, messages)))
 

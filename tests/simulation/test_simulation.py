@@ -9,7 +9,7 @@ from simulation.world import World
 
 def seeds() -> list[int]:
     """Return the seeds asked for: `SEEDS=17` is that one, `SEEDS=0-9999` all of these."""
-    first, _, last = os.environ.get("SEEDS", "0-199").partition("-")
+    first, _, last = os.environ.get("SEEDS", "0-99").partition("-")
     return list(range(int(first), int(last or first) + 1))
 
 

@@ -138,12 +138,15 @@ def test_a_stall_is_not_hidden() -> None:
     [
         ["fan-out", "--readers", "20", "--senders", "3", "--seconds", "0.2"],
         ["fan-out", "--readers", "21", "--senders", "2", "--messages", "200", "--generators", "3"],
+        ["fan-out", "--feature", "stamps", "--feature", "presence", "--seconds", "0.2"],
         ["direct", "--pairs", "5", "--seconds", "0.2"],
+        ["direct", "--feature", "resume", "--pairs", "5", "--seconds", "0.2"],
+        ["confirm", "--clients", "5", "--seconds", "0.2"],
         ["latency", "--readers", "20", "--rate", "100", "--seconds", "0.3"],
         ["join", "--clients", "50"],
         ["idle", "--clients", "50"],
     ],
-    ids=lambda mode: f"{mode[0]} {mode[-2]}",
+    ids=lambda mode: " ".join(mode),
 )
 def test_modes(server: ServerProcess, mode: list[str]) -> None:
     """Each mode measures a server that runs, and prints its figures as JSON."""

@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET
 
 from chatroom.protocol import burst
-from chatroom.protocol.messages import Incoming, Outgoing, OutgoingBroadcast, opening
+from chatroom.protocol.messages import Outgoing, OutgoingBroadcast, opening
 from chatroom.protocol.stream import REQUESTS, StreamDecoder
 from fakes import FakeChat, FakeClient
 
@@ -38,7 +38,7 @@ def test_a_burst(line: bytes, first: Outgoing | OutgoingBroadcast) -> None:
     assert found.contents == contents
     assert found.ref is UNSET
     assert found.one_by_one() == StreamDecoder(REQUESTS).feed(data)
-    completed = found.completed(opening(Incoming, "ann")).splitlines()
+    completed = found.completed(opening("ann", is_direct=True)).splitlines()
     assert [json.loads(one) for one in completed] == [
         {"code": "incoming", "from": "ann", "content": message.content} for message in found.one_by_one()
     ]
@@ -139,7 +139,7 @@ def test_a_burst_behind_the_end() -> None:
     ann, bob = chat.join("ann"), chat.join("bob")
 
     ann.send(b'{"code":"quit"}\n')
-    ann.connection._door.hub.handle(ann.connection._session, [burst.found(lines(b"1", b"2", b"3", b"4"))])  # type: ignore[list-item]
+    ann.connection._door.hub.handle(ann.connection._client, [burst.found(lines(b"1", b"2", b"3", b"4"))])  # type: ignore[list-item]
     chat.loop.turn()
 
     assert bob.take() == []

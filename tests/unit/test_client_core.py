@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from chatroom.client import core as rules
-from chatroom.client.core import Call, Core
+from chatroom.client.calls import Call
+from chatroom.client.core import Core
 from chatroom.client.errors import ConnectionLost, NameTaken, NotAChatroom, OutcomeUnknown, Refused
 from chatroom.client.inbox import Message, Reconnected, Unconfirmed
+from chatroom.client.session import Session
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 WELCOME = {"code": "welcome", "features": ["notices", "ping"]}
@@ -29,7 +31,8 @@ class Wired:
     def __init__(self, *, features: bool = False, known: bool = False) -> None:
         """`known`: its server has said that it knows more than the brief."""
         self.now = 1000.0
-        self.core = Core(lambda: self.now, wants_features=features)
+        self.session = Session()
+        self.core = Core(lambda: self.now, self.session, wants_features=features)
         if known:
             self.core.hello("ann")
             self.sent()
@@ -97,7 +100,7 @@ def test_more_than_the_brief() -> None:
 
     assert hello.result() is None
     assert sent == [
-        {"code": "hello", "name": "ann", "features": ["notices", "ping"], "ref": "1"},
+        {"code": "hello", "name": "ann", "features": ["notices", "ping", "stamps"], "ref": "1"},
         {"code": "who", "ref": "2"},
         {"code": "outgoing_broadcast", "content": "x", "ref": "3"},
     ]
@@ -131,7 +134,7 @@ def test_answers_find_their_calls() -> None:
 
     unasked = wired.hear(
         {"code": "incoming", "from": "bob", "content": "x"},
-        {"code": "sent", "id": 7, "time": 1.5, "ref": second.ref},
+        {"code": "sent", "id": "7", "time": 1.5, "ref": second.ref},
         {"code": "users", "users": ["second"], "ref": again.ref},
         {"code": "incoming_broadcast", "from": "bob", "content": "y"},
         refusal("unknown_user", ref=first.ref),
@@ -141,7 +144,7 @@ def test_answers_find_their_calls() -> None:
 
     assert who.result() == ["first"]
     assert again.result() == ["second"]
-    assert second.result().id == 7
+    assert second.result().id == "7"
     with pytest.raises(Refused, match="unknown_user"):
         first.result()
     assert [type(message) for message in unasked] == [Incoming, IncomingBroadcast, ErrorReply]
@@ -297,7 +300,8 @@ def test_unknown_kinds_of_our_server() -> None:
     wired.sent()
 
     assert (
-        wired.hear({"code": "left", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref}) == []
+        wired.hear({"code": "weather", "reason": "quit"}, {"code": "news", "message": "x", "ref": who.ref})
+        == []
     )
     wired.now += rules.DOUBT
     wired.core.tick()
@@ -505,7 +509,7 @@ def test_confirmation_nobody_asked_for() -> None:
     assert wired.core.next() is not None
     assert wired.core.next() is None
 
-    wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": "another's"})
+    wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": "another's"})
 
     assert len(wired.sent()) == 99
 
@@ -548,10 +552,10 @@ def test_window() -> None:
     calls = [wired.core.send(None, str(number), confirm=number % 2 > 0) for number in range(20)]
     assert [request["content"] for request in wired.sent()] == [str(number) for number in range(8)]
 
-    wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": calls[3].ref}, refusal("x", ref=calls[0].ref))
+    wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": calls[3].ref}, refusal("x", ref=calls[0].ref))
 
     assert [request["content"] for request in wired.sent()] == ["8", "9"]
-    assert calls[3].result().id == 1
+    assert calls[3].result().id == "1"
 
 
 def test_window_of_large_messages() -> None:
@@ -562,7 +566,7 @@ def test_window_of_large_messages() -> None:
     sent = []
     for call in calls:
         sent.append([len(request["content"]) for request in wired.sent()])
-        wired.hear({"code": "sent", "id": 1, "time": 1.5, "ref": call.ref})
+        wired.hear({"code": "sent", "id": "1", "time": 1.5, "ref": call.ref})
     wired.core.send(None, "x" * 20_000)
     wired.core.send(None, "x")
     wired.core.who()
@@ -621,7 +625,7 @@ def test_no_confirmation() -> None:
     refs: list[str] = []
     for number in range(9):
         wired.core.send("bob" if number else None, str(number), confirm=False)
-        refs.append(wired.core.last_ref)
+        refs.append(wired.session.last_ref)
     assert len(wired.sent()) == 8
     begun = wired.now
     reported: list[Message] = []
@@ -654,7 +658,7 @@ def test_forgotten_calls() -> None:
     wired.sent()
     unasked = wired.hear(
         refusal("unknown_user", message="late", ref=first.ref),
-        {"code": "sent", "id": 7, "time": 1.5, "ref": second.ref},
+        {"code": "sent", "id": "7", "time": 1.5, "ref": second.ref},
         {"code": "welcome"},
     )
     forgotten(core.who())

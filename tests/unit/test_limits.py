@@ -333,7 +333,7 @@ def test_a_broadcast_costs_by_its_readers() -> None:
     chat.loop.turn()
 
     assert len(chat.hub.users()) == 2000
-    [reader, *_] = [one for one in chat.door.connections if one._session.name == "reader0"]
+    [reader, *_] = [one for one in chat.door.connections if one._client.name == "reader0"]
     segments = reader._outbox._transport.segments  # type: ignore[attr-defined]
     assert b"".join(segments).count(b"incoming_broadcast") == 16
 
@@ -500,7 +500,7 @@ def test_nothing_is_waited_for_in_vain() -> None:
     assert not chat.door.connections
     assert not len(chat.door.deadlines)
     assert not chat.hub.users()
-    assert not any(chat.hub._claimed)
+    assert not any(chat.hub.house.claimed)
     assert chat.door.admission.connections == 0
     assert set(Wait)  # each was cleared
 

@@ -8,9 +8,9 @@ import pytest
 from chatroom.client import inbox
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, NameTaken, Refused
-from chatroom.client.inbox import Disconnected, Message, Reconnected
-from chatroom.protocol.messages import ErrorReply, Incoming
-from chatroom.terminal.program import Conversation
+from chatroom.client.inbox import Disconnected, Message, Reconnected, Unconfirmed
+from chatroom.protocol.messages import ErrorReply, HistoryReply, Incoming
+from chatroom.terminal.conversation import Conversation
 from chatroom.terminal.screen import Chat, Screen
 from chatroom.terminal.text import Pieces
 
@@ -89,7 +89,7 @@ class Person:
 
 async def converse(client: Client, person: Person) -> None:
     screen: Screen = person
-    conversation = Conversation(cast("AsyncClient", client), screen)
+    conversation = Conversation(cast("AsyncClient", client), screen, "ann")
     person.chat = conversation
     await conversation.go_on()
 
@@ -143,6 +143,48 @@ async def test_not_wanted_back() -> None:
         await converse(Client(Refused(ErrorReply(error="banned", message="no"))), Person())
 
 
+class Host(Client):
+    """A server with rooms, in which nothing has been said yet."""
+
+    last_ref = "7"
+
+    async def users(self) -> list[str]:
+        return ["ann"]
+
+    async def history(self, limit: int) -> HistoryReply:
+        return HistoryReply(messages=[], complete=limit > 0)
+
+    async def broadcast(self, content: str, *, room: str, confirm: bool) -> None:
+        pass
+
+
+class Talker(Person):
+    """A screen with somebody in front of it, who types these lines, one after the other."""
+
+    async def read_line(self) -> str | None:
+        return self.lines.pop(0) if self.lines else await asyncio.Future()
+
+
+async def test_message_to_a_room_of_unknown_fate() -> None:
+    """Of a message to a room it is said to which, if it is not known whether it arrived."""
+    client = Host()
+    person = Talker("#chess|e4")
+    screen: Screen = person
+    conversation = Conversation(cast("AsyncClient", client), screen, "ann")
+    await conversation.list_first_users()
+    client.heard = [
+        *[Incoming("bob", "x")] * 10,
+        Unconfirmed(None, "e4", "7"),
+        Unconfirmed(None, "x", "8"),
+    ]
+    await conversation.go_on()
+
+    assert person.shown[-2:] == [
+        "it is not known whether this arrived: #chess|e4",
+        "it is not known whether this arrived: *|x",
+    ]
+
+
 class Flood(Client):
     """A server that sends messages without end, and takes its time to say who is here."""
 
@@ -158,6 +200,9 @@ class Flood(Client):
             await asyncio.sleep(0)
         return ["ann"]
 
+    async def history(self, limit: int) -> HistoryReply:
+        raise Refused(ErrorReply(error="unknown_code", message=f"no {limit} messages"))
+
 
 def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what comes before the list of users no more is taken than a client holds; the rest waits unread."""
@@ -165,7 +210,7 @@ def test_what_comes_before_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     flood, person = Flood(), Person()
     screen: Screen = person
 
-    early = asyncio.run(Conversation(cast("AsyncClient", flood), screen).list_first_users())
+    early = asyncio.run(Conversation(cast("AsyncClient", flood), screen, "ann").list_first_users())
 
     assert person.shown == ["current users:", "ann", ""]
     assert len(early) == flood.taken == 3

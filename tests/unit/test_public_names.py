@@ -62,7 +62,7 @@ def test_reprs() -> None:
     """A message shows what is in it, and nothing of what is not."""
     assert repr(Incoming("bob", "hi")) == "Incoming(from_='bob', content='hi')"
     assert repr(ErrorReply("x", "y", suggestion="z")) == "ErrorReply(error='x', message='y', suggestion='z')"
-    assert repr(Sent(1, 2.0, ref="3")) == "Sent(id=1, time=2.0, ref='3')"
+    assert repr(Sent("1", 2.0, ref="3")) == "Sent(id='1', time=2.0, ref='3')"
     assert repr(Hello(name="ann")) == "Hello(name='ann')"
 
 

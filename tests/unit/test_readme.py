@@ -34,6 +34,6 @@ def test_the_settings_file(tmp_path: Path) -> None:
     file.write_text(example)
 
     settings = load(file, {}, {}, [])
-    assert len(example.splitlines()) == 8
+    assert len(example.splitlines()) == 9
     assert (settings.host, settings.tls_port) == ("0.0.0.0", 7778)
     assert settings.limits == Limits(max_content=4096, exempt=("127.0.0.0/8", "10.0.0.0/8"))

@@ -9,9 +9,9 @@ import pytest
 from chatroom.doors.connection import FIRST_READS
 from chatroom.doors.first_bytes import other_protocol
 from chatroom.doors.intake import A_TURN, BYTES_A_REQUEST, CLOSELY, INPUT
+from chatroom.hub.delivery import ANSWERS
 from chatroom.hub.effort import A_TURN as STEPS_A_TURN
 from chatroom.hub.flow import BEHIND, PERIOD, SMALL, TURN
-from chatroom.hub.hub import ANSWERS
 from fakes import FakeChat, FakeClient, FakeKernel
 
 FAR = "192.0.2.7"
@@ -125,7 +125,7 @@ def test_objects_that_must_be_looked_at() -> None:
     assert ann.transport.segments[0].count(b"\n") == CLOSELY
     assert bob.take() == [{"code": "pong"}]
     chat.loop.pass_time(1)
-    assert ann.connection._session.is_leaving
+    assert ann.connection._client.is_leaving
 
 
 def test_reading_goes_on_in_the_next_turn() -> None:
@@ -213,7 +213,7 @@ def test_other_protocols(head: bytes) -> None:
         assert len(errors) == 1 or 0 < cut <= len("POST")
         assert page.transport.eof_written
         assert ann.take() == []
-        assert list(chat.hub.spelled) == ["ann"]
+        assert list(chat.hub.house.spelled) == ["ann"]
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ def test_reset_while_held(how: str) -> None:
     reader.transport.is_reading = False
     sender.send(line(16_000) * 40)
     chat.loop.turn()
-    assert sender.connection._session.is_held
+    assert sender.connection._client.is_held
 
     sender.transport.vanish(ConnectionResetError())
     chat.loop.turn()

@@ -168,6 +168,6 @@ def weigh(target: Target, size: int, *, directly: bool = False) -> int:
     first = data.index(MARK)
     second = data.index(MARK, first + 1)
     third = data.index(MARK, second + 1)
-    if second - first != third - second:
+    if second - first != third - second and not wire.has_pings:
         raise BenchError("deliveries of one size differ in their number of bytes")
     return second - first

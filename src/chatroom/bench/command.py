@@ -23,6 +23,7 @@ from chatroom.bench.report import figures, grid, waits
 from chatroom.bench.stall import OPTIONS, Stall, duration
 from chatroom.bench.target import Progress, Result, Target, Until
 from chatroom.bench.wire import BenchError, ChatroomWire
+from chatroom.protocol.messages import FEATURES
 from chatroom.usage import Group, Number, WholeNumber
 
 _READERS = [10, 100, 1000, 10_000]
@@ -47,6 +48,10 @@ class Given(Struct, frozen=True):
     port: int | None
     """Of a server that runs; without it, one is started."""
     pid: int | None
+    features: tuple[str, ...]
+    """What all ask to be sent beyond the base protocol."""
+    data: Path | None
+    """Where the server that is started keeps messages."""
     as_json: bool
 
 
@@ -75,15 +80,38 @@ def _mode(run: Callable[..., None]) -> Callable[..., None]:
     """Add the options that every mode has, and hand them over as one."""
 
     @functools.wraps(run)
-    def told(host: str, port: int | None, pid: int | None, *, as_json: bool, **options: Any) -> None:
+    def told(
+        host: str,
+        port: int | None,
+        pid: int | None,
+        features: tuple[str, ...],
+        data: Path | None,
+        *,
+        as_json: bool,
+        **options: Any,
+    ) -> None:
+        if port is not None and data is not None:
+            raise click.UsageError("--data is for the server that the command starts, without --port")
         if port is not None and pid is None:
             raise click.UsageError("--port needs --pid, because the server's CPU time is measured")
         if port is None and pid is not None:
             raise click.UsageError("--pid needs --port: without it, the command starts a server of its own")
-        run(Given(host, port, pid, as_json), **options)
+        run(Given(host, port, pid, features, data, as_json), **options)
 
     for option in (
         _json,
+        click.option(
+            "--data",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="File in which the server that is started keeps messages. By default, it keeps none.",
+        ),
+        click.option(
+            "--feature",
+            "features",
+            multiple=True,
+            type=click.Choice(sorted(FEATURES)),
+            help="Feature that every client asks for; may be repeated.",
+        ),
         click.option("--pid", type=_positive, help="Process that listens on --port, to be measured."),
         click.option(
             "--port",
@@ -156,6 +184,19 @@ def direct(given: Given, *, seconds: float, messages: int, **options: int) -> No
     """Send direct messages, in many pairs at once."""
     until = Until(seconds=seconds, messages=messages)
     _measure(given, lambda target, progress: modes.direct(target, until=until, progress=progress, **options))
+
+
+@bench.command()
+@click.option("--clients", type=_positive, default=100, show_default=True)
+@click.option("--in-flight", type=_positive, default=8, show_default=True, help="Messages per client.")
+@_size
+@_seconds
+@_messages
+@_mode
+def confirm(given: Given, *, seconds: float, messages: int, **options: int) -> None:
+    """Send messages that the server confirms once it has stored them (see --data)."""
+    until = Until(seconds=seconds, messages=messages)
+    _measure(given, lambda target, progress: modes.confirm(target, until=until, progress=progress, **options))
 
 
 @bench.command()
@@ -342,21 +383,24 @@ def _bar() -> Iterator[Progress]:
 def _target(given: Given) -> Iterator[Target]:
     """Give the server that was named, or one of our own; we go to another processor."""
     if given.port is None or given.pid is None:
-        with _own_server() as target:
+        options = () if given.data is None else ("--data", str(given.data))
+        with _own_server(*options, features=given.features) as target:
             yield target
         return
     check_listens(given.pid, given.port)
     places = divide(_PROCESSORS)
     pin(places.of_generator(0))
-    yield Target(wire=ChatroomWire(), address=(given.host, given.port), process=given.pid, places=places)
+    wire = ChatroomWire(given.features)
+    yield Target(wire=wire, address=(given.host, given.port), process=given.pid, places=places)
 
 
 @contextmanager
-def _own_server(*options: str) -> Iterator[Target]:
+def _own_server(*options: str, features: tuple[str, ...] = ()) -> Iterator[Target]:
     """Start a server for the run; we go to another processor."""
     places = divide(_PROCESSORS)
     pin(places.of_generator(0))
     port = free_port()
     command = [sys.executable, "-m", "chatroom", "serve", str(port), *options]
     with running(command, port, places.server) as process:
-        yield Target(wire=ChatroomWire(), address=("127.0.0.1", port), process=process, places=places)
+        wire = ChatroomWire(features)
+        yield Target(wire=wire, address=("127.0.0.1", port), process=process, places=places)

@@ -6,12 +6,12 @@ from itertools import count
 from chatroom.bench.audience import Audience
 from chatroom.bench.cost import Meter, memory
 from chatroom.bench.latency import latency
-from chatroom.bench.pairs import direct
+from chatroom.bench.pairs import confirm, direct
 from chatroom.bench.stall import stall
 from chatroom.bench.swarm import Swarm
 from chatroom.bench.target import IdleResult, Progress, Result, Target, Until, measured
 
-__all__ = ["curve", "direct", "fan_out", "idle", "join", "latency", "stall"]
+__all__ = ["confirm", "curve", "direct", "fan_out", "idle", "join", "latency", "stall"]
 
 
 def fan_out(

@@ -1,6 +1,7 @@
 """How a server is spoken to, as bytes: all that the generator needs to know of a protocol."""
 
 import json
+from collections.abc import Sequence
 from typing import Protocol
 
 MARK = b"^"
@@ -72,8 +73,12 @@ class ChatroomWire:
 
     senders_hear = True
     refusal = b'"code":"error"'
-    has_pings = False
     at_once = 100
+
+    def __init__(self, features: Sequence[str] = ()) -> None:
+        """`features`: what all ask to be sent beyond the base protocol."""
+        self._features = list(features)
+        self.has_pings = bool(features)
 
     def read(self, number: int) -> list[tuple[bytes, bytes]]:
         """Say hello."""
@@ -91,5 +96,11 @@ class ChatroomWire:
         """As the base protocol has it."""
         return b'{"code":"outgoing","to":"r%05d","content":"%b"}\n' % (number, text.encode())
 
+    def confirmed(self, number: int, ref: str, size: int) -> bytes:
+        """Return the bytes that send so much text from sender `number` to itself, to be confirmed."""
+        head = b'{"code":"outgoing","to":"s%05d","content":"%b"' % (number, b"x" * size)
+        return head + b',"ref":"%b"}\n' % ref.encode()
+
     def _hello(self, name: str) -> list[tuple[bytes, bytes]]:
-        return [(json.dumps({"code": "hello", "name": name}).encode() + b"\n", b'"welcome"}\n')]
+        hello = {"code": "hello", "name": name} | ({"features": self._features} if self._features else {})
+        return [(json.dumps(hello).encode() + b"\n", b"}\n" if self._features else b'"welcome"}\n')]

@@ -9,7 +9,7 @@ from chatroom.client.core import Core
 from chatroom.client.errors import ChatroomError, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
-from chatroom.protocol.messages import Sent
+from chatroom.protocol.messages import HistoryReply, RoomSize, Sent
 
 
 class AsyncClient:
@@ -50,13 +50,14 @@ class AsyncClient:
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
         reconnect: bool = False,
+        presence: bool = False,
     ) -> Self:
         """Connect, without a name yet: `hello()` comes next.
 
         All parameters are as for `connect()`; `reconnect` takes effect once `hello()` has succeeded.
         Raises `CannotConnect`; `BadArgument` for a port that is none.
         """
-        link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
+        link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect, presence=presence)
         await link.open()
         return cls(link)
 
@@ -70,6 +71,7 @@ class AsyncClient:
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
         reconnect: bool = False,
+        presence: bool = False,
     ) -> Self:
         """Connect and say hello.
 
@@ -80,18 +82,23 @@ class AsyncClient:
           `host`. None: no TLS.
         - `reconnect`: whether a lost connection is made anew, with the same name, for as long as it takes;
           calls wait for it. Messages tell of it: `Disconnected`, an `ErrorReply` if somebody has the name
-          meanwhile, and `Reconnected`. If the server does not want us back, that is raised in place of a
-          message: `NameTaken` if somebody has had the name for 30 seconds, `Refused`, `ConnectionLost`.
+          meanwhile, and `Reconnected`. The client joins its rooms again, and what it missed comes in its place,
+          each message once; `Gap` marks where messages may be missing. If the server does not want us back,
+          that is raised in place of a message: `NameTaken` if somebody has had the name for 30 seconds,
+          `Refused`, `ConnectionLost`.
+        - `presence`: whether `Presence` messages tell who comes into the lobby and the rooms, and who leaves.
 
-        `hello` asks for more than the base protocol has: confirmations, pings. If the server does not answer
-        that in 5 seconds, or not with a welcome, the client connects once more, as the base protocol has it.
+        On servers that grant it, messages have an `id` and a `time`, and `Forgotten` messages come.
+
+        `hello` asks for more than the base protocol has. If the server does not answer that in 5 seconds, or
+        not with a welcome, the client connects once more, as the base protocol has it.
         A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
         apart.
         Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
         if nothing does; `NameTaken` (with a free `suggestion`) or another `Refused` (`bad_name`, …);
         `BadArgument` for a port that is none, or a lone surrogate.
         """
-        client = await cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect)
+        client = await cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect, presence=presence)
         try:
             await client.hello(name)
         except BaseException:
@@ -110,7 +117,7 @@ class AsyncClient:
 
         A server that knows only the base protocol gives no errors a `ref`.
         """
-        return self._link.wire.core.last_ref
+        return self._link.last_ref
 
     @property
     def retry_in(self) -> float | None:
@@ -129,14 +136,66 @@ class AsyncClient:
         """
         await self._link.hello(name)
 
-    async def users(self) -> list[str]:
-        """Return the names of all who are connected, one's own too.
+    async def users(self, room: str | None = None) -> list[str]:
+        """Return the names of all who are connected, one's own too; or of those in a room.
 
         With `reconnect` it is asked again if the connection breaks, once.
-        Raises `Refused` (before `hello`, or if the list is not understood), `ConnectionLost`, `TimedOut`,
-        `InboxFull`.
+        Raises `Refused` (before `hello`, if there is no such room, or if the list is not understood),
+        `ConnectionLost`, `TimedOut`, `InboxFull`.
         """
-        return await self._link.ask(Core.who)
+        return await self._link.users(room)
+
+    async def join(self, room: str) -> str:
+        """Join a room, which is made if there is none; return its name, as its maker spelled it.
+
+        `room`: 1 to 32 characters, as a user's name. Its messages have the returned name as their `room`; those
+        of the lobby, in which everybody is, have none.
+        Raises `Refused` (`bad_name`; `not_allowed`: one may be in 100 rooms; `unknown_code`: the server has no
+        rooms, and was not asked), and what `users()` does.
+        """
+        return await self._link.join(room)
+
+    async def leave(self, room: str) -> None:
+        """Leave a room. Raises `Refused` (`not_in_room`), and what `users()` does."""
+        return await self._link.leave(room)
+
+    async def rooms(self) -> list[RoomSize]:
+        """Return the 1,000 largest rooms (`room`, `users`), the largest first; raises what `users()` does."""
+        return await self._link.ask(Core.rooms)
+
+    async def history(
+        self,
+        *,
+        room: str | None = None,
+        with_: str | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        find: str | None = None,
+    ) -> HistoryReply:
+        """Return what was said, oldest first: `messages`, each with `id`, `time`, `from_`, `content`, `to`.
+
+        - `room`: a room that one is in; `with_`: the direct messages with somebody, or `"*"` with anybody.
+          Neither: the lobby.
+        - `before`, `after`: an `id`. Neither: the newest.
+        - `limit`: 1 to 200 messages; 50 if None.
+        - `find`: a text of 1 to 256 characters that they contain; ASCII letters match in either case. A search
+          that was broken off says where to go on: with `before`.
+
+        `complete` says that there is no more in that direction.
+        Raises `Refused` (`not_in_room`, `bad_request`, `unknown_code`), and what `users()` does.
+        """
+        return await self._link.history(
+            room=room, with_=with_, before=before, after=after, limit=limit, find=find
+        )
+
+    async def forget(self, id: str) -> None:  # noqa: A002 - as the protocol calls it
+        """Take back one's own message with this `id`: it is not in the history any longer.
+
+        Others who have had it get a `Forgotten` message. Raises `Refused` (`not_allowed`: it is not one's own),
+        and what `users()` does.
+        """
+        return await self._link.forget(id)
 
     async def send(self, to: str, content: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
@@ -146,7 +205,7 @@ class AsyncClient:
         With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
         and return None; a refusal then comes as an `ErrorReply` among the messages.
         Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused with
-        `slow_down` is sent again when the server says so, for a minute.
+        `slow_down` is sent again when the server says so, for a minute, and so is one that could not be stored.
 
         Raises `Refused` (`unknown_user`, `too_big`, …); `OutcomeUnknown`, `TimedOut` or `InboxFull` if it
         cannot be known whether it was taken (if it is not confirmed: it was not sent); `ConnectionLost`: it was
@@ -154,9 +213,12 @@ class AsyncClient:
         """
         return await self._link.send(to, content, confirm=confirm)
 
-    async def broadcast(self, content: str, *, confirm: bool = True) -> Sent | None:
-        """Send a message to everybody else; all else is as for `send()`."""
-        return await self._link.say(None, content, confirm=confirm)
+    async def broadcast(self, content: str, *, room: str | None = None, confirm: bool = True) -> Sent | None:
+        """Send a message to everybody else, in the lobby or in a room; all else is as for `send()`.
+
+        Raises `Refused` (`not_in_room`, `unknown_code`) for a room that one is not in, or the server not known.
+        """
+        return await self._link.say(None, content, room=room, confirm=confirm)
 
     async def receive(self, timeout: float | None = None) -> Message:
         """Return the next message; wait for it at most this many seconds (0: not at all, None: for ever).

@@ -5,32 +5,48 @@ has. A server that grants it confirms messages, and is sent a `ref` with every r
 found. Any other is sent exactly the base protocol's requests, and confirms nothing.
 """
 
-import itertools
+import math
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from msgspec import UNSET, UnsetType
 
-from chatroom.client.errors import ConnectionLost, NotAChatroom, OutcomeUnknown, refused
-from chatroom.client.inbox import Message, Reconnected, Unconfirmed
+from chatroom.client.calls import Call
+from chatroom.client.errors import ConnectionLost, NotAChatroom, refused
+from chatroom.client.inbox import Message, Reconnected
+from chatroom.client.resume import Resume
+from chatroom.client.session import Session, unconfirmed
 from chatroom.protocol.foreign import REQUESTS, SHOWN, UnknownReply, is_refusal
 from chatroom.protocol.messages import (
+    AnyReply,
     Closing,
     ErrorCode,
     ErrorReply,
     Fault,
+    Forget,
+    Forgotten,
     Hello,
+    History,
+    HistoryReply,
     Incoming,
     IncomingBroadcast,
+    Join,
+    Joined,
+    Leave,
+    Left,
     Outgoing,
     OutgoingBroadcast,
     Ping,
     PingEvent,
     Pong,
+    Presence,
     Quit,
     Request,
+    Rooms,
+    RoomSize,
+    RoomsReply,
     Sent,
     Users,
     Welcome,
@@ -41,8 +57,6 @@ from chatroom.protocol.stream import REPLIES, StreamDecoder
 
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes of one object from the server: the list of users of a large room is long."""
-FEATURES = ["notices", "ping"]
-"""What a client asks for that wants more than the base protocol."""
 WINDOW, WINDOW_BYTES = 8, 16 * 1024
 """Messages, and bytes of them as sent, that may be unconfirmed at a time: a server that limits rates reads more
 slowly from a client that waits for confirmations, and refuses nothing."""
@@ -68,71 +82,6 @@ _OF_MESSAGES = {ErrorCode.UNKNOWN_USER, ErrorCode.TOO_BIG}
 _OURS = frozenset(ErrorCode)
 _PING, _PONG, _QUIT = encode(Ping()), encode(Pong()), encode(Quit())
 
-Result = TypeVar("Result")
-
-
-class Call(Generic[Result]):
-    """A request, on its way to its answer."""
-
-    def __init__(self, number: int, request: Request, *, is_confirmed: bool = True) -> None:
-        """Raises `UnicodeEncodeError` for a lone surrogate."""
-        self.number = number
-        self.request = request
-        self.data = encode(request)
-        self.is_confirmed = is_confirmed
-        """Whether somebody waits for its answer, and not only until it has left."""
-        self.made_at = 0.0
-        self.left_at: float | None = None
-        """When it was sent; None while it waits to be."""
-        self.first_left_at: float | None = None
-        self.is_done = False
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when it has left, and when it is done."""
-        self._result: Result
-        self._error: Exception | None = None
-
-    @property
-    def has_left(self) -> bool:
-        """Whether it has been sent."""
-        return self.left_at is not None
-
-    @property
-    def ref(self) -> str | None:
-        """What its answer will carry."""
-        return None if self.request.ref is UNSET else self.request.ref
-
-    @property
-    def was_lost(self) -> bool:
-        """Whether it failed with the connection, and may be made again over another one."""
-        return isinstance(self._error, ConnectionLost) and not isinstance(self._error, OutcomeUnknown)
-
-    def result(self) -> Result:
-        """Return the answer; raise `Refused` or `ConnectionLost` if there is none."""
-        if self._error is not None:
-            raise self._error
-        return self._result
-
-    def leave(self, now: float) -> None:
-        """It is being sent."""
-        self.left_at = now
-        if self.first_left_at is None:
-            self.first_left_at = now
-        self.on_change()
-
-    def succeed(self, result: Result) -> None:
-        """This is the answer."""
-        self._result = result
-        self._finish()
-
-    def fail(self, error: Exception) -> None:
-        """There is no answer, for this reason."""
-        self._error = error
-        self._finish()
-
-    def _finish(self) -> None:
-        self.is_done = True
-        self.on_change()
-
 
 class Core:
     """One connection's client side.
@@ -145,8 +94,10 @@ class Core:
     not Unicode (a lone surrogate); then it is as if it had never been made.
     """
 
-    def __init__(self, clock: Callable[[], float], *, wants_features: bool = True) -> None:
-        """`clock`: seconds, of any origin, that never go back.
+    def __init__(
+        self, clock: Callable[[], float], session: Session | None = None, *, wants_features: bool = True
+    ) -> None:
+        """`clock`: seconds, of any origin, that never go back. `session`: what other connections left behind.
 
         A server that has not shown that it knows more than the base protocol is sent one message at a time,
         with `PACE` in between.
@@ -165,13 +116,13 @@ class Core:
         """Whether the server has shown that it knows more than the base protocol: it confirms messages."""
         self.has_quit = False
         """Whether `quit` has been sent; nothing is, behind it."""
-        self.last_ref = ""
-        """What tells the latest request from all others; it is sent as its `ref`, if the server knows that."""
         self.moved_at = clock()
         """When a request left, or was answered, for the last time."""
+        self.knows_rooms = False
+        """Whether the server has rooms and a history."""
+        self._session = Session() if session is None else session
         self._clock = clock
         self._decoder = StreamDecoder(REPLIES, MAX_REPLY)
-        self._numbers = itertools.count(1)
         self._asking: list[Call[Any]] = []  # hello and who that wait to be sent
         self._saying: list[Call[Sent]] = []  # messages that wait to be sent, in the order of their numbers
         self._asked: dict[str | None, Call[Any]] = {}  # hello and who to be answered; None: without a ref
@@ -186,6 +137,7 @@ class Core:
         self._is_welcome = False
         self._knows_ping = False
         self._owes_ping = self._owes_pong = self._owes_quit = False
+        self._resume = Resume(self._session, self._ask_by_itself, self.forget)
         self._under_way: deque[Call[Sent]] = deque()  # messages without a ref, sent a short while ago
         self._not_before = 0.0  # when the next message may be sent
         self._resting_until = 0.0  # when the next request may be sent, after a slow_down
@@ -196,35 +148,83 @@ class Core:
 
     def hello(self, name: str, *, is_return: bool = False) -> Call[None]:
         """Ask for a name; if it `is_return`, the welcome is reported."""
-        hello = Hello(name=name)
-        if self.wants_features:
-            hello.features = FEATURES
+        hello = self._session.hello(name) if self.wants_features else Hello(name=name)
         call: Call[None] = self._new(hello, has_ref=self.wants_features)
         self._at_welcome = [Reconnected(name)] if is_return else []
         self._asking.append(call)
         self._doubt, self._instead = None, b""
         return call
 
-    def who(self) -> Call[list[str]]:
-        """Ask who is here."""
+    def who(self, room: str | None = None) -> Call[list[str]]:
+        """Ask who is here, or in a room."""
+        if room is not None:
+            return self.ask(Who(room=room))
         call: Call[list[str]] = self._new(Who(), has_ref=self.knows_refs)
         self._asking.append(call)
         return call
 
-    def send(self, to: str | None, content: str, *, confirm: bool = True) -> Call[Sent]:
-        """Send a message to one, or to all (None); the call is confirmed only if the server does that."""
-        message = OutgoingBroadcast(content=content) if to is None else Outgoing(to=to, content=content)
-        refs = self.knows_refs
-        call: Call[Sent] = self._new(message, has_ref=refs, is_confirmed=confirm and refs)
-        self._saying.append(call)
+    def join(self, room: str) -> Call[str]:
+        """Ask to hear a room; the answer is its name, as its maker spelled it."""
+        return self.ask(Join(room=room))
+
+    def leave(self, room: str) -> Call[None]:
+        """Ask to hear a room no more."""
+        return self.ask(Leave(room=room))
+
+    def rooms(self) -> Call[list[RoomSize]]:
+        """Ask which rooms there are."""
+        return self.ask(Rooms())
+
+    def take_back(self, ident: str) -> Call[None]:
+        """Take back a message of one's own."""
+        return self.ask(Forget(id=ident))
+
+    def ask(self, request: Who | Join | Leave | Rooms | History | Forget) -> Call[Any]:
+        """Ask something of which the base protocol knows nothing."""
+        call = self._new(request, has_ref=True)
+        if self._can(call):
+            self._asking.append(call)
         return call
 
-    def quit(self) -> None:
-        """Say that we are leaving, behind all else."""
-        self._owes_quit = True
+    def _ask_by_itself(self, request: Join | History) -> Call[Any]:
+        """Ask what the program did not ask: its own latest request stays that."""
+        last = self._session.last_ref
+        call = self.ask(request)
+        self._session.last_ref = last
+        return call
+
+    def send(
+        self, to: str | None, content: str, *, room: str | None = None, confirm: bool = True
+    ) -> Call[Sent]:
+        """Send a message to one, or to all (None), in the lobby or in a room.
+
+        The call is confirmed only if the server does that.
+        """
+        message = OutgoingBroadcast(content=content) if to is None else Outgoing(to=to, content=content)
+        if isinstance(message, OutgoingBroadcast) and room is not None:
+            message.room = room
+        refs = self.knows_refs
+        call: Call[Sent] = self._new(message, has_ref=refs, is_confirmed=confirm and refs)
+        if room is None or self._can(call):
+            self._saying.append(call)
+        return call
+
+    def _can(self, call: Call[Any]) -> bool:
+        """Whether the server knows rooms and a history; if not, the call is refused, and nothing is sent."""
+        if not self.knows_rooms:
+            code = ErrorCode.UNKNOWN_CODE if self._is_welcome else ErrorCode.HELLO_FIRST
+            text = "this server has no rooms and no history" if self._is_welcome else "say hello first"
+            call.fail(refused(ErrorReply(error=code, message=text)))
+        return self.knows_rooms
+
+    def quit(self) -> list[Message]:
+        """Say that we are leaving, behind all else; return what is held, as it is."""
+        self._owes_quit = self._resume.is_over = True
+        return self._resume.give_up()
 
     def forget(self, call: Call[Any]) -> None:
         """Nobody waits for this any longer: it is not sent, or its answer is not taken for another's."""
+        self._resume.forget(call)
         if call in self._asking:
             self._asking.remove(call)
         elif call in self._saying:
@@ -240,10 +240,10 @@ class Core:
     def _new(self, request: Request, *, has_ref: bool, is_confirmed: bool = True) -> Call[Any]:
         if self.lost is not None:
             raise ConnectionLost(self.lost)
-        number = next(self._numbers)
-        self.last_ref = str(number)
+        number = next(self._session.numbers)
+        self._session.last_ref = str(number)
         if has_ref:
-            request.ref = self.last_ref
+            request.ref = self._session.last_ref
         call: Call[Any] = Call(number, request, is_confirmed=is_confirmed)
         call.made_at = self._clock()
         return call
@@ -282,9 +282,9 @@ class Core:
         return self._leave(call, now)
 
     def _message(self, now: float) -> bytes | None:
-        if not self._saying or now < self._resting_until:
+        call = next((call for call in self._saying if call.not_before <= now), None)
+        if call is None or now < self._resting_until or self._resume.rejoining:
             return None
-        call = self._saying[0]
         size = len(call.data)
         if call.ref is not None:
             if self._said and (len(self._said) >= WINDOW or self._said_bytes + size > WINDOW_BYTES):
@@ -295,7 +295,7 @@ class Core:
             self._under_way.append(call)
             while now > (self._under_way[0].left_at or now) + UNDER_WAY:
                 self._under_way.popleft()
-        del self._saying[0]
+        self._saying.remove(call)
         return self._leave(call, now)
 
     def _farewell(self, now: float) -> bytes | None:
@@ -319,33 +319,49 @@ class Core:
         self._instead = (self._instead + data[:SHOWN])[:SHOWN]
         unasked: list[Message] = []
         for message in self._decoder.feed(data):
-            match message:
-                case Fault():
-                    unasked += self._wonder(message)
-                case Incoming() | IncomingBroadcast():
-                    unasked.append(message)
-                case Welcome():
-                    unasked += self._welcome(message)
-                case Users():
-                    self._who_answered(message)
-                case Sent():
-                    self.knows_refs = True
-                    self._answer(self._unsay(message.ref), message)
-                case ErrorReply():
-                    unasked += self._refuse(message)
-                case PingEvent():
-                    self._owes_pong = True
-                case Closing():
-                    self.closing = message
+            unasked += self._take(message)
+            if self._resume.news:
+                unasked += self._resume.go_on()
+        if self._session.is_holding:
+            unasked += self._resume.give_up() if self._session.holds_too_much else self._resume.go_on()
+        return unasked
+
+    def _take(self, message: AnyReply | Fault) -> list[Message]:
+        unasked: list[Message] = []
+        match message:
+            case Incoming() | IncomingBroadcast():
+                unasked = self._session.take(message)
+            case Presence():
+                unasked = [message]
+            case Fault():
+                unasked = self._wonder(message)
+            case Welcome():
+                unasked = self._welcome(message)
+            case Users() | Joined() | Left() | RoomsReply() | HistoryReply() | Forgotten():
+                unasked = self._answered(message)
+            case Sent():
+                self._sent(message)
+            case ErrorReply():
+                unasked = self._refuse(message)
+            case PingEvent():
+                self._owes_pong = True
+            case Closing():
+                self.closing = message
         return unasked
 
     def _welcome(self, welcome: Welcome) -> list[Message]:
         if welcome.features is not UNSET:
             self.knows_refs = self._knows_ping = True
-        call = self._question_of(welcome.ref, Hello)
+            self.knows_rooms = "stamps" in welcome.features
+        call: Call[None] | None = self._question_of(welcome.ref, Hello)
         self._is_welcome = True
         self._answer(call, None)
-        return self._at_welcome if call is not None else []
+        if call is None:
+            return []
+        name = cast("Hello", call.request).name
+        lost = self._resume.begin(welcome, name, has_history=self.knows_rooms)
+        self._saying[:0] = self._resume.again()
+        return self._at_welcome + lost
 
     def _refuse(self, error: ErrorReply) -> list[Message]:
         """Take an error for the answer to its request; return it if nobody waits for that."""
@@ -358,17 +374,24 @@ class Core:
             return self._not_asked_for(error)
         now = self.moved_at = self._clock()
         rest = REST if error.retry_after is UNSET else max(error.retry_after, PACE)
-        is_repeated = error.error == ErrorCode.SLOW_DOWN and not isinstance(call.request, Hello)
-        if is_repeated and now + rest - (call.first_left_at or now) <= PATIENCE:
-            self.moved_at = self._resting_until = max(self._resting_until, now + rest)
-            call.left_at = None
-            if isinstance(call.request, Who):
-                self._asking.insert(0, call)
+        if self._is_repeated(call, error.error) and now + rest - (call.first_left_at or now) <= PATIENCE:
+            if error.error == ErrorCode.NOT_STORED:  # but the others have got it, and others go on
+                call.not_before, call.is_unsure = now + rest, True
             else:
-                insort(self._saying, call, key=lambda waiting: waiting.number)
+                self.moved_at = self._resting_until = max(self._resting_until, now + rest)
+            call.left_at = None
+            insort(
+                self._saying if _is_message(call) else self._asking, call, key=lambda waiting: waiting.number
+            )
             return []
         call.fail(refused(error))
         return [] if call.is_confirmed else [error]
+
+    def _is_repeated(self, call: Call[Any], error: str) -> bool:
+        """Whether a request is made again after this error; of those not stored, so many at a time."""
+        if error == ErrorCode.NOT_STORED:
+            return _is_message(call) and sum(other.not_before > 0 for other in self._saying) < WINDOW
+        return error == ErrorCode.SLOW_DOWN and not isinstance(call.request, Hello)
 
     def _not_asked_for(self, error: ErrorReply) -> list[Message]:
         hello = self._greeting
@@ -420,11 +443,42 @@ class Core:
                 return self._asked.pop(asked)
         return None
 
+    def _sent(self, sent: Sent) -> None:
+        self.knows_refs = True
+        call = self._unsay(sent.ref)
+        if call is not None:
+            self._session.sent(call, sent.id)
+        self._answer(call, sent)
+
     def _who_answered(self, users: Users) -> None:
         call = self._question_of(users.ref, Who)
         while call is not None and self._under_way and (self._under_way[0].left_at or 0) <= (call.left_at or 0):
             self._under_way.popleft()  # the server has taken what left before the question
         self._answer(call, users.users)
+
+    def _answered(self, reply: Users | Joined | Left | RoomsReply | HistoryReply | Forgotten) -> list[Message]:
+        """Take the answer to a question; return it if nobody asked."""
+        if isinstance(reply, Users):
+            self._who_answered(reply)
+            return []
+        call = None if reply.ref is UNSET else self._asked.pop(reply.ref, None)
+        result: object = None
+        match reply:
+            case Joined():
+                result = reply.room
+                if call is not None:
+                    self._resume.joined(reply, cast("Join", call.request))
+            case Left():
+                self._resume.news += self._session.left(reply.room)
+            case RoomsReply():
+                result = reply.rooms
+            case HistoryReply():
+                result = reply
+            case Forgotten() if reply.ref is UNSET:
+                self._session.forgotten(reply.id)
+                return [reply]
+        self._answer(call, result)
+        return []
 
     def _answer(self, call: Call[Any] | None, result: object) -> None:
         if call is not None:
@@ -454,7 +508,8 @@ class Core:
         ]
         for call in late:
             self.forget(call)
-        return [_unconfirmed(call) for call in late]
+        more = self._resume.give_up() if now >= self._resume.wait_until else self._resume.go_on()
+        return [*map(unconfirmed, late), *more]
 
     @property
     def is_silent(self) -> bool:
@@ -475,33 +530,38 @@ class Core:
         ]
         if self._asking or self._saying or self._owes_quit or self._owes_pong:
             times += [self._not_before, self._resting_until]
+            times += [call.not_before for call in self._saying[:WINDOW]]
+        times.append(self._resume.wait_until)
         if self._knows_ping and not self.is_deaf:
             times.append(self._silent_at())
         if self._doubt is not None:
             times.append(self._doubt_ends)
         now = self._clock()
-        return min((time for time in times if time > now), default=None)
+        return min((time for time in times if now < time < math.inf), default=None)
 
     def lose(self, reason: str) -> list[Message]:
         """Fail all that waits: the connection has ended. Return the messages whose fate is unknown."""
         self.lost = f"{reason} ({self._complaint})" if self._complaint else reason
+        self._resume.is_over = True
         if self._doubt is not None:
             self._turn_away(self._doubt)
-        said, now = list(self._said.values()), self._clock()
+        now = self._clock()
         under_way = [call for call in self._under_way if now <= (call.left_at or now) + UNDER_WAY]
+        told: list[Message] = [unconfirmed(call) for call in under_way if not call.is_confirmed]
+        waiting = [call for call in self._saying if call.is_unsure]
+        unsure = sorted([*self._said.values(), *waiting], key=lambda call: call.number)
+        self._saying = [call for call in self._saying if not call.is_unsure]
+        told += self._session.keep(unsure, self.lost)
         for call in [*self._asking, *self._saying, *self._asked.values()]:
             call.fail(ConnectionLost(self.lost))
-        for call in said:
-            call.fail(OutcomeUnknown(self.lost))
         for calls in (self._asking, self._saying, self._asked, self._said):
             calls.clear()
-        return [_unconfirmed(call) for call in [*under_way, *said] if not call.is_confirmed]
+        return told
 
     def _silent_at(self) -> float:
         """Return when silence will have lasted too long: for a ping, or for hope."""
         return self._heard_at + PING_AFTER if self._pinged_at is None else self._pinged_at + PONG_WITHIN
 
 
-def _unconfirmed(call: Call[Sent]) -> Unconfirmed:
-    message = cast("Outgoing | OutgoingBroadcast", call.request)
-    return Unconfirmed(message.to if isinstance(message, Outgoing) else None, message.content, str(call.number))
+def _is_message(call: Call[Any]) -> bool:
+    return isinstance(call.request, Outgoing | OutgoingBroadcast)

@@ -77,7 +77,8 @@ class NotAChatroom(ConnectionLost):
 class OutcomeUnknown(ConnectionLost):
     """The connection was lost before the server confirmed a message: it may have been taken, or not.
 
-    It is not sent again.
+    With `reconnect`, this comes only if the server did not continue the session, or if five connections have
+    broken behind the message. Else it is sent again, and delivered once.
     """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
+from chatroom.protocol.messages import ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
 
 MAX_MESSAGES = 10_000
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -16,7 +16,8 @@ MAX_CHARACTERS = 16 * 1024 * 1024
 class Unconfirmed(Struct, frozen=True):
     """A message sent with `confirm=False`, to one or to all (None), whose confirmation did not come.
 
-    The connection was lost, or 30 seconds passed: it may have been taken, or not. It is not sent again.
+    The connection was lost, or 30 seconds passed: it may have been taken, or not. It is not sent again: with
+    `reconnect`, it has been, unless the server did not continue the session.
     If the server confirms nothing, what left within the last second before the loss is reported, unless a later
     `who` was answered; what got lost before that, as over a dead network, the client cannot know.
     """
@@ -39,10 +40,31 @@ class Reconnected(Struct, frozen=True):
     name: str
 
 
-Message = Incoming | IncomingBroadcast | ErrorReply | Unconfirmed | Disconnected | Reconnected
+class Gap(Struct, frozen=True):
+    """Messages may be missing here: those of a room, or (None) of the lobby and those to this client alone.
+
+    While the connection was lost, more than 1,000 came, or the server does not have them all any longer, or it
+    does not know this client's session any longer, which takes 60 seconds. What follows has no gap.
+    """
+
+    room: str | None
+
+
+Message = (
+    Incoming
+    | IncomingBroadcast
+    | Forgotten
+    | Presence
+    | ErrorReply
+    | Unconfirmed
+    | Disconnected
+    | Reconnected
+    | Gap
+)
 """What comes unasked: messages of others, errors that belong to no confirmed request, news of the connection.
 
-`Disconnected` and `Reconnected` come only to a client with `reconnect=True`.
+`Disconnected`, `Reconnected` and `Gap` come only to a client with `reconnect=True`, `Presence` only to one with
+`presence=True`. `Forgotten` says that somebody took back the message with this `id`.
 """
 
 
@@ -76,7 +98,7 @@ class Inbox:
         """Keep these, behind the others."""
         for message in messages:
             before = self._characters
-            self._characters += _size(message)  # first: it must never be less than what another thread sees
+            self._characters += size(message)  # first: it must never be less than what another thread sees
             self._messages.append((message, before))
 
     def take(self) -> Message:
@@ -98,5 +120,6 @@ class Inbox:
         return len(self._messages) >= part * MAX_MESSAGES or characters >= part * MAX_CHARACTERS
 
 
-def _size(message: Message) -> int:
+def size(message: Message) -> int:
+    """Return the number of characters in all its texts."""
     return sum(len(text) for text in astuple(message) if isinstance(text, str))

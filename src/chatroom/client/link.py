@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from chatroom.client.core import Call, Core
+from chatroom.client.calls import Call
+from chatroom.client.core import Core
 from chatroom.client.dial import dial, why_not
 from chatroom.client.errors import (
     BadArgument,
@@ -21,8 +22,9 @@ from chatroom.client.errors import (
     TimedOut,
 )
 from chatroom.client.inbox import Disconnected, Inbox
+from chatroom.client.session import Session
 from chatroom.client.wire import Wire
-from chatroom.protocol.messages import Sent
+from chatroom.protocol.messages import History, HistoryReply, Sent
 
 Result = TypeVar("Result")
 
@@ -59,6 +61,7 @@ class Link:
         timeout: float,
         tls: ssl.SSLContext | None,
         reconnect: bool = False,
+        presence: bool = False,
         takes_while_asking: bool = True,
     ) -> None:
         """Have `open()` called next.
@@ -80,6 +83,7 @@ class Link:
         self._address, self._tls = (host, port), tls
         self._timeout = timeout
         self._reconnects = reconnect
+        self._session = Session(resumes=reconnect, presence=presence)
         self._name: str | None = None  # the one that was accepted
         self._welcome_at = 0.0
         self._delay = FIRST_DELAY
@@ -97,6 +101,11 @@ class Link:
     def is_connected(self) -> bool:
         """Whether there is a connection at present."""
         return self._settled.is_set() and self.end is None
+
+    @property
+    def last_ref(self) -> str:
+        """What tells the latest request from all others."""
+        return self._session.last_ref
 
     @property
     def is_paused(self) -> bool:
@@ -164,13 +173,52 @@ class Link:
             raise BadArgument("to is empty: it must be somebody's name")
         return await self.say(to, content, confirm=confirm)
 
-    async def say(self, to: str | None, content: str, *, confirm: bool) -> Sent | None:
-        """Send a message to one, or to all (None).
+    async def users(self, room: str | None) -> list[str]:
+        """Return who is here, or in a room."""
+        _check_texts(room=room)
+        return await self.ask(lambda core: core.who(room))
+
+    async def join(self, room: str) -> str:
+        """Hear a room; return its name, as its maker spelled it."""
+        _check_text("room", room)
+        return await self.ask(lambda core: core.join(room))
+
+    async def leave(self, room: str) -> None:
+        """Hear a room no more."""
+        _check_text("room", room)
+        await self.ask(lambda core: core.leave(room))
+
+    async def history(
+        self,
+        *,
+        room: str | None,
+        with_: str | None,
+        before: str | None,
+        after: str | None,
+        limit: int | None,
+        find: str | None,
+    ) -> HistoryReply:
+        """Return what was said; None is not sent."""
+        texts = {"room": room, "with_": with_, "before": before, "after": after, "find": find}
+        _check_texts(**texts)
+        if limit is not None:
+            _check_type("limit", limit, int)
+        given = {key: value for key, value in (texts | {"limit": limit}).items() if value is not None}
+        return await self.ask(lambda core: core.ask(History(**given)))  # type: ignore[arg-type]  # as checked
+
+    async def forget(self, ident: str) -> None:
+        """Take back a message of one's own."""
+        _check_text("id", ident)
+        await self.ask(lambda core: core.take_back(ident))
+
+    async def say(self, to: str | None, content: str, *, room: str | None = None, confirm: bool) -> Sent | None:
+        """Send a message to one, or to all (None), in the lobby or in a room.
 
         Without `confirm`, or if the server confirms nothing, wait only until it has left.
         """
         _check_text("content", content)
-        call = await self._settled_call(lambda core: core.send(to, content, confirm=confirm))
+        _check_texts(room=room)
+        call = await self._settled_call(lambda core: core.send(to, content, room=room, confirm=confirm))
         return None if call.first_left_at is not None and not call.is_confirmed else call.result()
 
     async def close(self) -> None:
@@ -181,7 +229,7 @@ class Link:
         try:
             await self._stop_revival()
             wire = self.wire
-            wire.core.quit()
+            self.inbox.put(wire.core.quit())
             wire.pump()
             await self._wait(asyncio.Event(), lambda: wire.core.lost is not None, self._patience(wire))
         finally:
@@ -217,7 +265,7 @@ class Link:
         while True:
             wire = await self._living()
             call = request(wire.core)
-            await self._finish(wire, call, self._timeout)
+            await self._finish(call, self._timeout)
             losses += call.first_left_at is not None
             if not (self._reconnects and call.was_lost and losses < ATTEMPTS):
                 return call
@@ -231,27 +279,32 @@ class Link:
             raise self.end.with_traceback(None)
         return self.wire
 
-    async def _finish(self, wire: Wire, call: Call[Any], timeout: float) -> None:
-        """Wait until a call is done, or has left, if nobody wants its answer: so long without progress."""
+    async def _finish(self, call: Call[Any], timeout: float) -> None:
+        """Wait until a call is done, or has left, if nobody wants its answer: so long without progress.
+
+        A message that was under way when the connection broke goes on over the next; until then, time stands
+        still.
+        """
+        session, now = self._session, asyncio.get_running_loop().time
         changed = asyncio.Event()
         call.on_change = changed.set
         is_finished = False
         try:
-            wire.pump()
+            self.wire.pump()
             is_finished = await self._wait(
                 changed,
                 lambda: call.is_done or (call.has_left and not call.is_confirmed),
-                lambda: wire.core.since(call) + timeout,
-                reads=call.is_confirmed or wire.core.knows_refs,
+                lambda: (now() if call in session.unsure else self.wire.core.since(call)) + timeout,
+                reads=call.is_confirmed or self.wire.core.knows_refs,
             )
         finally:
             if not is_finished:
-                wire.core.forget(call)
-                wire.pump()
+                self.wire.core.forget(call)
+                self.wire.pump()
         if not is_finished:
             if self.inbox.is_full:
                 raise InboxFull(len(self.inbox))
-            odd = wire.core.odd
+            odd = self.wire.core.odd
             raise TimedOut(f"the server did not answer in time{odd and f': {odd}'}")
 
     async def _wait(
@@ -289,7 +342,7 @@ class Link:
 
     async def _dial(self, *, features: bool = True) -> None:
         loop = asyncio.get_running_loop()
-        core = Core(loop.time, wants_features=features)
+        core = Core(loop.time, self._session, wants_features=features)
         wire = Wire(core, self.inbox)
         host, port = self._address
         try:
@@ -304,12 +357,17 @@ class Link:
         wire.on_news = self._news
 
     async def _greet(self, name: str) -> None:
-        """Say hello; if the server does not understand ours, connect anew and say the base protocol's."""
+        """Say hello; if the server does not understand ours, connect anew and say the base protocol's.
+
+        One that has promised to know the session again understands it: then the connection is bad.
+        """
         if self.wire.core.wants_features:
             try:
                 await self._hello(name, min(FEATURES_TIMEOUT, self._timeout))
             except (ConnectionLost, TimeoutError):
                 self.wire.end("the server did not answer")
+                if self._session.can_continue:
+                    raise
                 await self._dial(features=False)
             else:
                 return
@@ -318,7 +376,7 @@ class Link:
     async def _hello(self, name: str, timeout: float) -> None:
         call = self.wire.core.hello(name, is_return=self._name is not None)
         try:
-            await self._finish(self.wire, call, timeout)
+            await self._finish(call, timeout)
             call.result()
         except NotAChatroom as error:
             self.wire.end(str(error))
@@ -423,6 +481,7 @@ class Link:
             await asyncio.wait([revival])
 
     def _end_with(self, error: Exception) -> None:
+        self.inbox.put(self._session.end(str(error)))
         self.end = error
         self._settled.set()
         self.on_news()
@@ -440,3 +499,10 @@ def _check_text(parameter: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise BadArgument(f"{parameter} is no Unicode text: lone surrogate at {error.start}") from None
+
+
+def _check_texts(**texts: str | None) -> None:
+    """The same for those that are given."""
+    for parameter, text in texts.items():
+        if text is not None:
+            _check_text(parameter, text)

@@ -14,7 +14,7 @@ from chatroom.doors.intake import INPUT, Intake
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Throttle
-from chatroom.hub.session import Session
+from chatroom.hub.client import Client
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Fault
 from chatroom.protocol.stream import Asked, StreamDecoder
 
@@ -48,6 +48,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_begun",
         "_buffer",
+        "_client",
         "_decoder",
         "_door",
         "_first",
@@ -65,7 +66,6 @@ class Connection(asyncio.BufferedProtocol):
         "_peer_is_done",
         "_reads",
         "_reason",
-        "_session",
         "_strange_bytes",
         "_take",
         "_taken",
@@ -79,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
     _kernel: Kernel
     _late: Iterator[bytes]
     _outbox: Outbox
-    _session: Session
+    _client: Client
     _take: Callable[[bytes], None]
     _transport: asyncio.Transport
 
@@ -123,12 +123,12 @@ class Connection(asyncio.BufferedProtocol):
         self._kernel = door.kernel(transport.get_extra_info("socket"), limits)
         self._outbox = Outbox(self._transport, self, door.loop, door.backlog, door.dialect, peer=name)
         refusal = door.refusal(self._verdict)
-        self._session = door.hub.connect(self._outbox, turned_away=refusal)
+        self._client = door.hub.connect(self._outbox, turned_away=refusal)
         is_exempt = door.admission.is_exempt(host)
         throttle = None if is_exempt else Throttle(limits, door.loop, self._kernel.unread)
         self._intake = Intake(
             door.hub,
-            self._session,
+            self._client,
             self._outbox,
             self,
             limits=limits,
@@ -171,12 +171,12 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Hold what is to be sent, and what others send to it."""
         self._outbox.pause()
-        if not self._session.is_leaving:
-            self._door.hub.flow.fell_behind(self._session)
+        if not self._client.is_leaving:
+            self._door.hub.flow.fell_behind(self._client)
 
     def resume_writing(self) -> None:
         """Send what was held."""
-        self._door.hub.flow.caught_up(self._session)
+        self._door.hub.flow.caught_up(self._client)
         self._outbox.resume()
 
     def connection_lost(
@@ -189,7 +189,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._is_in:
             return
         self._outbox.drop()
-        if self._reason == "vanished" and not self._session.is_leaving and not self._is_stranger:
+        if self._reason == "vanished" and not self._client.is_leaving and not self._is_stranger:
             unread = self._kernel.drain(INPUT)
             self._late = iter([unread] if decrypted is None else decrypted(unread))
             self._decoder.rest += next(self._late, b"")
@@ -197,10 +197,10 @@ class Connection(asyncio.BufferedProtocol):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
         self._kernel.forget()
-        if self._intake.is_waiting and not self._session.is_leaving:
+        if self._intake.is_waiting and not self._client.is_leaving:
             self._stop_waiting(*Wait)
             self._intake.skip_answers()
-            self._door.hub.flow.caught_up(self._session)
+            self._door.hub.flow.caught_up(self._client)
             self._door.loop.call_soon(self._intake.go_on)
         else:
             self._end()
@@ -231,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
         """End the connection now; nobody waits for its peer to read any longer."""
         self._turned_away(reason)
         self._reason = reason
-        self._door.hub.flow.caught_up(self._session)
+        self._door.hub.flow.caught_up(self._client)
         self._outbox.drop()
         self._transport.abort()
         self.pass_over()
@@ -260,7 +260,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def decoded(self) -> None:
         """More has been decoded: another object may have begun or ended, and a line break have come."""
-        if self._is_lost or self._session.is_leaving:
+        if self._is_lost or self._client.is_leaving:
             return
         if self._decoder.begun is not self._begun:
             self._begun = self._decoder.begun
@@ -299,7 +299,7 @@ class Connection(asyncio.BufferedProtocol):
     def leave(self, reason: str) -> None:
         """End the session in good order."""
         self._turned_away(reason)
-        self._door.hub.leave(self._session, reason)
+        self._door.hub.leave(self._client, reason)
         self.pass_over()
 
     def missed(self, wait: Wait) -> None:
@@ -310,11 +310,11 @@ class Connection(asyncio.BufferedProtocol):
                 self.leave("idle")
             case Wait.OBJECT:
                 text = f"an object was not finished within {limits.object_timeout:g} s"
-                self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
+                self._door.hub.fault(self._client, Fault(error=ErrorCode.BAD_JSON, message=text))
                 self.leave("idle")
             case Wait.SIGN if not self._was_pinged:
                 self._was_pinged = True
-                self._door.hub.ping(self._session)
+                self._door.hub.ping(self._client)
                 deadlines.set((self, wait), limits.ping_interval)
             case Wait.SIGN:
                 self.give_up("idle")
@@ -348,7 +348,7 @@ class Connection(asyncio.BufferedProtocol):
         other = other_protocol(self._first)
         if other:
             text = f"{other} is not spoken here: send JSON objects"
-            self._door.hub.fault(self._session, Fault(error=ErrorCode.BAD_JSON, message=text))
+            self._door.hub.fault(self._client, Fault(error=ErrorCode.BAD_JSON, message=text))
             self.leave(f"spoke {other}")
             return
         if other is None:
@@ -358,7 +358,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _let_others_go_first(self) -> None:
         """There may be more to read; the others' turn comes first."""
-        if not self._is_held and not self._session.is_leaving:
+        if not self._is_held and not self._client.is_leaving:
             self.hold()
             self._door.loop.call_soon(self._next_turn)
 
@@ -371,9 +371,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
         self._reads += 1
-        if self._outbox.is_bare or (self._reads <= FIRST_READS and not self._session.own):
+        if self._outbox.is_bare or (self._reads <= FIRST_READS and not self._client.own):
             self._kernel.acknowledge()
-        if self._session.is_leaving:
+        if self._client.is_leaving:
             return
         if self._is_stranger:
             self._strange_bytes += size
@@ -382,8 +382,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not (was_stranger or self._intake.is_waiting):
             self._outbox.request_came()
-        self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._session.features
-        if "ping" in self._session.features:
+        self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._client.features
+        if "ping" in self._client.features:
             self._was_pinged = False
             self._expect(Wait.SIGN, self._door.limits.ping_interval)
 
@@ -402,30 +402,30 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look_at_stranger(self) -> None:
         """Bound what comes before an accepted hello; let somebody in who is welcome."""
-        limits, session = self._door.limits, self._session
-        if session.name is not None:
+        limits, client = self._door.limits, self._client
+        if client.name is not None:
             self._is_stranger = False
             self._buffer = self._door.buffer
             self._outbox.await_request()
             self._door.deadlines.clear((self, Wait.HELLO))
-            if "ping" in session.features:
+            if "ping" in client.features:
                 self._expect(Wait.SIGN, limits.ping_interval)
             return
-        if not session.is_leaving:
+        if not client.is_leaving:
             self._buffer = self._door.buffer[: max(1, limits.stranger_in + 1 - self._strange_bytes)]
-        if session.is_leaving or self._intake.is_waiting:
+        if client.is_leaving or self._intake.is_waiting:
             pass
         elif self._strange_bytes > limits.stranger_in:
             text = f"{limits.stranger_in} bytes may come before an accepted hello"
-            self._door.hub.answer(self._session, ErrorReply(error=ErrorCode.TOO_BIG, message=text))
+            self._door.hub.answer(self._client, ErrorReply(error=ErrorCode.TOO_BIG, message=text))
             self.leave("flood")
-        elif session.hellos and not self._is_retrying:
+        elif client.hellos and not self._is_retrying:
             self._is_retrying = True  # once: what comes later does not make it longer
             self._door.deadlines.set((self, Wait.HELLO), limits.hello_retry)
 
     def _turned_away(self, reason: str) -> None:
         """If it was never welcome, and does not go by itself, the log hears of it; once."""
-        is_unknown = self._session.name is None and not self._session.is_leaving
+        is_unknown = self._client.name is None and not self._client.is_leaving
         if is_unknown and self._verdict is Verdict.WELCOME and reason not in {"closed", "draining"}:
             self._door.observer.turned_away(self._outbox.peer, reason)
 
@@ -449,7 +449,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _do_what_came_late(self) -> None:
         """Do the next piece of what nobody had read when the connection was lost; behind the last, end."""
-        piece = b"" if self._session.is_leaving else next(self._late, b"")
+        piece = b"" if self._client.is_leaving else next(self._late, b"")
         if piece:
             self._decoder.rest += piece
             self._door.loop.call_soon(self._intake.go_on)
@@ -467,7 +467,7 @@ class Connection(asyncio.BufferedProtocol):
         door = self._door
         self._is_in = False
         self._intake.drop()
-        door.hub.disconnect(self._session, self._reason)
+        door.hub.disconnect(self._client, self._reason)
         self._stop_waiting(*Wait)
         door.admission.leave(_host(self._outbox.peer), self._verdict)
         door.connections.discard(self)

@@ -12,10 +12,10 @@ from chatroom.doors.deadlines import Deadlines
 from chatroom.doors.intake import INPUT
 from chatroom.doors.kernel import Kernel
 from chatroom.doors.pacing import Dialect
-from chatroom.hub.commands import Refusal
 from chatroom.hub.effort import Effort
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Observer
+from chatroom.hub.refusal import Refusal
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import ErrorCode
 

@@ -9,14 +9,15 @@ from typing import Protocol
 
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Pace, Throttle
-from chatroom.hub.commands import Refusal
+from chatroom.hub.client import Client
+from chatroom.hub.delivery import ANSWERS
 from chatroom.hub.effort import Effort
-from chatroom.hub.hub import ANSWERS, Hub
+from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Timer, Timing
-from chatroom.hub.session import Session
+from chatroom.hub.refusal import Refusal
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.limits import Limits
-from chatroom.protocol.messages import ErrorCode, Fault, Outgoing, OutgoingBroadcast, Quit
+from chatroom.protocol.messages import ErrorCode, Fault, Forget, Join, Leave, Outgoing, OutgoingBroadcast, Quit
 from chatroom.protocol.stream import REQUESTS, Asked, StreamDecoder
 
 INPUT = 64 * 1024
@@ -30,8 +31,8 @@ STEPS_A_REQUEST = 250
 BYTES_A_REQUEST = 16 * 1024
 READS_A_REQUEST = 8
 """Bytes, and reads, without a request in them that cost as much as one."""
-_HEARD = (Outgoing, OutgoingBroadcast, Burst, Quit)
-"""Requests that others hear of."""
+_HEARD = (Outgoing, OutgoingBroadcast, Burst, Join, Leave, Forget, Quit)
+"""Requests that others hear of, or that change what they hear."""
 
 
 class Owner(Protocol):
@@ -64,13 +65,13 @@ class Intake:
     """
 
     __slots__ = (
+        "_client",
         "_effort",
         "_holds",
         "_hub",
         "_is_free",
         "_outbox",
         "_owner",
-        "_session",
         "_skips_answers",
         "_throttle",
         "_timer",
@@ -82,7 +83,7 @@ class Intake:
     def __init__(
         self,
         hub: Hub,
-        session: Session,
+        client: Client,
         outbox: Outbox,
         owner: Owner,
         *,
@@ -98,7 +99,7 @@ class Intake:
         self._effort = effort
         self._holds = False  # nothing is read
         self._hub = hub
-        self._session = session
+        self._client = client
         self._outbox = outbox
         self._owner = owner
         self._throttle = throttle
@@ -119,7 +120,7 @@ class Intake:
         if self._is_free:
             messages = decoder.feed(data)
             if len(messages) <= A_TURN and not decoder.effort:
-                rest = self._hub.handle(self._session, messages)
+                rest = self._hub.handle(self._client, messages)
                 if rest:
                     self._is_free = False
                     self._waiting = deque(rest)
@@ -131,18 +132,20 @@ class Intake:
             if not messages and decoder.rest:
                 self._wait()
                 return
-        elif self._session.is_leaving:
+        elif self._client.is_leaving:
             return
         else:
             decoder.rest += data
             if self._throttle is not None:
                 self._throttle.read()
-        if not self._session.is_held:
+        if self._client.is_held:
+            self._hold()
+        else:
             self._go_on()
 
     def go_on(self) -> None:
         """Do what waits, if it may be done now. May be called at any time."""
-        if self.is_waiting and not self._session.is_held:
+        if self.is_waiting and not self._client.is_held:
             try:
                 self._go_on()
             except Exception as bug:  # noqa: BLE001 - it is logged there
@@ -156,7 +159,7 @@ class Intake:
     def drop(self) -> None:
         """Forget what waits."""
         self._holds = False
-        self._is_free = self._throttle is None and not self._session.is_leaving
+        self._is_free = self._throttle is None and not self._client.is_leaving
         self._waiting = ()
         self.decoder.rest = b""
         if self._timer is not None:
@@ -165,16 +168,16 @@ class Intake:
 
     def _go_on(self) -> None:
         """Do what may be done in this turn; see to it that the rest will be."""
-        session = self._session
+        client = self._client
         owes = self._outbox.owes_answers()
-        if owes and session.answered >= ANSWERS:
+        if owes and client.answered >= ANSWERS:
             self._hold()
             return  # the outbox will say when
-        self._hub.go_on(session, answers_have_left=not owes)
+        self._hub.go_on(client, answers_have_left=not owes)
         if not self._waiting and self.decoder.rest and not (self._may_read() and self._decode()):
             return
         left = A_TURN
-        while left > 0 and self._waiting and not session.is_leaving:
+        while left > 0 and self._waiting and not client.is_leaving:
             waiting = self._waiting
             if self._throttle is None:
                 done = self._do_some(waiting, left)
@@ -183,9 +186,9 @@ class Intake:
             if not done:
                 return
             left -= done
-        if not session.is_leaving and (self._waiting or self.decoder.rest):
+        if not client.is_leaving and (self._waiting or self.decoder.rest):
             self._wait()
-        elif session.is_leaving or self._may_read():
+        elif client.is_leaving or self._may_read():
             self.drop()
             self._owner.read_on()
 
@@ -237,7 +240,7 @@ class Intake:
     def _do_one(self, waiting: deque[Asked | Fault], throttle: Throttle) -> int:
         """Do the next, if it may be done now; the same."""
         message = waiting[0]
-        cost = self._hub.cost(self._session, message)
+        cost = self._hub.cost(self._client, message)
         pace, wait = throttle.next(cost)
         if pace is Pace.WAIT:
             self._wait(max(wait, 0.01))
@@ -248,7 +251,7 @@ class Intake:
         waiting.popleft()
         if pace is Pace.REFUSE:
             text = "too many requests: this one was not done"
-            self._hub.refuse(self._session, Refusal(ErrorCode.SLOW_DOWN, text, retry_after=1.0), message)
+            self._hub.refuse(self._client, Refusal(ErrorCode.SLOW_DOWN, text, retry_after=1.0), message)
         elif not self._is_done(waiting, [message]):
             return 0
         throttle.take(cost)
@@ -256,7 +259,7 @@ class Intake:
 
     def _is_done(self, waiting: deque[Asked | Fault], requests: list[Asked | Fault]) -> bool:
         """Hand requests to the hub; return whether it did all of them, and the next may follow."""
-        rest = self._hub.handle(self._session, requests)
+        rest = self._hub.handle(self._client, requests)
         if rest:
             waiting.extendleft(reversed(rest))
             self._wait()
@@ -273,7 +276,7 @@ class Intake:
     def _wait(self, seconds: float | None = None) -> None:
         """Read nothing more, and go on after these seconds, or in the next turn, or when told to."""
         self._hold()
-        if self._session.is_held:
+        if self._client.is_held:
             return  # the hub will say when
         if seconds is not None:
             self._timer = self._timing.call_later(seconds, self.go_on)

@@ -1,21 +1,33 @@
-"""What each request does: one function a request, one row in the table."""
+"""What each request asks for: one function a request, one row in the table.
+
+Here is checked what could differ between machines: names are folded, receivers found, sizes compared with
+settings, lines finished. What others hear, or what changes who is where, becomes an entry (`deeds`).
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
+from chatroom.hub import history
+from chatroom.hub.client import Client
+from chatroom.hub.entries import Came, Joined, Left, Returned, Said, Told
 from chatroom.hub.flow import Later
-from chatroom.hub.session import Session
+from chatroom.hub.house import Asked
+from chatroom.hub.naming import folded, room_of
+from chatroom.hub.refusal import Refusal
+from chatroom.hub.room import Room
+from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
-    TEMPORARY,
+    FEATURES,
     ErrorCode,
-    ErrorReply,
     Fault,
+    Forget,
     Hello,
-    Incoming,
-    IncomingBroadcast,
+    History,
+    Join,
+    Leave,
     Outgoing,
     OutgoingBroadcast,
     Ping,
@@ -23,8 +35,9 @@ from chatroom.protocol.messages import (
     PongReply,
     Quit,
     Request,
+    Rooms,
+    RoomsReply,
     Users,
-    Welcome,
     Who,
     complete,
     opening,
@@ -35,132 +48,193 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
 
-FEATURES = frozenset({"notices", "ping"})
-"""What a client can ask to be sent beyond the base protocol."""
+CLAIM = 400
+"""Steps (see `Effort`) of claiming a name that is not ASCII."""
 
 
-class Refusal(Exception):
-    """The request cannot be done; `error` is the answer."""
-
-    def __init__(
-        self,
-        code: ErrorCode,
-        message: str,
-        *,
-        suggestion: str | UnsetType = UNSET,
-        retry_after: float | UnsetType = UNSET,
-        is_final: bool = False,
-    ) -> None:
-        """`is_final`: the session ends with it."""
-        super().__init__(message)
-        self.is_final = is_final
-        self.error = ErrorReply(
-            error=code,
-            message=message,
-            temporary=code in TEMPORARY,
-            suggestion=suggestion,
-            retry_after=retry_after,
-        )
-
-
-def hello(hub: "Hub", session: Session, request: Hello) -> None:
-    """Give the session its name."""
-    if session.name is not None:
-        raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {session.name} already")
+def hello(hub: "Hub", client: Client, request: Hello) -> None:
+    """Give the client a name; or its session back, if it has one."""
+    if client.name is not None:
+        raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
+    hub.may_fold(client, request.name, CLAIM)
     try:
-        hub.name(session, request.name)
+        name = names.checked(request.name)
+        keys = names.keys(name)
     except BadName as error:
         raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
-    welcome = Welcome()
-    if request.features is not UNSET:
-        session.features = FEATURES.intersection(request.features)
-        welcome.name = session.name or ""
-        welcome.features = sorted(session.features)
-        welcome.server = "chatroom"
-        welcome.limits = {"object": hub.limits.max_object, "content": hub.limits.max_content}
-    hub.reply(session, welcome, request)
+    hub.bury_the_dead(keys)
+    client.ask_for(FEATURES.intersection(request.features or ()))
+    session, secret = None, ""
+    if "resume" in client.features:
+        session, secret = hub.known_session(request.session or "")
+    try:
+        if session is not None:
+            hub.append(Returned(session.number, name, keys), Asked(client, request, secret))
+        else:
+            hub.append(Came(name, keys, hub.hashed(secret)), Asked(client, request, secret))
+    except Refusal as refusal:
+        client.ask_for(frozenset())
+        if refusal.error.error == ErrorCode.NAME_TAKEN:
+            refusal.error.suggestion = hub.free_name(name)
+        raise
 
 
-def ping(hub: "Hub", session: Session, request: Ping) -> None:
+def ping(hub: "Hub", client: Client, request: Ping) -> None:
     """Say that somebody is there."""
-    hub.reply(session, PongReply(), request)
+    hub.reply(client, PongReply(), request)
 
 
-def pong(hub: "Hub", session: Session, request: Pong) -> None:
+def pong(hub: "Hub", client: Client, request: Pong) -> None:
     """Take a sign of life; that it came was all."""
-    session.pings = max(0, session.pings - 1)
+    client.pings = max(0, client.pings - 1)
 
 
-def who(hub: "Hub", session: Session, request: Who) -> None:
-    """Tell who is here."""
-    hub.reply(session, Users(users=hub.users()), request)
+def who(hub: "Hub", client: Client, request: Who) -> None:
+    """Tell who is here, or in a room."""
+    if request.room is UNSET:
+        hub.reply(client, Users(users=hub.users()), request)
+        return
+    room = hub.house.rooms.get(folded(hub, client, request.room))
+    if room is None:
+        raise Refusal(ErrorCode.UNKNOWN_ROOM, f"there is no room {names.quoted(request.room)}")
+    hub.reply(client, Users(users=[one.name for one in room.members.values()], room=room.name), request)
 
 
-def outgoing(hub: "Hub", session: Session, request: Outgoing) -> None:
+def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
     """Pass a message on to one; one may write to oneself."""
     content = request.content
-    if request.ref is not UNSET and answered_before(hub, session, request):
-        return
     if len(content) > hub.surely_fits:
         check_content(hub, content)
-    receiver = hub.spelled.get(request.to) or hub.find(session, request.to)
+    receiver = hub.house.spelled.get(request.to) or hub.find(client, request.to)
     if receiver is None:
-        raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
-    frame = complete(session.incoming or begin(session, Incoming), content)
+        if (ref := known_ref(client, request)) is None:
+            raise Refusal(ErrorCode.UNKNOWN_USER, hub.why_unknown(request.to))
+        told = Told(0, 0.0, client.session.number, b"", 1, ref, 0, request.to)
+        hub.append(told, Asked(client, request))
+        return
+    frame = complete(client.incoming or begin(client, is_direct=True), content)
     flow = hub.flow
     flow.left -= len(frame)
     if flow.left < 0:
-        flow.ask(session, receiver, len(frame))
-    hub.push(receiver, frame)
-    if request.ref is not UNSET:
-        acknowledge(hub, session, request)
+        flow.ask(client, receiver.client, len(frame))
+    ref = None if request.ref is UNSET else request.ref
+    hub.append(
+        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.number, receiver.name),
+        Asked(client, request),
+    )
 
 
-def outgoing_broadcast(hub: "Hub", session: Session, request: OutgoingBroadcast) -> None:
-    """Pass a message on to everybody else."""
-    if request.ref is not UNSET and answered_before(hub, session, request):
-        return
+def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -> None:
+    """Pass a message on to everybody else, in the lobby or in a room."""
     content = request.content
     if len(content) > hub.surely_fits:
         check_content(hub, content)
-    hub.broadcast(session, complete(session.incoming_broadcast or begin(session, IncomingBroadcast), content))
-    if request.ref is not UNSET:
-        acknowledge(hub, session, request)
+    try:
+        room = hub.house.lobby if request.room is UNSET else room_of(hub, client, request.room)
+    except Refusal:
+        if (ref := known_ref(client, request)) is None:
+            raise
+        said = Said(0, 0.0, client.session.number, b"", 1, ref, str(request.room))
+        hub.append(said, Asked(client, request))
+        return
+    if client.session.posted is not room:
+        hub.may_flush(client, client.session.posted)
+    beginning = begin_in(client, room) if room.key else client.incoming_broadcast or begin(client)
+    frame = complete(beginning, content)
+    flow = hub.flow
+    flow.left -= len(frame)
+    if flow.left < 0:
+        flow.ask(client, room, len(frame))
+    ref = None if request.ref is UNSET else request.ref
+    hub.append(Said(0, 0.0, client.session.number, frame, 1, ref, room.key), Asked(client, request))
 
 
-def burst(hub: "Hub", session: Session, burst: Burst) -> None:
+def burst(hub: "Hub", client: Client, burst: Burst) -> None:
     """Pass many messages on in one piece, if there is nothing to be said of any of them."""
     first, flow = burst.first, hub.flow
-    if session.name is not None and burst.fits(hub.limits.max_content):
-        if isinstance(first, OutgoingBroadcast):
-            frames = burst.completed(session.incoming_broadcast or begin(session, IncomingBroadcast))
+    if client.name is None or not burst.fits(hub.limits.max_content):
+        pass
+    elif type(first) is Outgoing:
+        if receiver := hub.house.spelled.get(first.to):
+            frames = burst.completed(client.incoming or begin(client, is_direct=True))
             if len(frames) <= flow.left:
-                hub.broadcast(session, frames)
+                flow.left -= len(frames)
+                count = len(burst.contents)
+                hub.append(
+                    Told(0, 0.0, client.session.number, frames, count, None, receiver.number, receiver.name),
+                    Asked(client, first),
+                )
                 return
-        elif receiver := hub.spelled.get(first.to):
-            frames = burst.completed(session.incoming or begin(session, Incoming))
-            left = flow.left - len(frames)
-            if left >= 0:
-                flow.left = left
-                hub.push(receiver, frames)
+    elif type(first) is OutgoingBroadcast:
+        room = hub.house.lobby if first.room is UNSET else (client.session.rooms or {}).get(first.room)
+        if room is not None and client.session.posted is room:
+            frames = burst.completed(
+                begin_in(client, room) if room.key else client.incoming_broadcast or begin(client)
+            )
+            if len(frames) <= flow.left:
+                flow.left -= len(frames)
+                count = len(burst.contents)
+                hub.append(
+                    Said(0, 0.0, client.session.number, frames, count, None, room.key), Asked(client, first)
+                )
                 return
-    if rest := hub.handle(session, burst.one_by_one()):
+    if rest := hub.handle(client, burst.one_by_one()):
         raise Later(rest)
 
 
-def quit_(hub: "Hub", session: Session, request: Quit) -> None:
-    """Let the session go."""
-    hub.leave(session, "quit")
+def join(hub: "Hub", client: Client, request: Join) -> None:
+    """Let the client hear a room, which is made if there is none."""
+    hub.may_fold(client, request.room)
+    try:
+        name = names.checked(request.room)
+        key = names.address(name)
+    except BadName as error:
+        raise Refusal(ErrorCode.BAD_NAME, str(error).replace("name", "name of the room", 1)) from None
+    limits = hub.limits
+    if request.after is not UNSET and (room := hub.house.rooms.get(key)):
+        hub.may_flush(client, room)
+    hub.append(
+        Joined(client.session.number, key, name, limits.max_rooms, limits.max_rooms_each),
+        Asked(client, request),
+    )
 
 
-def begin(session: Session, kind: type[Incoming | IncomingBroadcast]) -> bytes:
-    """Return what the session's messages of this kind begin with, and keep it at hand."""
-    beginning = opening(kind, session.name or "")
-    if kind is Incoming:
-        session.incoming = beginning
+def leave(hub: "Hub", client: Client, request: Leave) -> None:
+    """Let the client hear a room no more."""
+    hub.append(Left(client.session.number, room_of(hub, client, request.room).key), Asked(client, request))
+
+
+def rooms(hub: "Hub", client: Client, request: Rooms) -> None:
+    """Tell which rooms are the largest."""
+    hub.reply(client, RoomsReply(rooms=hub.largest_rooms()), request)
+
+
+def quit_(hub: "Hub", client: Client, request: Quit) -> None:
+    """Let the client go."""
+    hub.leave(client, "quit")
+
+
+def begin(client: Client, *, is_direct: bool = False) -> bytes:
+    """Return what the client's messages to one, or to the lobby, begin with, and keep it at hand."""
+    beginning = opening(client.name or "", is_direct=is_direct)
+    if is_direct:
+        client.incoming = beginning
     else:
-        session.incoming_broadcast = beginning
+        client.incoming_broadcast = beginning
     return beginning
+
+
+def begin_in(client: Client, room: Room) -> bytes:
+    """Return what the client's messages to a room begin with, and keep that of the last at hand."""
+    if client.begun is None or client.begun[0] is not room:
+        client.begun = room, opening(client.name or "", room.name)
+    return client.begun[1]
+
+
+def known_ref(client: Client, request: Outgoing | OutgoingBroadcast) -> str | None:
+    """Return the `ref` of a retry, which is answered though it could not be delivered now."""
+    ref = request.ref
+    return None if ref is UNSET or ref not in client.session.refs else ref
 
 
 def check_content(hub: "Hub", content: str) -> None:
@@ -170,31 +244,18 @@ def check_content(hub: "Hub", content: str) -> None:
         raise Refusal(ErrorCode.TOO_BIG, f"the message is {size} bytes long; at most {limit} are allowed")
 
 
-def answered_before(hub: "Hub", session: Session, request: Request) -> bool:
-    """Whether this message is a retry of one that was sent; if so, say again that it was."""
-    answer = session.sent(str(request.ref))
-    if answer is not None:
-        hub.reply(session, answer, request)
-    return answer is not None
-
-
-def acknowledge(hub: "Hub", session: Session, request: Request) -> None:
-    """Say that the message was sent."""
-    answer = hub.next_sent()
-    session.remember(str(request.ref), answer)
-    hub.reply(session, answer, request)
-
-
-def fault(hub: "Hub", session: Session, fault: Fault) -> None:
+def fault(hub: "Hub", client: Client, fault: Fault) -> None:
     """Answer bytes that were no request."""
-    hub.fault(session, fault)
+    hub.fault(client, fault)
 
 
 class Command(NamedTuple):
     """How a request is done, and what it takes."""
 
-    run: Callable[["Hub", Session, Any], None]
+    run: Callable[["Hub", Client, Any], None]
     needs_name: bool = True
+    cost: float = 1
+    """What it counts as, in requests."""
 
 
 COMMANDS: dict[type, Command] = {
@@ -202,6 +263,11 @@ COMMANDS: dict[type, Command] = {
     Who: Command(who),
     Outgoing: Command(outgoing),
     OutgoingBroadcast: Command(outgoing_broadcast),
+    Join: Command(join),
+    Leave: Command(leave),
+    Rooms: Command(rooms, cost=5),
+    History: Command(history.read, cost=5),
+    Forget: Command(history.take_back, cost=5),
     Quit: Command(quit_, needs_name=False),
     Ping: Command(ping, needs_name=False),
     Pong: Command(pong, needs_name=False),
@@ -210,27 +276,27 @@ COMMANDS: dict[type, Command] = {
 }
 
 
-def hello_first(hub: "Hub", session: Session, request: Request) -> None:
+def hello_first(hub: "Hub", client: Client, request: Request) -> None:
     """Refuse what needs a name."""
     raise Refusal(ErrorCode.HELLO_FIRST, "say hello first")
 
 
-def turn_away(hub: "Hub", session: Session, request: Request) -> None:
+def turn_away(hub: "Hub", client: Client, request: Request) -> None:
     """Say why it may not stay."""
-    if session.turned_away is not None:
-        raise session.turned_away
+    if client.turned_away is not None:
+        raise client.turned_away
 
 
-def later(hub: "Hub", session: Session, request: Request) -> None:
+def later(hub: "Hub", client: Client, request: Request) -> None:
     """Do nothing more in this turn."""
     raise Later
 
 
-def nothing(hub: "Hub", session: Session, request: Request) -> None:
+def nothing(hub: "Hub", client: Client, request: Request) -> None:
     """Pass over what comes behind the end."""
 
 
-# What a session may do, by how things stand: the conditions are looked up once, not for each message.
+# What a client may do, by how things stand: the conditions are looked up once, not for each message.
 FIRST = {kind: hello_first if command.needs_name else command.run for kind, command in COMMANDS.items()}
 ANYTHING = {kind: command.run for kind, command in COMMANDS.items()}
 TURNED_AWAY = dict.fromkeys(COMMANDS, turn_away)

@@ -7,10 +7,13 @@ adds so much and no more, and a reader that is behind is given a little at a tim
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from chatroom.hub.client import Client
 from chatroom.hub.ports import Timing
-from chatroom.hub.session import Session
+
+if TYPE_CHECKING:
+    from chatroom.hub.room import Room
 
 TURN = 256 * 1024
 """Bytes that all senders together may add in one turn of the event loop."""
@@ -21,8 +24,8 @@ PERIOD = 0.1
 SMALL = 4 * 1024
 """Bytes that each sender may add all the same, once there is no room: who says little is never held."""
 
-Readers = Session | None
-"""Those who get a message: one session, or (None) the room."""
+Readers = Client | None
+"""Those who get a message: one client, or (None) a room. What is added to rooms is counted together."""
 
 
 class Later(Exception):
@@ -50,27 +53,32 @@ class Flow:
         """Nobody is behind, and nobody waits: a new turn only makes `left` whole."""
         self._timing = timing
         self._turn_left = TURN  # the same while somebody is behind, when all must ask
-        self._behind: dict[Session, None] = {}
+        self._behind: dict[Client, None] = {}
         self._added: dict[Readers, int] = {}  # in this period, to those who are behind
-        self._given: dict[Session, int] = {}  # what senders that had to ask have added, in this turn or period
-        self._for_turn: list[Session] = []
-        self._for_readers: dict[Readers, list[Session]] = {}
-        self._released: Session | None = None
+        self._given: dict[Client, int] = {}  # what senders that had to ask have added, in this turn or period
+        self._for_turn: list[Client] = []
+        self._for_readers: dict[Readers, list[Client]] = {}
+        self._released: Client | None = None
         self._ticket: int | None = None  # its number, until it has got something done
-        self._tickets: dict[Session, int] = {}  # of those who wait, in the order in which they began to
+        self._tickets: dict[Client, int] = {}  # of those who wait, in the order in which they began to
         self._next_ticket = itertools.count()
         self._is_timed = False
 
     # What the hub calls
 
-    def ask(self, sender: Session, receiver: Readers, size: int) -> None:
-        """Add what was taken from `left` though it was not there, or raise `Later` and hold the sender."""
+    def ask(self, sender: Client, to: "Client | Room | None", size: int) -> None:
+        """Add what was taken from `left` though it was not there, or raise `Later` and hold the sender.
+
+        `to`: one client, none if it is not here, or a room.
+        """
         self.left += size
+        receiver = to if isinstance(to, Client) else None
+        is_behind = self._is_behind(to, sender)
         self.is_calm = False
         if not self._behind:
             self._turn_left = self.left
         given = self._given.get(sender, 0)
-        queue = self._queue(sender, receiver, size)
+        queue = self._queue(sender, receiver, size, is_behind=is_behind)
         if queue is not None and given + size > SMALL:
             sender.is_held = True
             queue.append(sender)
@@ -81,12 +89,12 @@ class Flow:
         if sender is self._released:
             self._ticket = None
         self._turn_left -= size
-        if self._is_behind(receiver, sender):
+        if is_behind:
             self._added[receiver] = self._added.get(receiver, 0) + size
         if not self._behind:
             self.left = max(0, self._turn_left)
 
-    def fell_behind(self, reader: Session) -> None:
+    def fell_behind(self, reader: Client) -> None:
         """A reader has not taken what it was given: it is given less until it has."""
         if not self._behind:
             self._turn_left, self.left = self.left, 0
@@ -94,7 +102,7 @@ class Flow:
         self._behind[reader] = None
         self._expect_period()
 
-    def caught_up(self, reader: Session) -> None:
+    def caught_up(self, reader: Client) -> None:
         """It has taken all, or has gone: senders that wait for it go on."""
         if self._behind.pop(reader, reader) is reader:
             return
@@ -115,9 +123,9 @@ class Flow:
             self._timing.call_soon(self._release_turn)
         self.is_calm = not (self._behind or self._for_turn)
 
-    def _queue(self, sender: Session, receiver: Readers, size: int) -> list[Session] | None:
+    def _queue(self, sender: Client, receiver: Readers, size: int, *, is_behind: bool) -> list[Client] | None:
         """Return where the sender must wait before it may add so much, if it must."""
-        if self._is_behind(receiver, sender):
+        if is_behind:
             queue = self._for_readers.setdefault(receiver, [])
             added = self._added.get(receiver, 0)
             if receiver is not None:
@@ -129,11 +137,11 @@ class Flow:
             return queue
         return None
 
-    def _is_behind(self, receiver: Readers, sender: Session) -> bool:
+    def _is_behind(self, to: "Client | Room | None", sender: Client) -> bool:
         """Whether somebody is behind who would get this."""
-        if receiver is not None:
-            return receiver in self._behind
-        return len(self._behind) > (sender in self._behind)
+        if to is None or isinstance(to, Client):
+            return to in self._behind
+        return any(client is not sender and to.hears(client) for client in self._behind)
 
     # Senders go on
 
@@ -145,7 +153,7 @@ class Flow:
         queues, self._for_readers = self._for_readers, {}
         self._release([sender for queue in queues.values() for sender in queue])
 
-    def _release(self, waiting: list[Session]) -> None:
+    def _release(self, waiting: list[Client]) -> None:
         """Let these go on: first whoever has waited longest. Some may have to wait again."""
         for sender in sorted(waiting, key=self._tickets.__getitem__):
             sender.is_held = False

@@ -1,47 +1,52 @@
-"""The hub: sessions, their names, and the lobby they are all in.
+"""The hub: what doors are given. Requests come in here, are checked, and become entries that are done.
 
-One thread, no await. Doors tell it who came, what was said and who has gone; it answers through each
-session's sink. What a turn of the event loop produced goes out at its end, in one flush.
+One thread, no await. Doors tell it who came, what was said and who has gone; it answers through each client's
+sink. What a turn of the event loop produced goes out at its end, in one flush.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
+from heapq import nlargest
 from itertools import islice
 
 from msgspec import UNSET, UnsetType
 
-from chatroom.hub.commands import ANYTHING, FIRST, LATER, NOTHING, TURNED_AWAY, Refusal
+from chatroom.hub.client import Client
+from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
+from chatroom.hub.delivery import Delivery
 from chatroom.hub.effort import Effort
-from chatroom.hub.flow import TURN, Flow, Later
-from chatroom.hub.ports import Clock, Observer, Sink, Timing
+from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Went
+from chatroom.hub.flow import Later
+from chatroom.hub.house import Asked, House
+from chatroom.hub.log import OneNode
+from chatroom.hub.past import Past
+from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
+from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
+from chatroom.hub.waiting import Waiting
 from chatroom.protocol import names
+from chatroom.protocol.burst import Burst
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import (
-    Closing,
     ErrorCode,
     ErrorReply,
     Fault,
     Hello,
+    History,
     OutgoingBroadcast,
     PingEvent,
     Pong,
     Quit,
-    Reply,
     Request,
-    Sent,
+    RoomSize,
     Who,
     encode,
 )
-from chatroom.protocol.stream import Asked
+from chatroom.protocol.stream import Asked as AnyRequest
 
-_COME_BACK = frozenset({"draining", "idle"})
-"""Reasons to end a session for which its client may reconnect at once."""
-
-ANSWERS = 64 * 1024
-"""Bytes of answers that a session is given before it waits for them to leave."""
 FOLDING = 2048
 REFUSING = 256
 EFFORT: dict[str, int] = {
@@ -51,47 +56,83 @@ EFFORT: dict[str, int] = {
 }
 """What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.5, to
 refuse anything else some 5 µs."""
-FIND, CLAIM = 100, 400
-"""Steps (see `Effort`) that a name which is not ASCII counts: to look for it, to claim it."""
+CHANGES = 16
+"""Rooms that are flushed in a turn for one client: it changes rooms, or asks for what was said in them."""
+EXPIRY = 3600.0
+"""Seconds between two looks at what has become too old."""
+LARGEST = 1000
+"""Rooms that are listed."""
+FEW = 100
+"""Rooms that are soon counted."""
+FIND = 100
+"""Steps (see `Effort`) of folding a name that is not ASCII."""
 
 
 class Hub:
-    """All who are connected, and what they say to one another.
+    """All who are connected here, and what they ask for.
 
     It keeps these promises:
     1. a name, and what looks like it, belongs to one session at a time (compared by `names.keys`);
-    2. what one session sends, another gets in that order, direct and broadcast alike;
-    3. nobody is sent anything but answers, and the base protocol's messages of others.
+    2. what one session sends, another gets in that order, direct and in whatever room;
+    3. nobody is sent anything but answers, the base protocol's messages of others, and what was asked for.
     """
 
-    def __init__(self, *, limits: Limits, clock: Clock, timing: Timing, observer: Observer) -> None:
-        self.lobby = Room()
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        clock: Clock,
+        timing: Timing,
+        observer: Observer,
+        secret: Callable[[], str],
+        store: Store | None = None,
+    ) -> None:
+        """`secret` makes a new one: 128 random bits, as text."""
         self.limits = limits
         self.surely_fits = limits.max_content // 4
         """Characters of a content that need not be looked at: none has more than four bytes."""
-        self._clock = clock
-        self._call_soon = timing.call_soon
+        now = int(clock() * 1_000_000)
+        restored = None if store is None else store.restore(now)
+        past = Past(now if restored is None else restored.last, keeps=limits.history_days > 0)
+        self.delivery = Delivery(timing, past, later=LATER, nothing=NOTHING)
+        self.flow = self.delivery.flow
+        self.reply = self.delivery.reply
+        self.house = House(
+            self.delivery,
+            observer,
+            timing,
+            store,
+            welcome=ANYTHING,
+            limits={"object": limits.max_object, "content": limits.max_content},
+            refuse=self.refuse,
+            keeps=limits.history_days > 0,
+        )
+        self.append: Callable[[Entry, Asked | None], None] = OneNode(
+            self.house, clock, store, 0 if restored is None else restored.mark
+        ).append
         self._observer = observer
-        self.flow = Flow(timing)
         self.folding = Effort(timing)
         """Names that are not ASCII, in this turn."""
-        self.spelled: dict[str, Session] = {}
-        """Who is welcome, by name as given, in the order in which they came."""
-        self._claimed: tuple[dict[str, Session], ...] = ({}, {}, {}, {})  # the same by each of `names.keys`
-        self._turn: list[Session] = []  # those with frames of their own
-        self._leaving: list[Session] = []
-        self._flush_is_due = False
-        self._last_id = 0
+        self._secret = secret
+        self._timing = timing
+        self._waiting = Waiting(timing, self._expire)
+        self._rooms: tuple[float, list[RoomSize]] = (-1.0, [])
+        if restored is not None:
+            self.house.restore(restored)
+            for session in list(self.house.sessions.values()):  # some may be too many
+                self._waiting.begin(session)
+        if limits.history_days:
+            timing.call_later(EXPIRY, partial(self._expire_messages, clock))
 
     # What doors call
 
-    def connect(self, sink: Sink, *, turned_away: Refusal | None = None) -> Session:
-        """Begin a session for a new connection; one that is turned away will be told why, and no more."""
-        session = Session(sink, self._turn, TURNED_AWAY if turned_away else FIRST)
-        session.turned_away = turned_away
-        return session
+    def connect(self, sink: Sink, *, turned_away: Refusal | None = None) -> Client:
+        """Begin with a new connection; one that is turned away will be told why, and no more."""
+        client = Client(sink, self.delivery.own, TURNED_AWAY if turned_away else FIRST)
+        client.turned_away = turned_away
+        return client
 
-    def cost(self, session: Session, message: Asked | Fault) -> float:
+    def cost(self, client: Client, message: AnyRequest | Fault) -> float:
         """Return what a request costs, as a flood pays for it: 1, and more if many hear of it.
 
         To leave, or to answer a `ping` of ours, costs nothing.
@@ -99,125 +140,96 @@ class Hub:
         match message:
             case Quit():
                 return 0
-            case Pong() if session.pings:
+            case Pong() if client.pings:
                 return 0
             case OutgoingBroadcast() | Who():
-                return 1 + len(self.spelled) / 1000
+                return 1 + (self._readers(client, message) / 1000)
+            case History() if message.find is not UNSET:
+                return 20
             case _:
-                return 1
+                return COMMANDS[type(message)].cost
 
-    def handle(self, session: Session, messages: Sequence[Asked | Fault]) -> Sequence[Asked | Fault]:
+    def handle(self, client: Client, messages: Sequence[AnyRequest | Fault]) -> Sequence[AnyRequest | Fault]:
         """Do what is asked, one after the other, or say why not.
 
         Return what cannot be done in this turn: the first such request, and all behind it.
         """
         requests = iter(messages)
         for message in requests:
-            if session.faults and not isinstance(message, Fault):
-                session.faults = 0
+            if client.faults and not isinstance(message, Fault):
+                client.faults = 0
             try:
-                session.handlers[type(message)](self, session, message)
+                client.handlers[type(message)](self, client, message)
             except Refusal as refusal:
-                self.refuse(session, refusal, message)
+                self.refuse(client, refusal, message)
             except Later as later:
-                session.handlers = LATER
+                client.handlers = LATER
                 return [*(later.rest or [message]), *requests]
         return ()
 
-    def go_on(self, session: Session, *, answers_have_left: bool) -> None:
-        """Let a session ask again: its answers have left, or another turn has come."""
-        session.handlers = session.standing
+    def go_on(self, client: Client, *, answers_have_left: bool) -> None:
+        """Let a client ask again: its answers have left, or another turn has come."""
+        client.handlers = client.standing
         if answers_have_left:
-            session.answered = 0
+            client.answered = 0
 
-    def fault(self, session: Session, fault: Fault) -> None:
+    def fault(self, client: Client, fault: Fault) -> None:
         """Answer bytes that were no request; too many in a row are the end."""
-        self.answer(session, fault, fault.ref)
-        session.faults += 1
-        if session.faults >= self.limits.max_faults:
-            self.leave(session, "too_many_errors")
+        self.answer(client, fault, fault.ref)
+        client.faults += 1
+        if client.faults >= self.limits.max_faults:
+            self.leave(client, "too_many_errors")
 
-    def leave(self, session: Session, reason: str) -> None:
-        """End a session in good order: it still gets what was said up to now."""
-        if not session.is_leaving:
-            if "notices" in session.features:
-                self.push(session, encode(Closing(reason=reason, reconnect=reason in _COME_BACK)))
-            self.disconnect(session, reason)
-            self._leaving.append(session)
-            if not self._flush_is_due:
-                self._expect_flush()
+    def leave(self, client: Client, reason: str) -> None:
+        """End a client in good order: it still gets what was said up to now, and what is being stored."""
+        if not client.is_leaving:
+            self.delivery.say_why(client, reason)
+            self.disconnect(client, reason)
+            self.delivery.end(client)
 
-    def disconnect(self, session: Session, reason: str) -> None:
-        """Forget a session; its name is free. May be called again."""
-        session.is_leaving = True
-        session.stand(NOTHING)
-        self.flow.caught_up(session)
-        if session.name is not None:
-            self.lobby.leave(session)
-            del self.spelled[session.name]
-            for claimed, key in zip(self._claimed, session.keys, strict=True):
-                del claimed[key]
-            self._observer.left(session.name, session.sink.peer, reason)
-            session.name = None
-
-    def flush(self) -> None:
-        """Hand out what this turn has produced: one write per connection."""
-        self._flush_is_due = False
-        turn = self._turn
-        if self.lobby.log:
-            self.lobby.flush(turn)
-        for session in turn:
-            session.flush()
-        turn.clear()
-        if self._leaving:
-            for session in self._leaving:
-                try:
-                    session.sink.close()
-                except Exception as exception:  # noqa: BLE001 - it is logged there
-                    session.sink.fail(exception)
-            self._leaving.clear()
-        flow = self.flow
-        if flow.is_calm:
-            flow.left = TURN
-        else:
-            flow.next_turn()
+    def disconnect(self, client: Client, reason: str) -> None:
+        """Forget a client; its name is free. May be called again."""
+        self.delivery.hear_no_more(client)
+        if client.name is not None:
+            name, session = client.name, client.session
+            if session.secret is None or reason == "quit":
+                self.append(Went(session.number), None)
+            else:
+                self.append(Dropped(session.number), None)
+                self._waiting.begin(session)
+            self._observer.left(name, client.sink.peer, reason)
 
     # What commands call
 
-    def name(self, session: Session, name: str) -> None:
-        """Give the session its name, and let it into the lobby.
+    def bury_the_dead(self, keys: Keys) -> None:
+        """Let go who holds such a name and is provably gone."""
+        for _, holder in list(self.house.claims(keys)):
+            client = holder.client
+            if client is not None and client.sink.is_dead():
+                self.disconnect(client, "dead")
+                client.sink.give_up("dead")
 
-        Raises `names.BadName`, or a `Refusal` if the name is taken; may raise `Later`.
-        """
-        self._may_fold(session, name, CLAIM)
-        name = names.checked(name)
-        keys = names.keys(name)
-        for claimed, key in zip(self._claimed, keys, strict=True):
-            holder = claimed.get(key)
-            if holder is not None and holder.sink.is_dead():
-                self.disconnect(holder, "dead")
-                holder.sink.give_up("dead")
-        if why := self._likeness(name, keys):
-            raise Refusal(ErrorCode.NAME_TAKEN, why, suggestion=self._free_name(name))
-        session.name, session.keys = name, keys
-        session.stand(ANYTHING)
-        self.spelled[name] = session
-        for claimed, key in zip(self._claimed, keys, strict=True):
-            claimed[key] = session
-        self.lobby.join(session)
-        self._observer.joined(name, session.sink.peer)
+    def known_session(self, secret: str) -> tuple[Session | None, str]:
+        """Return the session with this secret, and the secret; none, and a new secret, if there is none."""
+        session = self.house.secrets.get(self.hashed(secret) or b"")
+        return session, secret if session is not None else self._secret()
 
-    def find(self, session: Session, name: str) -> Session | None:
-        """Return whom this session means: the name as spelled, or else as folded; but looks do not count.
+    def hashed(self, secret: str) -> bytes | None:
+        """Return what is kept of a secret: it has so many random bits that one round will do."""
+        return sha256(secret.encode("utf-8", "replace")).digest() if secret else None
+
+    def find(self, client: Client, name: str) -> Session | None:
+        """Return whom this client means: the name as spelled, or else as folded; but looks do not count.
 
         May raise `Later`.
         """
-        self._may_fold(session, name, FIND)
-        self._charge(session, FOLDING)
+        self.may_fold(client, name)
+        self.delivery.charge(client, FOLDING)
         try:
-            return self.spelled.get(name) or self._claimed[names.ADDRESS].get(names.address(name))
+            key = names.address(name)
         except names.BadName:
             return None
+        return self.house.claimed[names.ADDRESS].get(key) or self.house.away.get(key)
 
     def why_unknown(self, name: str) -> str:
         """Return why nobody is found by this name."""
@@ -226,128 +238,112 @@ class Hub:
             return f"{nobody}; a name has at most {names.MAX_NAME} characters"
         why = ""
         with suppress(names.BadName):
-            why = self._likeness(name, names.keys(name))
+            why = self.house.likeness(name, names.keys(name))
         return why or nobody
 
     def users(self) -> list[str]:
         """Return everybody's name, in the order in which they came."""
-        return list(self.spelled)
+        return list(self.house.spelled)
 
-    def ping(self, session: Session) -> None:
-        """Ask a session for a sign of life."""
-        session.pings += 1
-        self.push(session, encode(PingEvent()))
+    def largest_rooms(self) -> list[RoomSize]:
+        """Return the largest rooms; where there are many, as they were within the last second."""
+        now, rooms = self._timing.time(), self.house.rooms
+        if now >= self._rooms[0] or len(rooms) <= FEW:
+            largest = nlargest(LARGEST, rooms.values(), key=lambda room: len(room.members))
+            self._rooms = now + 1, [RoomSize(room=room.name, users=len(room.members)) for room in largest]
+        return self._rooms[1]
 
-    def push(self, session: Session, frames: bytes) -> None:
-        """Send one or more whole frames to a session, behind all that was said before."""
-        log = self.lobby.log
-        if log and self.lobby.ahead.get(session) != len(log):
-            self.lobby.settle(session)
-        own = session.own
-        if own:
-            own.append(frames)
-        else:
-            session.own = [frames]
-            self._turn.append(session)
-        if not self._flush_is_due:
-            self._expect_flush()
+    def may_flush(self, client: Client, room: Room) -> None:
+        """Let a client ask for what flushes this room, if something was said in it. May raise `Later`."""
+        if room.log:
+            turn, changes = client.changes
+            changes = changes + 1 if turn == self.delivery.turn else 1
+            if changes > CHANGES:
+                raise Later
+            client.changes = self.delivery.turn, changes
 
-    def reply(self, session: Session, reply: Reply, request: Request) -> None:
-        """Answer a request; its `ref` goes back."""
-        reply.ref = request.ref
-        self._give(session, encode(reply))
+    def ping(self, client: Client) -> None:
+        """Ask a client for a sign of life."""
+        client.pings += 1
+        self.push(client, encode(PingEvent()))
 
-    def broadcast(self, session: Session, frames: bytes) -> None:
-        """Send one or more whole frames to everybody in the lobby but this session; may raise `Later`."""
-        flow = self.flow
-        flow.left -= len(frames)
-        if flow.left < 0:
-            flow.ask(session, None, len(frames))
-        self.lobby.post(frames, session)
-        if not self._flush_is_due:
-            self._expect_flush()
+    def push(self, client: Client, frames: bytes) -> None:
+        """Send one or more whole frames to a client, behind all that was said before."""
+        self.delivery.push(client, frames)
 
-    def next_sent(self) -> Sent:
-        """Return the `id` and `time` of a new message.
-
-        The id is the time in microseconds, or one more than the last: it grows across restarts too.
-        """
-        now = self._clock()
-        self._last_id = max(self._last_id + 1, int(now * 1_000_000))
-        return Sent(id=self._last_id, time=round(now, 3))
-
-    def refuse(self, session: Session, refusal: Refusal, message: Asked | Fault) -> None:
+    def refuse(self, client: Client, refusal: Refusal, message: Request | Burst | Fault) -> None:
         """Say why a request is not done."""
-        self.answer(session, refusal.error, message.ref, is_hello=isinstance(message, Hello))
+        self.answer(client, refusal.error, message.ref, is_hello=isinstance(message, Hello))
         if refusal.is_final:
-            self.leave(session, str(refusal.error.error))
-
-    def _give(self, session: Session, answer: bytes, effort: int = 0) -> None:
-        """Send an answer; what others say to the session does not count."""
-        self.push(session, answer)
-        self._charge(session, len(answer) + effort)
-
-    def _charge(self, session: Session, size: int) -> None:
-        """Count bytes of answers, or as much other work: beyond `ANSWERS`, what is asked for waits."""
-        session.answered += size
-        if session.answered >= ANSWERS and not session.is_leaving:
-            session.handlers = LATER
+            self.leave(client, str(refusal.error.error))
 
     def answer(
-        self, session: Session, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+        self, client: Client, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
-        self._observer.refused(session.name, session.sink.peer, error)
+        self._observer.refused(client.name, client.sink.peer, error)
         error.ref = ref
         frame = encode(error)
-        self._give(session, frame, EFFORT.get(error.error, REFUSING))
-        if session.name is not None:
+        self.delivery.give(client, frame, EFFORT.get(error.error, REFUSING))
+        if client.name is not None:
             return
         if is_hello:
-            session.hellos += 1
+            client.hellos += 1
         else:
-            session.error_bytes += len(frame)
-        if session.hellos >= self.limits.max_hellos or session.error_bytes > self.limits.stranger_out:
-            self.leave(session, "too_many_errors")
+            client.error_bytes += len(frame)
+        if client.hellos >= self.limits.max_hellos or client.error_bytes > self.limits.stranger_out:
+            self.leave(client, "too_many_errors")
 
-    def _may_fold(self, session: Session, name: str, steps: int) -> None:
+    def may_fold(self, client: Client, name: str, steps: int = FIND) -> None:
         """Count the work on a name that is not ASCII; raise `Later` if all had enough of it in this turn."""
         if name.isascii():
             return
         if self.folding.left <= 0:
-            session.is_held = True
-            self.folding.wait(partial(self._release, session))
+            client.is_held = True
+            self.folding.wait(partial(self._release, client))
             raise Later
         self.folding.spend(steps)
 
-    def _release(self, session: Session) -> None:
-        session.is_held = False
-        session.sink.go_on()
+    def _release(self, client: Client) -> None:
+        client.is_held = False
+        client.sink.go_on()
 
-    def _likeness(self, name: str, keys: tuple[str, ...]) -> str:
-        """Return whom this name would be taken for, in a sentence; nothing if for nobody."""
-        for kind, key in enumerate(keys):
-            if (holder := self._claimed[kind].get(key)) is not None:
-                other = names.quoted(holder.name or "")
-                if kind == names.ADDRESS:
-                    return f"{other} is here already"
-                return f"{names.quoted(name)} looks like {other}, who is here"
-        return ""
-
-    def _free_name(self, name: str) -> str | UnsetType:
+    def free_name(self, name: str) -> str | UnsetType:
         """Return a name like this one that nobody has, with a number behind it, if one is soon found.
 
         To find that somebody has a name exactly so costs nothing; of the others three are tried.
         """
-        here = len(self.spelled)  # among a crowd of the same name, small numbers are gone
+        house = self.house
+        here = len(house.spelled)  # among a crowd of the same name, small numbers are gone
         numbers = (str(number) for number in (*range(2, 10), *range(here + 1, here + 9)))
         candidates = (names.numbered(name, number) for number in numbers)
         with suppress(names.BadName):  # cut in a place that makes it none
-            for free in islice((one for one in candidates if one not in self.spelled), 3):
-                if not self._likeness(free, names.keys(free)):
+            for free in islice((one for one in candidates if one not in house.spelled), 3):
+                if not house.likeness(free, names.keys(free)):
                     return names.checked(free)
         return UNSET
 
-    def _expect_flush(self) -> None:
-        self._flush_is_due = True
-        self._call_soon(self.flush)
+    def _readers(self, client: Client, message: OutgoingBroadcast | Who) -> int:
+        """Return how many hear of it; of whoever changes rooms, those of the room that is left, too."""
+        if client.name is None:
+            return 0
+        session = client.session
+        if message.room is UNSET:
+            room, readers = self.house.lobby, len(self.house.spelled)
+        else:
+            found = self.house.rooms.get(message.room)  # else it is spelled in another way
+            room, readers = found or self.house.lobby, len(found.members if found else self.house.spelled)
+        left = session.posted
+        if isinstance(message, OutgoingBroadcast) and left is not room and left.log:
+            readers += len(left)
+        return readers
+
+    def _expire_messages(self, clock: Clock) -> None:
+        """Forget what is too old."""
+        self.append(Expired(int((clock() - self.limits.history_days * 86_400) * 1_000_000)), None)
+        self._timing.call_later(EXPIRY, partial(self._expire_messages, clock))
+
+    def _expire(self, session: Session) -> None:
+        """Forget a session that has not come back."""
+        if not session.is_here and session.number in self.house.sessions:
+            self.append(Went(session.number), None)

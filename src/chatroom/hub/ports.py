@@ -1,9 +1,17 @@
 """What the hub needs from outside, as protocols: whoever runs it plugs these in."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chatroom.protocol.messages import ErrorReply
+
+if TYPE_CHECKING:
+    from chatroom.hub.entries import Entry, Said, Told
+    from chatroom.hub.house import Asked
+    from chatroom.hub.reading import Page, Query, Stored
+
+AHEAD = 60_000_000
+"""By how much the mark is ahead of the numbers that are given out: a minute."""
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""
@@ -78,3 +86,87 @@ class Observer(Protocol):
 
     def note(self, text: str) -> None:
         """Something else that the operator should know."""
+
+
+class Log(Protocol):
+    """Where entries are put in order, and from where they are done."""
+
+    def append(self, entry: "Entry", asked: "Asked | None") -> None:
+        """Have an entry done; `asked` is the request that is answered then, and never travels.
+
+        Raises a `Refusal` if the entry is done at once and cannot be.
+        """
+
+
+class Known(NamedTuple):
+    """A session that can come back, as it is stored."""
+
+    number: int
+    secret: bytes
+    """The hash of what it comes back with."""
+    name: str
+    """Empty if somebody else has taken it since."""
+    rooms: tuple[str, ...]
+    """Those that it was in, as they are spelled."""
+    receipts: tuple[tuple[str, int, float], ...] = ()
+    """The `ref`, number and time of its last messages that had one: of a session that is restored."""
+
+
+class Restored(NamedTuple):
+    """What a store knew when it was opened."""
+
+    last: int
+    """All numbers that were given out before are at most this."""
+    mark: int
+    """Below this, numbers may be given out from now on."""
+    rooms: "Mapping[str, tuple[int, Sequence[Said]]]"
+    """Of each room, by folded name: the number behind which none is missing, and its newest messages."""
+    direct: "tuple[int, Sequence[Told]]"
+    """The same of those between sessions."""
+    sessions: Sequence[Known]
+    """Those that can come back."""
+
+
+class Store(Protocol):
+    """What outlives this process.
+
+    Nothing waits: what takes time is done elsewhere, in the order in which it was asked for, and `then` is
+    called when it is done, later and in the hub's own thread.
+    """
+
+    def restore(self, now: int) -> Restored:
+        """Return what is stored, and have the mark `AHEAD` of this number and of all that were given out.
+
+        To be called once, before anything else; it takes as long as it takes.
+        """
+
+    def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
+        """Store a number that is more than any that is given out; `then` is told whether it is on the disk."""
+
+    def keep(self, post: "Said | Told", then: Callable[[bool], None] | None) -> None:
+        """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk."""
+
+    def know(self, session: Known) -> None:
+        """Store a session that can come back, or what has changed of it."""
+
+    def end(self, number: int) -> None:
+        """Forget a session, and what was said between it and others that are forgotten too."""
+
+    def fill(self, page: "Page", query: "Query", then: Callable[[], None]) -> None:
+        """Let the page take what is stored and fits the query, in its order; and end a search that takes long.
+
+        What was to be kept before is in it. If something cannot be read, it calls `page.fail`. Until `then` is
+        called, the page is the store's.
+        """
+
+    def find(self, number: int, then: "Callable[[Stored | None, bool], None]") -> None:
+        """Tell `then` of the message of this number, whose text may have been forgotten.
+
+        `then` is also told whether it could not be read.
+        """
+
+    def forget(self, number: int, then: Callable[[bool], None]) -> None:
+        """Overwrite the text of a message; `then` is told whether that is on the disk.
+
+        Whose it was stays known.
+        """

@@ -1,108 +1,99 @@
-"""One connection's part in the chat."""
+"""Somebody in the house: a name, the rooms it is in, and what it said; with or without a connection."""
 
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from chatroom.hub.ports import Sink
-from chatroom.protocol.messages import Sent
+from chatroom.hub.entries import Keys
 
-Handlers = Mapping[type, Callable[..., None]]
-"""What each kind of request does."""
-_NOTHING_ASKED: frozenset[str] = frozenset()  # one for all: an empty one is not shared by itself
+if TYPE_CHECKING:
+    from chatroom.hub.client import Client
+    from chatroom.hub.house import Asked
+    from chatroom.hub.room import Room
+
 MAX_REFS = 256
 """Messages whose `ref` a session remembers, so that a retry is not delivered twice."""
 
+MAX_SPOKEN = 100
+"""Rooms in which a session is known to have spoken: it may be in as many."""
+
+
+class Receipt:
+    """What a message with a `ref` was given, and who waits to be told."""
+
+    __slots__ = ("asked", "is_stored", "number", "room", "time")
+
+    def __init__(
+        self, number: int, time: float, room: str | None = None, *, is_stored: bool | None = None
+    ) -> None:
+        """`room`: where it was said, by folded name; None if to one."""
+        self.number = number
+        self.time = time
+        self.room = room
+        self.is_stored = is_stored
+        """None: it is being stored."""
+        self.asked: list[Asked] = []
+
 
 class Session:
-    """Somebody who is connected, and may be named.
-
-    `own` are this turn's frames for this session alone. They go out at the flush in one write, joined.
-    """
+    """One session: what all machines know of it, but for `client`."""
 
     __slots__ = (
-        "_sent",
-        "_turn",
-        "answered",
-        "error_bytes",
-        "faults",
-        "features",
-        "handlers",
-        "hellos",
-        "incoming",
-        "incoming_broadcast",
-        "is_held",
-        "is_leaving",
+        "_refs",
+        "client",
+        "is_here",
         "keys",
         "name",
-        "own",
-        "pings",
-        "sink",
-        "standing",
-        "turned_away",
+        "number",
+        "posted",
+        "rooms",
+        "secret",
+        "spoken",
+        "was_in",
     )
 
-    def __init__(self, sink: Sink, turn: list["Session"], handlers: Handlers) -> None:
-        """`turn`: the hub's list of the sessions that have frames of their own this turn."""
-        self.handlers = handlers
-        """What each kind of request does, as things stand with this session in this turn."""
-        self.standing = handlers
-        """The same, if nothing had to wait."""
-        self.is_held = False
-        """It waits for its turn to add to what others get, or to have a name folded."""
-        self.pings = 0
-        """Pings of ours that it has not answered."""
-        self.answered = 0
-        """Bytes of answers since it last had to wait for them to leave."""
-        self.turned_away: Exception | None = None
-        """Why it may not stay, if so."""
-        self.sink = sink
-        self.name: str | None = None
-        """As given in `hello`; None before."""
-        self.keys: tuple[str, ...] = ()
-        """What the name is compared by."""
-        self.incoming = self.incoming_broadcast = b""
-        """What its messages begin with; made with the first of each kind."""
-        self.faults = 0
-        """Wrong objects in a row."""
-        self.hellos = 0
-        """Names that were refused."""
-        self.error_bytes = 0
-        """Bytes of errors told before it was welcome."""
-        self.features = _NOTHING_ASKED
-        """What it asked to be sent beyond the base protocol."""
-        self.is_leaving = False
-        """It ends with this turn; nothing more is read from it."""
-        self.own: list[bytes] | tuple[()] = ()
-        self._turn = turn
-        self._sent: dict[str, Sent] | None = None
+    def __init__(self, number: int, secret: bytes | None, lobby: "Room") -> None:
+        """`secret`: the hash of what it can come back with; None: it ends with its connection."""
+        self.number = number
+        self.secret = secret
+        self.name = ""
+        self.keys: Keys = ("", "", "", "")
+        self.is_here = False
+        """It has a connection, on whatever machine."""
+        self.client: Client | None = None
+        """Its connection, if that is on this machine."""
+        self.rooms: dict[str, Room] | None = None
+        """Those it has joined since it came or came back, by folded name."""
+        self.was_in: tuple[str, ...] = ()
+        """Those that it was in before its connection broke."""
+        self.posted = lobby
+        """The room in which it spoke last."""
+        self.spoken: dict[str, None] | tuple[()] = ()
+        """The rooms in which it spoke, by folded name, beside the lobby; of more, the last `MAX_SPOKEN`."""
+        self._refs: dict[str, Receipt] | None = None
 
-    def stand(self, handlers: Handlers) -> None:
-        """From now on its requests do this."""
-        self.handlers = self.standing = handlers
+    @property
+    def refs(self) -> dict[str, Receipt]:
+        """What its last messages with a `ref` were given."""
+        return self._refs or {}
 
-    def take(self, frames: list[bytes]) -> None:
-        """Have these frames sent at the end of this turn, behind the ones before."""
-        if self.own:
-            self.own += frames
-        else:
-            self.own = frames
-            self._turn.append(self)
+    def post_in(self, room: "Room") -> None:
+        """From now on it speaks in this room."""
+        self.posted = room
+        if room.key:
+            spoken = self.spoken or {}
+            spoken.pop(room.key, None)
+            spoken[room.key] = None
+            if len(spoken) > MAX_SPOKEN:
+                del spoken[next(iter(spoken))]
+            self.spoken = spoken
 
-    def flush(self) -> None:
-        """Hand this turn's own frames to the connection, as one piece."""
-        frames, self.own = self.own, ()
-        try:
-            self.sink.push(b"".join(frames))
-        except Exception as exception:  # noqa: BLE001 - it is logged there
-            self.sink.fail(exception)
+    def remember(self, ref: str, receipt: Receipt) -> None:
+        """Keep what a message was given, and forget the oldest beyond `MAX_REFS`."""
+        if self._refs is None:
+            self._refs = {}
+        self._refs[ref] = receipt
+        if len(self._refs) > MAX_REFS:
+            del self._refs[next(iter(self._refs))]
 
-    def sent(self, ref: str) -> Sent | None:
-        """Return how a message with this `ref` was answered before, if it was."""
-        return self._sent.get(ref) if self._sent else None
-
-    def remember(self, ref: str, answer: Sent) -> None:
-        """Keep the answer to a message, and forget the oldest beyond `MAX_REFS`."""
-        if self._sent is None:
-            self._sent = {}
-        self._sent[ref] = answer
-        if len(self._sent) > MAX_REFS:
-            del self._sent[next(iter(self._sent))]
+    def receipts(self) -> list[tuple[str, int, float]]:
+        """Return what it remembers of its messages, as all machines know it."""
+        return [(ref, receipt.number, receipt.time) for ref, receipt in self.refs.items()]

@@ -69,5 +69,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     ping_interval: Seconds = 20.0
     """Seconds of silence until a client with the feature is pinged, and again until it is disconnected."""
 
+    max_rooms: Count = 10_000
+    """Rooms that there may be at a time, beside the lobby."""
+    max_rooms_each: Count = 100
+    """Rooms that one session may be in at a time."""
+
+    history_days: Annotated[float, Meta(ge=0, le=36_500)] = 90.0
+    """Days that messages are kept; 0: none is."""
+
     drain_timeout: Annotated[float, Meta(gt=0, le=300)] = 4.5
     """Seconds in which a stopping server sends what is queued."""

@@ -18,8 +18,19 @@ MAX_DEPTH = 32
 """Objects and arrays inside one another."""
 MAX_REF = 64
 """Characters of a `ref`."""
+MAX_FIND = 256
+"""Characters of a text to look for."""
+MAX_PAGE = 200
+"""Messages in one `history`."""
+
+FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
+"""What a client can ask to be sent beyond the base protocol."""
 
 Ref = Annotated[str, Meta(max_length=MAX_REF)]
+Name = str
+"""A name or a room's, as somebody gives it; bounded where it is read, before anything is done with it."""
+Id = Annotated[str, Meta(max_length=MAX_REF)]
+"""A message's: opaque, of one length, compared as text. The server's own have 16 hexadecimal digits."""
 
 
 class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
@@ -29,14 +40,59 @@ class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaul
 
 
 class Hello(Request, tag="hello", gc=False):
-    """I am here, and want to be called `name`; `features` are what I want beyond the base protocol."""
+    """I am here, and want to be called `name`; `features` are what I want to be sent beyond the base protocol.
+
+    With a `session` I was here before, and want to go on; `after` is the id of the last message I have of the
+    lobby or of those sent to me alone.
+    """
 
     name: str
     features: list[Ref] | UnsetType = UNSET
+    session: Ref | UnsetType = UNSET
+    after: Id | UnsetType = UNSET
 
 
 class Who(Request, tag="who", gc=False):
-    """Who is here?"""
+    """Who is here, or in a room?"""
+
+    room: Name | UnsetType = UNSET
+
+
+class Join(Request, tag="join", gc=False):
+    """I want to hear this room; `after` is the id of the last message I have of it."""
+
+    room: Name
+    after: Id | UnsetType = UNSET
+
+
+class Leave(Request, tag="leave", gc=False):
+    """I want to hear this room no more."""
+
+    room: Name
+
+
+class Rooms(Request, tag="rooms", gc=False):
+    """Which rooms are there?"""
+
+
+class History(Request, tag="history", gc=False, rename={"with_": "with"}):
+    """What was said: in the lobby, in a `room`, or between me and somebody (`with`; `*` is anybody).
+
+    `before` or `after` an id, the newest if neither; at most `limit`; only what contains `find`.
+    """
+
+    room: Name | UnsetType = UNSET
+    with_: Name | UnsetType = UNSET
+    before: Id | UnsetType = UNSET
+    after: Id | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] | UnsetType = UNSET
+    find: Annotated[str, Meta(min_length=1, max_length=MAX_FIND)] | UnsetType = UNSET
+
+
+class Forget(Request, tag="forget", gc=False):
+    """Take back the message with this id, which I wrote."""
+
+    id: Id
 
 
 class Outgoing(Request, tag="outgoing", gc=False):
@@ -47,9 +103,10 @@ class Outgoing(Request, tag="outgoing", gc=False):
 
 
 class OutgoingBroadcast(Request, tag="outgoing_broadcast", gc=False):
-    """A message to everybody else."""
+    """A message to everybody else, in the lobby or in a room."""
 
     content: str
+    room: Name | UnsetType = UNSET
 
 
 class Quit(Request, tag="quit", gc=False):
@@ -64,7 +121,9 @@ class Pong(Request, tag="pong", gc=False):
     """I am here: the answer to `PingEvent`."""
 
 
-AnyRequest = Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Quit
+AnyRequest = (
+    Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Join | Leave | Rooms | History | Forget | Quit
+)
 
 
 class Reply(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
@@ -76,43 +135,119 @@ class Reply(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults
 class Welcome(Reply, tag="welcome", gc=False):
     """The answer to `Hello`: the name is yours.
 
-    Who named features is told more: the name, the features that were granted, the server and its limits.
+    Who named features is told more: the name, the features that were granted, the server and its limits. With
+    the feature `resume`, also the secret to come back with; and if it came with one, whether all behind `after`
+    comes next, and the rooms it was in.
     """
 
     name: str | UnsetType = UNSET
     features: list[str] | UnsetType = UNSET
     server: str | UnsetType = UNSET
     limits: dict[str, int] | UnsetType = UNSET
+    session: str | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
+    rooms: list[str] | UnsetType = UNSET
 
 
 class Users(Reply, tag="users", gc=False):
     """The answer to `Who`: the names of all, the asker's too, in the order in which they came."""
 
     users: list[str]
+    room: str | UnsetType = UNSET
+
+
+class Joined(Reply, tag="joined", gc=False):
+    """The answer to `Join`; `recovered`, if `after` was given: whether all behind it comes next."""
+
+    room: str
+    recovered: bool | UnsetType = UNSET
+
+
+class Left(Reply, tag="left", gc=False):
+    """The answer to `Leave`."""
+
+    room: str
+
+
+class RoomSize(Struct, gc=False):
+    """A room, and how many are in it."""
+
+    room: str
+    users: int
+
+
+class RoomsReply(Reply, tag="rooms", gc=False):
+    """The answer to `Rooms`: the largest thousand, those with most people first."""
+
+    rooms: list[RoomSize]
+
+
+class Message(Struct, gc=False):
+    """What was said, in a `HistoryReply`; `to` if it was said to one."""
+
+    id: str
+    time: float
+    from_: str = field(name="from")
+    content: str
+    to: str | UnsetType = UNSET
+
+
+class HistoryReply(Reply, tag="history", gc=False):
+    """The answer to `History`, oldest first; `complete`: there is nothing more that way.
+
+    `before`: where to go on, if a search came to the end of what one request may look through.
+    """
+
+    messages: list[Message]
+    complete: bool
+    before: str | UnsetType = UNSET
+
+
+class Forgotten(Reply, tag="forgotten", gc=False):
+    """The answer to `Forget`, and for those with the feature `stamps` who got the message."""
+
+    id: str
 
 
 class Sent(Reply, tag="sent", gc=False):
-    """The answer to a message that had a `ref`.
+    """The answer to a message that had a `ref`: it is in the history.
 
     `id` grows from message to message; `time` is when the server took it, in seconds since 1970, UTC.
     """
 
-    id: int
+    id: str
     time: float
 
 
 class Incoming(Reply, tag="incoming", gc=False):
-    """Somebody's message to you."""
+    """Somebody's message to you; `id` and `time` with the feature `stamps`."""
 
     from_: str = field(name="from")
     content: str
+    id: str | UnsetType = UNSET
+    time: float | UnsetType = UNSET
 
 
 class IncomingBroadcast(Reply, tag="incoming_broadcast", gc=False):
-    """Somebody's message to everybody else."""
+    """Somebody's message to everybody else, in the lobby or in a room; `id` and `time` with `stamps`."""
 
     from_: str = field(name="from")
     content: str
+    room: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    time: float | UnsetType = UNSET
+
+
+class Presence(Reply, tag="presence", gc=False):
+    """Who came into the lobby or a room, and who left it; to those with the feature `presence`.
+
+    In a crowd of more than 500, only how many there are: `users`.
+    """
+
+    room: str | UnsetType = UNSET
+    joined: list[str] | UnsetType = UNSET
+    left: list[str] | UnsetType = UNSET
+    users: int | UnsetType = UNSET
 
 
 class PongReply(Reply, tag="pong", gc=False):
@@ -126,8 +261,8 @@ class PingEvent(Reply, tag="ping", gc=False):
 class Closing(Reply, tag="closing", gc=False):
     """The last message before the server ends the connection; sent to those with the feature `notices`.
 
-    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, or, if the client ended the connection,
-    `quit` or `closed`; `reconnect` says whether to come back.
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, or, if the client ended the
+    connection, `quit` or `closed`; `reconnect` says whether to come back.
     """
 
     reason: str
@@ -147,11 +282,24 @@ class ErrorCode(StrEnum):
     BAD_NAME = "bad_name"
     NAME_TAKEN = "name_taken"
     UNKNOWN_USER = "unknown_user"
+    UNKNOWN_ROOM = "unknown_room"
+    NOT_IN_ROOM = "not_in_room"
+    NOT_ALLOWED = "not_allowed"
+    NOT_STORED = "not_stored"
+    UNAVAILABLE = "unavailable"
     SLOW_DOWN = "slow_down"
     SERVER_FULL = "server_full"
 
 
-TEMPORARY = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.SLOW_DOWN, ErrorCode.SERVER_FULL})
+TEMPORARY = frozenset(
+    {
+        ErrorCode.NAME_TAKEN,
+        ErrorCode.NOT_STORED,
+        ErrorCode.UNAVAILABLE,
+        ErrorCode.SLOW_DOWN,
+        ErrorCode.SERVER_FULL,
+    }
+)
 """What may succeed later, unchanged."""
 
 
@@ -174,7 +322,23 @@ class Fault(ErrorReply, tag="error", gc=False):
     """An error in the bytes themselves: there was no request to refuse."""
 
 
-AnyReply = PongReply | PingEvent | Closing | Welcome | Users | Sent | Incoming | IncomingBroadcast | ErrorReply
+AnyReply = (
+    PongReply
+    | PingEvent
+    | Closing
+    | Welcome
+    | Users
+    | Joined
+    | Left
+    | RoomsReply
+    | HistoryReply
+    | Forgotten
+    | Presence
+    | Sent
+    | Incoming
+    | IncomingBroadcast
+    | ErrorReply
+)
 
 _encoder = msgspec.json.Encoder()
 
@@ -192,9 +356,32 @@ def unescaped(line: bytes) -> bytes:
     return _encoder.encode(msgspec.json.decode(line)) + b"\n"
 
 
-def opening(kind: type[Incoming | IncomingBroadcast], sender: str) -> bytes:
-    """Return what all messages of this kind from one sender begin with, up to their content."""
-    return encode(kind(from_=sender, content="")).removesuffix(b'""}\n')
+def opening(sender: str, room: str | None = None, *, is_direct: bool = False) -> bytes:
+    """Return what all messages from one sender to one, or to a room (None: the lobby), begin with."""
+    head = {"code": "incoming" if is_direct else "incoming_broadcast", "from": sender}
+    if room is not None:
+        head["room"] = room
+    return json.dumps(head, separators=(",", ":")).encode("ascii")[:-1] + b',"content":'
+
+
+def stamped(lines: bytes, number: int, time: float) -> bytes:
+    """Return lines of messages with `id`, counted up from this number, and `time` in each.
+
+    The lines are as `complete` or a burst made them, all of one kind: their `code` comes first.
+    """
+    end = lines.index(b",")
+    if lines.index(b"\n") + 1 == len(lines):  # as most are, and at half the cost
+        return b'%b,"id":"%016x","time":%b%b' % (lines[:end], number, repr(time).encode(), lines[end:])
+    kind, when = lines[:end] + b',"id":"', b'","time":%b' % repr(time).encode()
+    return b"".join(
+        b"%b%016x%b%b" % (kind, number + place, when, line[end:])
+        for place, line in enumerate(lines.splitlines(keepends=True))
+    )
+
+
+def ident(number: int) -> str:
+    """Return a message's number as its id."""
+    return f"{number:016x}"
 
 
 def complete(opening: bytes, content: str) -> bytes:

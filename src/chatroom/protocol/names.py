@@ -116,7 +116,7 @@ def address(name: str) -> str:
     return _folded(_EMOJI_JOINERS.sub("", name))
 
 
-def keys(name: str) -> tuple[str, ...]:
+def keys(name: str) -> tuple[str, str, str, str]:
     """Return what a name is claimed by: four keys, each of a kind. Two names are one if one key is the same.
 
     The first is the address; the second, how the name looks, case kept; the third, how it looks when folded;
@@ -133,8 +133,13 @@ def keys(name: str) -> tuple[str, ...]:
     folded_looks = _skeleton(folded).casefold()
     as_ascii = _as_ascii(plain)
     ascii_looks = folded_looks if as_ascii == plain else _skeleton(_folded(as_ascii)).casefold()
-    known = {name: name}
-    return tuple(known.setdefault(key, key) for key in (folded, looks, folded_looks, ascii_looks))
+    one = {name: name}.setdefault
+    return (
+        one(folded, folded),
+        one(looks, looks),
+        one(folded_looks, folded_looks),
+        one(ascii_looks, ascii_looks),
+    )
 
 
 def numbered(name: str, number: str) -> str:

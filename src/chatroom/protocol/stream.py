@@ -23,6 +23,8 @@ from chatroom.protocol.messages import (
     AnyRequest,
     ErrorCode,
     Fault,
+    OutgoingBroadcast,
+    Who,
 )
 from chatroom.protocol.scanner import ObjectScan
 
@@ -43,6 +45,8 @@ _QUOTES = {
     kind: 4 * (1 + sum(field.required for field in msgspec.structs.fields(kind)))
     for kind in get_args(AnyRequest)
 }
+_TO_A_ROOM = {OutgoingBroadcast, Who}
+"""Those with a room that need not be there; it is a string, as `ref` is."""
 
 # Between objects: JSON's white space, commas, NUL, RS (RFC 7464), and the bytes of a byte order mark.
 _BETWEEN = re.compile(rb"[ \t\r\n,\x00\x1e\xef\xbb\xbf]*+")
@@ -253,10 +257,15 @@ def _all_plain(messages: list[Any], data: bytes) -> bool:
     If they do, then no field was unknown, none came twice, and none of their bytes went unread.
     """
     marks = data.count(b'"')
-    quotes = sum(map(_QUOTES.__getitem__, map(type, messages)))
+    if len(messages) == 1:
+        quotes = _QUOTES[type(messages[0])]
+    else:
+        quotes = sum(map(_QUOTES.__getitem__, map(type, messages)))
     if marks == quotes:
         return True
     quotes += 4 * sum(message.ref is not UNSET for message in messages)
+    if marks != quotes:
+        quotes += 4 * sum(message.room is not UNSET for message in messages if type(message) in _TO_A_ROOM)
     if marks != quotes and b"\\\\" not in data:
         marks -= data.count(b'\\"')
     return marks == quotes

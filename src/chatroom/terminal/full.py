@@ -7,7 +7,7 @@ import re
 import select
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -28,10 +28,12 @@ from prompt_toolkit.utils import get_cwidth
 
 from chatroom.terminal.resize import Resizing
 from chatroom.terminal.screen import OFFLINE, PROMPT, Chat
+from chatroom.terminal.shown import label
 from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
     BAR,
     COMMANDS,
+    COMMANDS_IN_ROOMS,
     HINT,
     about,
     can_be_typed,
@@ -49,6 +51,8 @@ STYLE = Style.from_dict(
         "sender": "ansicyan bold",
         "direct": "ansiyellow",
         "broadcast": "ansigreen",
+        "past": "ansigreen",
+        "unread": "ansiyellow",
         "error": "ansired",
     }
 )
@@ -113,7 +117,7 @@ class TerminalScreen:
     async def conversation(self, chat: Chat) -> AsyncGenerator[None]:
         """Complete its names; whatever is shown goes above the prompt."""
         self._chat = chat
-        self._prompt.completer = NameCompleter(chat.names)
+        self._prompt.completer = NameCompleter(chat)
         with self._raw():
             self._editing = asyncio.create_task(self._edit())
             try:
@@ -173,18 +177,21 @@ class TerminalScreen:
             app.invalidate()
 
     def _message(self) -> FormattedText:
-        """Return the prompt, below what is said about several lines."""
-        lines = self._prompt.default_buffer.text.split("\n")
+        """Return the prompt, below what is said about several lines, or what is unread."""
+        text, rooms = self._prompt.default_buffer.text, self._chat.has_rooms
+        lines = text.split("\n")
         prompt = PROMPT if self._chat.is_online else OFFLINE
-        if len(lines) == 1:
-            return FormattedText([("", prompt)])
-        said = "" if self._prompt.app.is_done else self._filled(about(lines)) + "\n"
-        return FormattedText([("", said), ("", _label(lines[0], prompt))])
+        said = self._chat.unread(text) if len(lines) == 1 else about(lines, rooms=rooms)
+        kind = "class:unread" if len(lines) == 1 else ""
+        above = [(kind, self._filled(said) + "\n")] if said and not self._prompt.app.is_done else []
+        return FormattedText(
+            [*above, ("", prompt if len(lines) == 1 else _label(lines[0], prompt, rooms=rooms))]
+        )
 
     def _continuation(self, width: int, number: int, wraps: int) -> str:  # noqa: ARG002 - as it is called
         """Return what stands before a line after the first; nothing before the rest of a long one."""
         lines = self._prompt.default_buffer.text.split("\n")
-        return "" if wraps or number >= len(lines) else _label(lines[number], ">")
+        return "" if wraps or number >= len(lines) else _label(lines[number], ">", rooms=self._chat.has_rooms)
 
     def _accept(self) -> None:
         """Take what stands in the editor; if nothing of it can be sent now, it stays there."""
@@ -197,7 +204,7 @@ class TerminalScreen:
             return
         if "\n" in buffer.text:
             buffer.text = buffer.text.strip("\n")
-            if not any(map(is_command, buffer.text.split("\n"))):
+            if not any(is_command(line, rooms=self._chat.has_rooms) for line in buffer.text.split("\n")):
                 self.complain(HINT)
                 return
         buffer.validate_and_handle()
@@ -268,10 +275,10 @@ def filled(text: str, columns: int) -> str:
 
 
 class NameCompleter(Completer):
-    """Names of those who are here now, and the commands."""
+    """Names of those who are here now, the rooms one is in, and the commands."""
 
-    def __init__(self, names: Callable[[], Awaitable[list[str]]]) -> None:
-        self._names = names
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
 
     async def get_completions_async(
         self,
@@ -279,18 +286,20 @@ class NameCompleter(Completer):
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
         """Offer what begins with what stands before the cursor; ask who is here."""
-        begun = document.text_before_cursor
+        begun, rooms = document.text_before_cursor, self._chat.has_rooms
         if msg := re.fullmatch(r'\s*/msg\s+("?([^"]*))', begun):
-            for name in await self._names():
-                if (offer := for_msg(name)) and name.casefold().startswith(msg[2].casefold()):
+            for name in await self._chat.names():
+                if (offer := for_msg(name, rooms=rooms)) and name.casefold().startswith(msg[2].casefold()):
                     yield Completion(f"{offer} ", start_position=-len(msg[1]))
             return
         if BAR.search(begun):
             return
         # A server may let people have names that cannot be typed here.
-        names = [f"{name}|" for name in await self._names() if can_be_typed(name)]
-        commands = COMMANDS if begun.startswith("/") else ["who", "help", "quit"]
-        for offer in [*names, "*|", *commands]:
+        names = [f"{name}|" for name in await self._chat.names() if can_be_typed(name, rooms=rooms)]
+        places = [f"{label(room)}|" for room in self._chat.joined]
+        slashed = COMMANDS_IN_ROOMS if rooms else COMMANDS
+        commands = slashed if begun.startswith("/") else ["who", "help", "quit"]
+        for offer in [*names, "*|", *places, *commands]:
             if offer.casefold().startswith(begun.lstrip().casefold()):
                 yield Completion(offer, start_position=-len(begun))
 
@@ -352,9 +361,9 @@ def _question_keys() -> KeyBindings:
     return keys
 
 
-def _label(line: str, otherwise: str) -> str:
+def _label(line: str, otherwise: str, *, rooms: bool) -> str:
     """Return what stands before one of several lines."""
-    text = "not a command>" if is_no_command(line) else otherwise
+    text = "not a command>" if is_no_command(line, rooms=rooms) else otherwise
     return text.rjust(len(PROMPT))
 
 

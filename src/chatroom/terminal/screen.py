@@ -1,6 +1,7 @@
 """What the client program needs of the place where lines are typed and shown."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -17,6 +18,17 @@ class Chat(Protocol):
     @property
     def is_online(self) -> bool:
         """Whether messages can be sent."""
+
+    @property
+    def has_rooms(self) -> bool:
+        """Whether the server has rooms and a history."""
+
+    @property
+    def joined(self) -> Sequence[str]:
+        """The rooms one is in."""
+
+    def unread(self, begun: str) -> str:
+        """Return what is unread, or nothing, when this has been typed."""
 
     async def names(self) -> list[str]:
         """Return the names that can be completed."""

@@ -20,7 +20,7 @@ _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-_LIKE_A_LINE = re.compile("[:\u02d0\u02f8\u0589\u05c3\u2236\uff1a\ufe13\ufe55\ua789]")
+LIKE_A_LINE = re.compile("[:\u02d0\u02f8\u0589\u05c3\u2236\uff1a\ufe13\ufe55\ua789]")
 """What is or looks like the colon between a sender and what was said."""
 _PICTURES = 0x2400  # U+2400 … U+241F are pictures of U+0000 … U+001F
 _DELETE = "\x7f"
@@ -31,9 +31,9 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_sign, text)
 
 
-def users(names: Iterable[str]) -> list[Pieces]:
+def users(names: Iterable[str], heading: str = "current users:") -> list[Pieces]:
     """Return the list of users as lines that no message looks like, whatever they are called."""
-    return [[("", "current users:")], *([("sender", f"  {visible(name)}")] for name in names)]
+    return [[("", heading)], *([("sender", f"  {visible(name)}")] for name in names)]
 
 
 def line(message: Incoming | IncomingBroadcast | ErrorReply) -> Pieces:
@@ -56,7 +56,7 @@ def line(message: Incoming | IncomingBroadcast | ErrorReply) -> Pieces:
 def called(name: str) -> str:
     """Return a name as it stands in front of a message."""
     name = visible(name)
-    if _LIKE_A_LINE.search(name):
+    if LIKE_A_LINE.search(name):
         return '"' + name.replace('"', "'") + '"'
     return name
 

@@ -1,8 +1,10 @@
 """What a typed line means."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from chatroom.protocol.messages import MAX_FIND
 from chatroom.protocol.names import BARS, STARS
 from chatroom.terminal.text import visible
 
@@ -17,24 +19,82 @@ help, ? or /help              this list
 quit or /quit                 leave
 Tab completes names and commands; Up and Down bring back earlier lines;
 Ctrl-C drops the line, and on an empty one it leaves, as Ctrl-D does"""
+HELP_IN_ROOMS = """\
+#ROOM|text                    to a room you are in
+/join ROOM                    enter a room, which is made if there is none
+/leave [ROOM]                 leave it
+/rooms, /who #ROOM            which rooms there are; who is in one
+/history [#ROOM or NAME] [N]  the last N messages (20) to all, or there
+/find [#ROOM| or NAME|]TEXT   the last 20 messages that contain TEXT
+/me [#ROOM| or NAME|]TEXT     what you do: /me waves is shown as "* ann waves"
+/forget [TEXT]                take back your last message, or that with TEXT
+Enter on an empty line        marks all as read"""
 COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
+COMMANDS_IN_ROOMS = sorted([*COMMANDS, "/find", "/forget", "/history", "/join", "/leave", "/me", "/rooms"])
+LAST = 20
+"""Messages of the past that are shown if nobody says how many."""
 
 BAR = re.compile(f"[{re.escape(BARS)}]")
-_MSG = re.compile(r'/msg\s+("[^"]+"|[^"\s]\S*)\s+(\S.*)', re.DOTALL)
+HASHES = "#\uff03\ufe5f"
+"""What begins the name of a room: `#`, and what a keyboard for Chinese or Japanese puts in its place."""
+_NAME = r'"[^"]+"|[^"\s]\S*'
+_PLACE = rf'[{HASHES}]"[^"]+"|{_NAME}'
+_MSG = re.compile(rf"/msg\s+({_NAME})\s+(\S.*)", re.DOTALL)
+_PLACE_AND_TEXT = re.compile(rf"({_PLACE})\s+(\S.*)", re.DOTALL)
+_HISTORY = re.compile(rf"(?:({_PLACE})(?:\s+|$))??(\d{{1,9}})?")
 _MSG_HINT = 'type /msg NAME text; a NAME with blanks in it stands in "quotation marks"'
 
 
 @dataclass(frozen=True)
 class Say:
-    """A message: to one, or to all (None)."""
+    """A message: to one, or to all (None), in the lobby or in a room."""
 
     to: str | None
     text: str
+    room: str | None = None
 
 
 @dataclass(frozen=True)
 class Who:
-    """Who is here?"""
+    """Who is here, or in a room?"""
+
+    room: str | None = None
+
+
+@dataclass(frozen=True)
+class Join:
+    """Enter a room."""
+
+    room: str
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Leave a room, or (None) the only one."""
+
+    room: str | None
+
+
+@dataclass(frozen=True)
+class ListRooms:
+    """Which rooms are there?"""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What was said in the lobby, in a room or between us and somebody; only what contains `find`, if given."""
+
+    to: str | None = None
+    room: str | None = None
+    count: int = LAST
+    find: str | None = None
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Take back the last message of ours that contains this text."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -61,62 +121,77 @@ class Unclear:
     hint: str
 
 
-Meaning = Say | Who | Name | Quit | Help | Unclear
+Request = Say | Who | Join | Leave | ListRooms | Past | Forget
+"""What the server is needed for."""
+Meaning = Request | Name | Quit | Help | Unclear
 
 
-def understand(line: str) -> Meaning:
-    """Return what the line asks for.
+def understand(line: str, *, rooms: bool = False) -> Meaning:
+    """Return what the line asks for, of a server that has `rooms` and a history or not.
 
     The text may have `|` in it: the first one ends the name. What a keyboard for Chinese or Japanese puts in
     the place of `|` and `*`, and all else that looks like them and is illegal in a name (`BARS`, `STARS`),
-    means the same. A slash begins a command only if it is one of ours: a name may begin with one too.
+    means the same. A slash begins a command only if it is one of ours: a name may begin with one too. In
+    quotation marks, a name that begins with `#` is a user's.
     """
     line = as_unicode(line)
     if not line.strip():
         return Unclear("")
-    if meaning := _command(line.strip()):
+    if meaning := (rooms and _command_in_rooms(line.strip())) or _command(line.strip()):
         return meaning
     if bar := BAR.search(line):
-        return _say(line[: bar.start()].strip(), line[bar.end() :])
+        return _say(line[: bar.start()].strip(), line[bar.end() :], rooms=rooms)
     if line.strip().startswith("/"):
         word = line.split()[0]
-        if word in COMMANDS:
+        if word in (COMMANDS_IN_ROOMS if rooms else COMMANDS):
             return Unclear(f"{word} takes no argument; /help lists the commands")
         return Unclear(f"unknown command {word}; /help lists the commands")
     return Unclear(HINT)
 
 
-def can_be_typed(name: str) -> bool:
+def can_be_typed(name: str, *, rooms: bool = False) -> bool:
     """Whether a message to this name can be typed as `NAME|text`."""
-    return name == visible(name) and understand(f"{name}|text") == Say(name, "text")
+    return name == visible(name) and understand(f"{name}|text", rooms=rooms) == Say(name, "text")
 
 
-def for_msg(name: str) -> str | None:
+def for_msg(name: str, *, rooms: bool = False) -> str | None:
     """Return the name as it stands behind `/msg`, in quotation marks if need be; None if it cannot."""
-    offer = f'"{name}"' if re.search(r"\s", name) else name
-    return offer if name == visible(name) and understand(f"/msg {offer} x") == Say(name, "x") else None
+    offer = f'"{name}"' if re.search(rf"\s|^[{HASHES}]" if rooms else r"\s", name) else name
+    means_it = understand(f"/msg {offer} x", rooms=rooms) == Say(name, "x")
+    return offer if name == visible(name) and means_it else None
 
 
-def is_command(line: str) -> bool:
+def room_of(place: str) -> str | None:
+    """Return the name of the room, if it is one: `#chess` or `#"the den"`."""
+    return _bare(place[1:].strip()) if place[:1] in HASHES and place else None
+
+
+def is_command(line: str, *, rooms: bool = False) -> bool:
     """Whether this is something that can be done."""
-    return not isinstance(understand(line), Unclear)
+    return not isinstance(understand(line, rooms=rooms), Unclear)
 
 
-def is_no_command(line: str) -> bool:
+def is_no_command(line: str, *, rooms: bool = False) -> bool:
     """Whether this is neither a command nor blank."""
-    return bool(line.strip()) and not is_command(line)
+    return bool(line.strip()) and not is_command(line, rooms=rooms)
 
 
-def about(lines: list[str]) -> str:
+def about(lines: list[str], *, rooms: bool = False) -> str:
     """Say what several lines are, before they are sent."""
     count = sum(bool(line.strip()) for line in lines)
-    wrong = sum(map(is_no_command, lines))
+    wrong = sum(is_no_command(line, rooms=rooms) for line in lines)
     if wrong == count:
         return f"{count} lines, none is a command: Ctrl-C drops all"
     if not wrong:
         return f"{count} lines: Enter sends all, Ctrl-C drops all"
     are = "1 is not a command" if wrong == 1 else f"{wrong} are not commands"
     return f"{count} lines, {are}: Enter sends the others, Ctrl-C drops all"
+
+
+def help_rows(*, rooms: bool) -> list[str]:
+    """Return what can be typed: of what is longer than a few rows, the keys come last."""
+    first, keys = HELP.split("\nTab")
+    return [*first.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else []), *f"Tab{keys}".split("\n")]
 
 
 def as_unicode(text: str) -> str:
@@ -140,9 +215,94 @@ def _command(line: str) -> Meaning | None:
     return None
 
 
-def _say(to: str, text: str) -> Say | Unclear:
+def _command_in_rooms(line: str) -> Meaning | None:
+    word, _, rest = re.sub(r"\s+", " ", line, count=1).partition(" ")
+    command = _COMMANDS_IN_ROOMS.get(word)
+    return command(rest) if command else None
+
+
+def _who(rest: str) -> Meaning | None:
+    return Who(room) if (room := room_of(rest)) else None
+
+
+def _msg(rest: str) -> Meaning | None:
+    found = _PLACE_AND_TEXT.fullmatch(rest)
+    if not found:
+        return None
+    is_room = room_of(found[1]) is not None
+    return _say(found[1] if is_room else _bare(found[1]), found[2], rooms=is_room)
+
+
+def _join(rest: str) -> Meaning:
+    room = _room(rest)
+    return Join(room) if room else Unclear("type /join ROOM")
+
+
+def _leave(rest: str) -> Meaning:
+    return Leave(_room(rest) or None)
+
+
+def _history(rest: str) -> Meaning:
+    found = _HISTORY.fullmatch(rest)
+    return _past(found[1], found[2]) if found else Unclear("type /history, then #ROOM or NAME, then N")
+
+
+def _find(rest: str) -> Meaning:
+    place, text = _placed(rest)
+    if not text:
+        return Unclear("type /find TEXT or /find #ROOM|TEXT")
+    if len(text) > MAX_FIND:
+        return Unclear(f"the text to find has {len(text)} characters, at most {MAX_FIND} allowed")
+    return _past(place, None, find=text)
+
+
+def _me(rest: str) -> Meaning:
+    place, text = _placed(rest)
+    return _say(place, f"/me {text}", rooms=True) if text else Unclear("type /me TEXT or /me #ROOM|TEXT")
+
+
+_COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
+    "who": _who,
+    "/who": _who,
+    "/msg": _msg,
+    "/join": _join,
+    "/leave": _leave,
+    "/rooms": lambda rest: None if rest else ListRooms(),
+    "/history": _history,
+    "/find": _find,
+    "/me": _me,
+    "/forget": Forget,
+}
+
+
+def _placed(text: str) -> tuple[str, str]:
+    """Return the place that stands before the text, else the lobby's, and the text."""
+    bar = BAR.search(text)
+    return (text[: bar.start()].strip(), text[bar.end() :].strip()) if bar else ("*", text.strip())
+
+
+def _past(place: str | None, count: str | None, find: str | None = None) -> Past:
+    to = None if place is None or place in STARS else place
+    room = None if to is None else room_of(to)
+    return Past(None if room else to, room, int(count or LAST), find)
+
+
+def _say(to: str, text: str, *, rooms: bool = False) -> Say | Unclear:
     if not to:
         return Unclear(HINT)
     if not text:
         return Unclear(EMPTY)
+    if rooms and (room := room_of(to)) is not None:
+        return Say(None, text, room) if room else Unclear("type #ROOM|text")
     return Say(None if to in STARS else to, text)
+
+
+def _room(name: str) -> str:
+    """Return the name of a room, which may stand here without its `#`."""
+    room = room_of(name)
+    return _bare(name) if room is None else room
+
+
+def _bare(name: str) -> str:
+    """Return the name without the quotation marks around it."""
+    return name[1:-1] if re.fullmatch('".+"', name) else name.strip('"')

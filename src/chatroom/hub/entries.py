@@ -1,0 +1,149 @@
+"""Everything that others hear, or that changes who is where, as plain data.
+
+Requests are checked where they come in, and become entries; entries are done, in one order, and nothing else
+changes the house. An entry names sessions by number and rooms by folded name, and its frames are finished
+lines: it can be written down, sent to another machine, and done there with the same outcome.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+Keys = tuple[str, str, str, str]
+"""What a name is claimed by; see `names.keys`."""
+
+
+GONE = b"\n"
+"""What is left of a line that was taken back."""
+
+
+class Entry(Struct, array_like=True, gc=False):
+    """What happens next."""
+
+
+class Turned(Entry, tag="turned", gc=False):
+    """A turn of the event loop has begun that has entries: its time, in seconds since 1970, UTC."""
+
+    time: float
+    least: int
+    """No number less than this is given out from now on."""
+
+
+class Came(Entry, tag="came", gc=False):
+    """Somebody new, with a name; `secret` is the hash of what it can come back with."""
+
+    name: str
+    keys: Keys
+    secret: bytes | None = None
+
+
+class Returned(Entry, tag="returned", gc=False):
+    """A session has a connection again; it may have another name."""
+
+    session: int
+    name: str
+    keys: Keys
+
+
+class Dropped(Entry, tag="dropped", gc=False):
+    """A session has lost its connection, and may come back."""
+
+    session: int
+
+
+class Went(Entry, tag="went", gc=False):
+    """A session has ended."""
+
+    session: int
+
+
+class Joined(Entry, tag="joined", gc=False):
+    """A session wants to hear a room, by its folded name; `name`, if it is this one who makes the room."""
+
+    session: int
+    room: str
+    name: str
+    most: int
+    """Rooms that there may be."""
+    most_of_one: int
+    """Rooms that one may be in."""
+
+
+class Left(Entry, tag="left", gc=False):
+    """A session wants to hear a room no more."""
+
+    session: int
+    room: str
+
+
+class Post(Entry, gc=False):
+    """One message, or a burst of them with consecutive numbers; `number` and `time` are 0 until it is done."""
+
+    number: int
+    time: float
+    session: int
+    frames: bytes
+    count: int
+    ref: str | None
+
+    @property
+    def last(self) -> int:
+        """The number of the last."""
+        return self.number + self.count - 1
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Return each message that was not taken back, with its number."""
+        for place, line in enumerate(self.frames.splitlines(keepends=True)):
+            if line != GONE:
+                yield self.number + place, line
+
+    def forget(self, number: int) -> None:
+        """Take this message back: an empty line stays, so that those behind keep their numbers."""
+        lines = self.frames.splitlines(keepends=True)
+        lines[number - self.number] = GONE
+        self.frames = b"".join(lines)
+
+
+class Said(Post, tag="said", gc=False):
+    """To a room, or to the lobby if `room` is empty."""
+
+    room: str
+
+
+class Told(Post, tag="told", gc=False):
+    """To a session, which bears the name `to`."""
+
+    receiver: int
+    to: str
+
+
+class Forgot(Entry, tag="forgot", gc=False):
+    """A session takes back what it wrote: the message of this number, to a room or to a session."""
+
+    session: int
+    number: int
+    room: str | None
+    receiver: int = 0
+
+
+class Expired(Entry, tag="expired", gc=False):
+    """What was said up to this number has become too old, and is kept no longer."""
+
+    number: int
+
+
+AnyEntry = Turned | Came | Returned | Dropped | Went | Joined | Left | Said | Told | Forgot | Expired
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyEntry] = msgspec.msgpack.Decoder(AnyEntry)
+
+
+def encode(entry: AnyEntry) -> bytes:
+    """Return the entry as it travels."""
+    return _encoder.encode(entry)
+
+
+def decode(data: bytes) -> AnyEntry:
+    """Return the entry again. Raises `msgspec.DecodeError`."""
+    return _decoder.decode(data)

@@ -1,0 +1,82 @@
+"""What somebody missed, from the newest messages in memory."""
+
+from collections.abc import Iterable
+from heapq import merge
+
+from chatroom.hub.entries import Post, Said
+from chatroom.hub.past import Line, Past
+from chatroom.hub.session import Session
+from chatroom.protocol.messages import stamped
+
+MOST = 1000
+"""Messages that are replayed."""
+MOST_DIRECT = 100
+"""Of them, those to one."""
+BYTES = 512 * 1024
+"""Bytes that are replayed."""
+
+
+def missed_in_lobby(past: Past, session: Session, after: str, *, last: int) -> bytes | None:
+    """Return what was said to the session, in the lobby or to it alone, behind this id, with stamps.
+
+    None: that would be too much, or some of it is not in memory. `last`: the last number given out.
+    """
+    number = parsed(after)
+    if number is None or not max(past.rooms[""].floor, past.direct.floor) <= number <= last:
+        return None
+    direct = [post for post in past.direct.behind(number) if post.receiver == session.number]
+    if sum(post.count for post in direct) > MOST_DIRECT:
+        return None
+    others = _of_others(past.rooms[""], session, number)
+    if others is None:
+        return None
+    return _lines(merge(reversed(others), reversed(direct), key=lambda post: post.number), number)
+
+
+def missed_in_room(past: Past, session: Session, room: str, after: str, *, last: int) -> bytes | None:
+    """Return what others said in a room behind this id, with stamps; None as above."""
+    number = parsed(after)
+    line = past.rooms.get(room)
+    floor = past.floor if line is None else line.floor
+    if number is None or not floor <= number <= last:
+        return None
+    others = [] if line is None else _of_others(line, session, number)
+    return None if others is None else _lines(reversed(others), number)
+
+
+def parsed(ident: str) -> int | None:
+    """Return the number of a message with this id; None if we gave none such."""
+    if len(ident) != 16 or not ident.isascii() or not ident.isalnum() or ident != ident.lower():
+        return None
+    try:
+        return int(ident, 16)
+    except ValueError:
+        return None
+
+
+def _of_others(line: Line[Said], session: Session, number: int) -> list[Said] | None:
+    """Return what others said behind this number, newest first; None if it is too much."""
+    found: list[Said] = []
+    count = size = 0
+    for post in line.behind(number):
+        if post.session != session.number:
+            found.append(post)
+            count += post.count
+            size += len(post.frames)
+            if count > MOST or size > BYTES:
+                return None
+    return found
+
+
+def _lines(posts: Iterable[Post], number: int) -> bytes | None:
+    """Return all of these that is behind the number; None if it is too much."""
+    lines: list[bytes] = []
+    size = 0
+    for post in posts:
+        for one, line in post.lines():
+            if one > number:
+                lines.append(stamped(line, one, post.time))
+                size += len(lines[-1])
+        if size > BYTES or len(lines) > MOST:
+            return None
+    return b"".join(lines)

@@ -1,0 +1,78 @@
+"""What a store knew when the server stopped: all that is kept in memory."""
+
+import json
+import sqlite3
+from collections import defaultdict
+
+from chatroom.hub.entries import Said, Told
+from chatroom.hub.past import DIRECT, POST, ROOM, ROOMS
+from chatroom.hub.ports import AHEAD, Known, Restored
+from chatroom.hub.session import MAX_REFS
+from chatroom.stores.reader import COLUMNS, Row, stored
+
+_REFS = """
+    SELECT session, ref, number, time FROM messages
+    WHERE number > (SELECT min(number) FROM sessions) AND ref IS NOT NULL
+    AND session IN (SELECT number FROM sessions) ORDER BY number DESC
+"""
+
+Receipt = tuple[str, int, float]
+
+
+def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
+    """Return what is stored, and raise the mark. `oldest`: what was said before that is too old."""
+    [(last,)] = connection.execute("SELECT number FROM mark").fetchall()
+    mark = max(last, now) + AHEAD
+    connection.execute("UPDATE mark SET number = ?", (mark,))
+    rooms: dict[str, tuple[int, list[Said]]] = {}
+    size = 0
+    for (room,) in connection.execute(_rooms()).fetchall():
+        rows = _newest(connection, room, ROOM, oldest)
+        said = [Said(*_post(row), str(row[4])) for row in rows if row[7] is not None]
+        size += sum(POST + len(post.frames) for post in said)
+        if size > ROOMS:
+            break  # of these others, nothing is in memory: it is read from the file
+        rooms[room] = _floor(rows, ROOM, oldest), said
+    rows = _newest(connection, None, DIRECT, oldest)
+    told = [Told(*_post(row), row[5] or 0, row[6]) for row in rows if row[7] is not None]
+    return Restored(last, mark, rooms, (_floor(rows, DIRECT, oldest), told), _sessions(connection))
+
+
+def _rooms() -> str:
+    """Return a statement that selects all rooms, those first in which something was said last."""
+    return """
+        WITH RECURSIVE each(room) AS (
+            SELECT min(room) FROM messages UNION ALL
+            SELECT (SELECT min(room) FROM messages WHERE room > each.room) FROM each WHERE each.room IS NOT NULL
+        )
+        SELECT room FROM each WHERE room IS NOT NULL
+        ORDER BY (SELECT max(number) FROM messages WHERE messages.room = each.room) DESC
+    """
+
+
+def _newest(connection: sqlite3.Connection, room: str | None, most: int, oldest: int) -> list[Row]:
+    """Return the newest of a room, or of direct messages, oldest first."""
+    where = "room IS ? AND number > ?"
+    statement = f"SELECT {COLUMNS} FROM messages WHERE {where} ORDER BY number DESC LIMIT ?"
+    return connection.execute(statement, (room, oldest, most)).fetchall()[::-1]
+
+
+def _post(row: Row) -> tuple[int, float, int, bytes, int, None]:
+    one = stored(row)
+    return one.number, one.time, one.session, one.line, 1, None
+
+
+def _floor(rows: list[Row], most: int, oldest: int) -> int:
+    return rows[0][0] - 1 if len(rows) >= most else oldest
+
+
+def _sessions(connection: sqlite3.Connection) -> list[Known]:
+    found = connection.execute("SELECT number, secret, name, rooms FROM sessions ORDER BY number").fetchall()
+    receipts: defaultdict[int, list[Receipt]] = defaultdict(list)
+    for session, ref, number, time in connection.execute(_REFS):
+        if len(receipts[session]) < MAX_REFS:
+            receipts[session].append((ref, number, time / 1_000_000))
+    return [
+        Known(number, secret, name, tuple(json.loads(rooms)), tuple(reversed(receipts[number])))
+        for number, secret, name, rooms in found
+    ]

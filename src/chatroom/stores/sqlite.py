@@ -1,0 +1,207 @@
+"""Messages and sessions in an SQLite file."""
+
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from os import close
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from chatroom.hub.entries import Said, Told
+from chatroom.hub.past import POST
+from chatroom.hub.ports import Clock, Known, Restored
+from chatroom.hub.reading import Page, Query, Stored
+from chatroom.stores.file import StoreError, connect, lock, opened
+from chatroom.stores.reader import Reader
+from chatroom.stores.restore import restore
+from chatroom.stores.sweeper import Sweeper
+from chatroom.stores.writer import Barrier, Change, Keep, Stop, Then, Write, Writer
+
+log = logging.getLogger("chatroom")
+
+WAITING = 64 * 1024 * 1024
+"""Bytes of messages that may wait to be stored; what comes then is not."""
+QUIET = 60.0
+"""Seconds between two log lines that say that nothing can be stored."""
+
+
+class Loop(Protocol):
+    """An event loop, as far as a store needs it."""
+
+    def time(self) -> float:
+        """Return the time in seconds, of any origin, that never goes back."""
+
+    def call_soon(self, callback: Callable[..., None], /, *arguments: object) -> object:
+        """Call the function after what is being done now."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., None], /, *arguments: object) -> object:
+        """The same, from any thread."""
+
+
+class SqliteStore:
+    """A store in one file, with a thread that writes and one that reads.
+
+    What is written is on the disk when `then` is told so (`synchronous = FULL` in WAL mode). When it is told
+    otherwise, nothing of it is, and the next that comes is tried again.
+    """
+
+    def __init__(
+        self, path: Path, *, loop: Loop, clock: Clock, note: Callable[[str], None], days: float
+    ) -> None:
+        """Lock the file, and make it if there is none. `days`: how long messages are kept; `note` logs.
+
+        Raises `StoreError` if the file is in use, not ours, newer or damaged.
+        """
+        self._path = path
+        self._loop = loop
+        self._note = note
+        self._days = days
+        self._lock = lock(path)
+        try:
+            self._connections = opened(path), connect(path)
+        except StoreError:
+            close(self._lock)
+            raise
+        writing, reading = self._connections
+        sweeper = Sweeper(writing, clock, days)
+        self.writer = Writer(writing, sweeper, self._report)
+        self.reader = Reader(reading, partial(self._later, self._cannot_read))
+        self.writing = threading.Thread(target=self.writer.run, name="store writer", daemon=True)
+        self.reading = threading.Thread(target=self.reader.run, name="store reader", daemon=True)
+        self._waiting = 0  # bytes
+        self._under_way: deque[int] = deque()  # the numbers of messages that are not committed
+        self._is_failing = False
+        self._noted = float("-inf")
+
+    # What the hub calls
+
+    def restore(self, now: int) -> Restored:
+        """Return what is stored, and have the mark raised. Raises `StoreError`."""
+        oldest = max(1, now - int(self._days * 86_400_000_000))
+        try:
+            restored = restore(self._connections[0], now, oldest)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+        self.writing.start()
+        self.reading.start()
+        return restored
+
+    def raise_mark(self, mark: int, then: Then) -> None:
+        """Store a number that is more than any that is given out."""
+        self._write(Change("UPDATE mark SET number = ?", (mark,), then))
+
+    def keep(self, post: Said | Told, then: Then | None) -> None:
+        """Store a message, or a burst."""
+        size = POST + len(post.frames)
+        self._waiting += size
+        if self._waiting > WAITING:
+            self._waiting -= size
+            self._fails("the disk is too slow for what is said")
+            if then is not None:
+                self._loop.call_soon(then, False)
+            return
+        self._under_way.append(post.number)
+        self.writer.queue.put(Keep(post, then, size))
+
+    def know(self, session: Known) -> None:
+        """Store a session that can come back, or what has changed of it."""
+        rooms = msgspec.json.encode(session.rooms).decode()
+        values = (session.number, session.secret, session.name, rooms)
+        self._write(Change("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", values, outlasts=True))
+
+    def end(self, number: int) -> None:
+        """Forget a session, and what was said between it and others that are forgotten too."""
+        statement = "DELETE FROM sessions WHERE number = ?"
+        self._write(Change(statement, (number,), outlasts=True, ends=True))
+
+    def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
+        """Let the page take what is stored and fits the query."""
+
+        def run() -> None:
+            self.reader.fill(page, query)
+            self._later(then)
+
+        self._read(run, 2**63 if query.before is None else query.before)
+
+    def find(self, number: int, then: Callable[[Stored | None, bool], None]) -> None:
+        """Return the message of this number."""
+        self._read(lambda: self._later(then, *self.reader.find(number)), number + 1)
+
+    def forget(self, number: int, then: Then) -> None:
+        """Overwrite the text of a message in the file. Whose it was stays known."""
+        statement = "UPDATE messages SET content = NULL WHERE number = ?"
+        self._write(Change(statement, (number,), then, erases=True))
+
+    # What the server calls
+
+    def close(self, last: int, patience: float) -> None:
+        """Write what waits, and that this was the last number given out; wait so many seconds for the disk."""
+        if self.writing.is_alive():
+            self._write(Stop(last))
+            self.writing.join(patience)
+            self.reader.queue.put(None)
+            self.reading.join(patience)
+            if self.writing.is_alive() or self.reading.is_alive():
+                self._note(f"{self._path}: the disk takes too long; what was not answered may be lost")
+                return
+        for connection in self._connections:
+            connection.close()
+        close(self._lock)
+
+    # Parts
+
+    def _write(self, write: Write) -> None:
+        self.writer.queue.put(write)
+
+    def _read(self, run: Callable[[], None], before: int) -> None:
+        """Read from what is committed; first commit what is under way, if it is before this number."""
+        if self._under_way and self._under_way[0] < before:
+            self._write(Barrier(lambda: self.reader.queue.put(run)))
+        else:
+            self.reader.queue.put(run)
+
+    def _later(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Have this called by the event loop, if it has not ended."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            log.debug("the event loop has ended before the store")
+
+    def _report(self, batch: Sequence[Write], error: str | None, not_erased: str | None) -> None:
+        self._later(self._written, batch, error, not_erased)
+
+    def _written(self, batch: Sequence[Write], error: str | None, not_erased: str | None) -> None:
+        """Tell those who asked, in the event loop's thread."""
+        if error or not_erased:
+            self._fails(error or f"what was taken back cannot be erased: {not_erased}")
+        elif self._is_failing:
+            self._is_failing = False
+            self._note(f"{self._path}: messages are stored again")
+        for write in batch:
+            is_done = not error
+            if isinstance(write, Keep):
+                self._waiting -= write.size
+                self._under_way.popleft()
+            elif not isinstance(write, Change):
+                continue
+            elif write.erases and not_erased:
+                is_done = False
+            if write.then is not None:
+                try:
+                    write.then(is_done)
+                except Exception:
+                    log.exception("a bug of ours keeps a request from being answered")
+
+    def _fails(self, why: str) -> None:
+        if not self._is_failing and self._loop.time() - self._noted >= QUIET:
+            self._noted = self._loop.time()
+            self._is_failing = True
+            self._note(f"{self._path}: messages cannot be stored ({why}); they are delivered all the same")
+
+    def _cannot_read(self, why: str) -> None:
+        self._note(f"{self._path}: the history cannot be read ({why})")
