@@ -2,14 +2,16 @@
 
 import importlib.metadata
 import inspect
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from msgspec import Struct
+from msgspec.structs import fields
 
 import chatroom
-from chatroom import AsyncClient, ChatroomError, Client, Incoming, Sent
-from chatroom.protocol.messages import ErrorReply, Hello
+from chatroom import AsyncClient, ChatroomError, Client, Incoming, Message, Sent
+from chatroom.protocol.messages import AnyReply, ErrorReply, Hello
 
 EXPORTED: dict[str, Any] = {name: getattr(chatroom, name) for name in chatroom.__all__}
 ERRORS = {name: kind for name, kind in EXPORTED.items() if issubclass(kind, BaseException)}
@@ -61,9 +63,26 @@ def test_no_message_is_called_an_error() -> None:
 def test_reprs() -> None:
     """A message shows what is in it, and nothing of what is not."""
     assert repr(Incoming("bob", "hi")) == "Incoming(from_='bob', content='hi')"
-    assert repr(ErrorReply("x", "y", suggestion="z")) == "ErrorReply(error='x', message='y', suggestion='z')"
+    assert (
+        repr(ErrorReply("x", "y", suggestion="z"))
+        == "ErrorReply(error='x', message='y', temporary=False, suggestion='z')"
+    )
     assert repr(Sent("1", 2.0, ref="3")) == "Sent(id='1', time=2.0, ref='3')"
     assert repr(Hello(name="ann")) == "Hello(name='ann')"
+
+
+@pytest.mark.parametrize("kind", [Message, *get_args(AnyReply)])
+def test_what_a_reply_has_not(kind: type[Struct]) -> None:
+    """What is not in a message is None for a program, and is not sent to a client."""
+    required = {field.name: "" for field in fields(kind) if field.required}
+    optional = {field.name for field in fields(kind) if not field.required} - {"temporary"}
+
+    message = kind(**required)
+    sent = msgspec.json.decode(msgspec.json.encode(message))
+
+    assert {getattr(message, name) for name in optional} <= {None}
+    assert not optional & set(sent)
+    assert ("temporary" in sent) is (kind is ErrorReply)
 
 
 def test_version() -> None:

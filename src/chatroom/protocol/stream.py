@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast, get_args
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from chatroom.protocol import burst, foreign
 from chatroom.protocol.burst import Burst
@@ -285,16 +285,16 @@ def _marks(valid: bytes) -> int:
 
 def _explained(fields: dict[str, Any], fault: Exception) -> Fault:
     """Say why an object is no message: is the code known, which field is wrong?"""
-    ref = fields.get("ref", UNSET)
+    ref = fields.get("ref")
     if not isinstance(ref, str) or len(ref) > MAX_REF:
-        ref = UNSET
+        ref = None
     code = fields.get("code")
     if isinstance(code, str) and code not in _CODES:
         return _fault(ErrorCode.UNKNOWN_CODE, f"unknown code {code[:MAX_REF]!r}", ref)
     return _fault(ErrorCode.BAD_REQUEST, str(fault), ref)
 
 
-def _fault(code: ErrorCode, text: str, ref: str | UnsetType = UNSET) -> Fault:
+def _fault(code: ErrorCode, text: str, ref: str | None = None) -> Fault:
     return Fault(error=code, message=text, ref=ref)
 
 
