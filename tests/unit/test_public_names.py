@@ -32,6 +32,15 @@ def test_clients_are_alike() -> None:
     assert signatures(Client) == signatures(AsyncClient)
 
 
+def test_clients_are_documented_alike() -> None:
+    """Who reads about a method of one client is told all that holds for it, and is not sent to the other."""
+    names = [name for name in signatures(Client) if not name.startswith("_")]
+    texts = {name: inspect.getdoc(getattr(Client, name)) for name in names}
+
+    assert texts == {name: inspect.getdoc(getattr(AsyncClient, name)) for name in names}
+    assert "reconnect=True" in str(texts["history"])  # else direct messages are not kept
+
+
 def test_errors_have_one_base() -> None:
     """All errors are a `ChatroomError`; those that say so are one of Python's too."""
     others = {
