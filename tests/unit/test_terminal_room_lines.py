@@ -4,7 +4,6 @@ import time
 from typing import Any, cast
 
 import pytest
-from msgspec import UNSET
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import Refused, TimedOut
@@ -207,7 +206,7 @@ def test_said(message: Incoming | IncomingBroadcast, shown: str) -> None:
 )
 def test_no_line_is_forged(name: str, room: str | None, shown: str) -> None:
     """Neither a room's name nor a user's can make a line look like another's."""
-    message = IncomingBroadcast(name, "", room=UNSET if room is None else room)
+    message = IncomingBroadcast(name, "", room=room)
 
     assert text(said(message)) == f"12:15 {shown}"
 
@@ -216,7 +215,7 @@ def test_was_said() -> None:
     """What was said between two has both names; what was said to us rings no bell."""
 
     def shown(to: str | None, sender: str, room: str | None = None) -> str:
-        message = Message("1", NOON, sender, "hi", UNSET if to is None else to)
+        message = Message("1", NOON, sender, "hi", to)
         pieces = was_said(message, room, {"ann"})
         assert all(kind != "direct" for kind, _ in pieces)
         return text(pieces)
@@ -299,7 +298,7 @@ def page(*numbers: int, complete: bool = True, sender: str = "bob", **fields: An
 
 
 def broadcast(number: int, room: str | None = None) -> IncomingBroadcast:
-    where = UNSET if room is None else room
+    where = room
     return IncomingBroadcast("bob", f"number {number}", id=f"{number:016x}", time=NOON, room=where)
 
 
@@ -440,7 +439,7 @@ def test_unread() -> None:
     """What comes from rooms and to us alone is counted, until one writes there or has read all."""
     rooms, _ = rooms_of(Client())
     for room in ("chess", "the den", "chess", None):
-        rooms.show(IncomingBroadcast("eve", "x", room=UNSET if room is None else room))
+        rooms.show(IncomingBroadcast("eve", "x", room=room))
     rooms.show(Incoming("Bob", "x"))
 
     assert rooms.unread("") == 'unread: #chess 2, #"the den" 1, Bob 1'

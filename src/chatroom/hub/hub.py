@@ -278,11 +278,11 @@ class Hub:
             self.leave(client, str(refusal.error.error))
 
     def answer(
-        self, client: Client, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+        self, client: Client, error: ErrorReply, ref: str | UnsetType | None = None, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
         self._observer.refused(client.name, client.sink.peer, error)
-        error.ref = ref
+        error.ref = None if ref is UNSET else ref
         frame = encode(error)
         self.delivery.give(client, frame, EFFORT.get(error.error, REFUSING))
         if client.name is not None:
@@ -308,7 +308,7 @@ class Hub:
         client.is_held = False
         client.sink.go_on()
 
-    def free_name(self, name: str) -> str | UnsetType:
+    def free_name(self, name: str) -> str | None:
         """Return a name like this one that nobody has, with a number behind it, if one is soon found.
 
         To find that somebody has a name exactly so costs nothing; of the others three are tried.
@@ -321,7 +321,7 @@ class Hub:
             for free in islice((one for one in candidates if one not in house.spelled), 3):
                 if not house.likeness(free, names.keys(free)):
                     return names.checked(free)
-        return UNSET
+        return None
 
     def _readers(self, client: Client, message: OutgoingBroadcast | Who) -> int:
         """Return how many hear of it; of whoever changes rooms, those of the room that is left, too."""

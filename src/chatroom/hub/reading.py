@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
-from msgspec import UNSET
 
 from chatroom.hub.entries import Said, Told
 from chatroom.hub.past import Line, P, Past
@@ -101,8 +100,7 @@ class Page:
                 self.complete = False
                 return False
             self.size = size
-            to = UNSET if one.to is None else one.to
-            self.messages.append(Message(ident(one.number), one.time, message.from_, message.content, to))
+            self.messages.append(Message(ident(one.number), one.time, message.from_, message.content, one.to))
         return True
 
     def break_off(self, number: int) -> None:

@@ -14,7 +14,6 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
-from msgspec import UNSET
 
 from chatroom.hub.entries import GONE, Said, Told
 from chatroom.protocol import names
@@ -209,6 +208,6 @@ def _rows(post: Said | Told) -> Iterator[Row]:
             keys = _folded(sender), _folded(post.to)
             to: tuple[str | int | None, ...] = keys[0], None, post.receiver, post.to, keys[1]
         else:
-            room = message.room if isinstance(message, IncomingBroadcast) else UNSET
-            to = None, post.room, None, "" if room is UNSET else room, None
+            room = message.room if isinstance(message, IncomingBroadcast) else None
+            to = None, post.room, None, room or "", None
         yield number, time, post.session, sender, *to, message.content, ref

@@ -5,8 +5,6 @@ import re
 from collections import deque
 from dataclasses import replace
 
-from msgspec import UnsetType
-
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
 from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, Reconnected, Unconfirmed
@@ -283,7 +281,7 @@ class Conversation:
                     self._rooms.refused(ref)
                 self._screen.complain(self._place_of(ref) + "".join(text for _, text in line(message)))
 
-    def _place_of(self, ref: str | UnsetType) -> str:
+    def _place_of(self, ref: str | None) -> str:
         """Return where the line with this message stands, if that is known."""
         return next((place for sent, place in self._sent if sent == ref), "")
 

@@ -3,8 +3,6 @@
 import unicodedata
 from collections import deque
 
-from msgspec import UNSET
-
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import InboxFull, Refused
 from chatroom.client.inbox import Gap
@@ -108,11 +106,11 @@ class Rooms:
         """Show what came, if it is of this kind; what has been shown as the past is not shown again."""
         match message:
             case Incoming() | IncomingBroadcast():
-                if message.id is UNSET or message.id not in self._shown:
+                if message.id is None or message.id not in self._shown:
                     self._count(message)
                     pieces = said(message)
                     self._screen.show(pieces)
-                    if message.id is not UNSET:
+                    if message.id is not None:
                         self._remember(message.id, pieces)
             case Presence() if message.joined or message.left:  # of a crowd, only how many there are is told
                 self._screen.show(came_and_went(message))
