@@ -16,6 +16,8 @@ FOLD = 100
 """Steps of folding a name that is not ASCII."""
 CLAIM = 400
 """Steps of claiming one."""
+HAND_OUT = 4
+"""Steps of handing one reader what was said in a room, before the turn ends."""
 REPLAY = 1000
 """Steps of sending what somebody missed."""
 SEARCH = A_TURN

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from chatroom.hub.client import Client
 from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
 from chatroom.hub.delivery import Delivery
-from chatroom.hub.effort import FOLD, Effort
+from chatroom.hub.effort import FOLD, HAND_OUT, Effort
 from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
@@ -258,6 +258,7 @@ class Hub:
             changes = changes + 1 if turn == self.delivery.turn else 1
             if changes > CHANGES:
                 raise Later
+            self.may_take(client, HAND_OUT * len(room))
             client.changes = self.delivery.turn, changes
 
     def ping(self, client: Client) -> None:
