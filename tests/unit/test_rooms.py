@@ -6,6 +6,8 @@ import pytest
 
 from chatroom.hub import past
 from chatroom.hub.hub import CHANGES
+from chatroom.hub.past import Past
+from chatroom.hub.room import Room
 from fakes import FakeChat, FakeClient
 
 MEMBER = "192.0.2.7"
@@ -202,6 +204,29 @@ def test_changes_of_room(host: str) -> None:
     chat.loop.pass_time(10)
     assert chat.hub.house.lobby.log == []
     assert len(bob.take()) >= 40 - CHANGES - 1
+
+
+def test_changes_of_room_by_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All connections together have so many readers handed out what was just said; the rest comes later."""
+    flushes: list[int] = []
+    flush = Room.flush
+
+    def counted(room: Room, past: Past) -> None:
+        flushes.append(len(room))
+        flush(room, past)
+
+    monkeypatch.setattr(Room, "flush", counted)
+    chat = FakeChat()
+    people = [chat.join(f"peer{number}") for number in range(250)]
+    chat.loop.turn()
+    flushes.clear()
+    for one in people[:20]:
+        broadcast(one, "x")
+        one.ask(code="history", ref="h")
+
+    assert flushes == [250, 250]
+    chat.loop.turn()
+    assert all(any(message.get("ref") == "h" for message in one.take()) for one in people[:20])
 
 
 def test_who_comes_back_is_in_no_room() -> None:
