@@ -118,9 +118,13 @@ def test_past_is_asked_for(server: ServerProcess) -> None:
         ]
         terminal.type("/forget\r")
         terminal.wait_for("taken back: *|my secret")
-        eve.wait(lambda lines: any(re.fullmatch(r"taken back: \d\d:\d\d ann to all", line) for line in lines))
+        eve.wait(
+            lambda lines: any(
+                re.fullmatch(r"taken back: \d\d:\d\d ann to all: my secret", line) for line in lines
+            )
+        )
         eve.type("/find secret\r")
-        eve.wait_for("no such messages in the lobby")
+        eve.wait_for("no such messages in the lobby, or to you")
 
 
 def test_unread(server: ServerProcess) -> None:
@@ -132,9 +136,9 @@ def test_unread(server: ServerProcess) -> None:
         bob.broadcast("e4", room="chess")
         bob.broadcast("e5", room="chess")
         bob.send("ann", "coffee?")
-        terminal.wait(lambda lines: lines[-2:] == ["unread: #chess 2, bob 1", PROMPT])
+        terminal.wait(lambda lines: lines[-2:] == ["unread: #chess (2), bob (1)", PROMPT])
         terminal.type("#ch\t")
-        terminal.wait(lambda lines: lines[-2:] == ["unread: bob 1", f"{PROMPT}#chess|"])
+        terminal.wait(lambda lines: lines[-2:] == ["unread: bob (1)", f"{PROMPT}#chess|"])
         terminal.type("\x03\r")
         terminal.wait(lambda lines: lines[-2:] == [PROMPT, PROMPT])
         assert "unread" not in terminal.flat()
@@ -236,8 +240,10 @@ def test_gap(tmp_path: Path, loop: str) -> None:
         terminal.wait_for("the server is going down")
         server = ServerProcess(log=tmp_path / "server.log", loop=loop, port=str(server.port))
         terminal.type("\r")
-        terminal.wait_for("messages may be missing here, in the lobby, and to you: try /history")
-        terminal.wait_for("messages may be missing here, in #chess: try /history #chess")
+        terminal.wait_for(
+            "messages may be missing here, in the lobby, and to you: /history shows what the server has"
+        )
+        terminal.wait_for("messages may be missing here, in #chess: /history #chess shows what the server has")
         with connect(server, "bob") as bob:
             bob.join("chess")
             bob.broadcast("e4", room="chess")

@@ -248,10 +248,13 @@ class Client:
 
     def __init__(self, *pages: HistoryReply | Exception) -> None:
         self.pages = list(pages)
+        self.direct = HistoryReply(messages=[], complete=True)  # all that was said to us alone, and by us
         self.asked: list[dict[str, Any]] = []
         self.forgotten: list[str] = []
 
     async def history(self, **asked: Any) -> HistoryReply:
+        if asked.get("with_") == "*":
+            return self.direct
         self.asked.append({key: value for key, value in asked.items() if value is not None})
         page = self.pages.pop(0)
         if isinstance(page, Exception):
@@ -408,8 +411,8 @@ async def test_forget() -> None:
         "taken back: #chess|one",
         "taken back: bob|two",
         "! not taken back, since it is not in the history: bob|zero",
-        "! you have said nothing yet",
-        "! you have said nothing like that",
+        "! you have said nothing since you connected",
+        "! you have said nothing like that since you connected",
     ]
 
 
@@ -433,7 +436,65 @@ def test_taken_back_by_others() -> None:
     for message in news:
         rooms.show(message)
 
-    assert shown[1:] == ["taken back: 12:00 bob to all"]
+    assert shown[1:] == ["taken back: 12:00 bob to all: number 1"]
+
+
+def test_long_message_taken_back() -> None:
+    """Of a long message the beginning is repeated."""
+    rooms, shown = rooms_of(Client())
+    news: list[News] = [IncomingBroadcast("bob", "x" * 1000, id="1", time=NOON), Forgotten(id="1")]
+    for message in news:
+        rooms.show(message)
+
+    assert shown[1] == f"taken back: {shown[0][:80]}…"
+
+
+async def test_taken_back_unread() -> None:
+    """What is taken back before it was read is not unread any longer; what was read does not count twice."""
+    rooms, _ = rooms_of(Client(page(1)))
+    for number in range(3):
+        rooms.show(broadcast(number, "chess"))
+    rooms.show(Forgotten(id=f"{0:016x}"))
+    assert rooms.unread("") == "unread: #chess (2)"
+    await rooms.do(Past(room="chess", find="number 1"))
+    rooms.show(Forgotten(id=f"{1:016x}"))
+    assert rooms.unread("") == "unread: #chess (1)"
+    assert rooms.unread("#chess|") == ""
+    rooms.show(broadcast(3, "chess"))
+    rooms.show(Forgotten(id=f"{2:016x}"))
+    assert rooms.unread("") == "unread: #chess (1)"
+    rooms.read_all()
+    rooms.show(broadcast(4, "chess"))
+    rooms.show(Forgotten(id=f"{3:016x}"))
+    assert rooms.unread("") == "unread: #chess (1)"
+    rooms.show(Forgotten(id=f"{4:016x}"))
+    assert rooms.unread("") == ""
+
+
+async def test_past_of_the_lobby_and_of_what_was_for_us() -> None:
+    """Without a room or a name, the past is what one would have seen: the lobby, and one's direct messages."""
+    client = Client(page(1, 3, 5), page(1, 3))
+    client.direct = HistoryReply(messages=[Message(f"{4:016x}", NOON, "bob", "psst", "ann")], complete=True)
+    rooms, shown = rooms_of(client)
+    await rooms.do(Past(count=3))
+
+    assert shown == ["12:00 bob to all: number 3", "12:00 bob to you: psst", "12:00 bob to all: number 5"]
+
+
+async def test_where_nothing_was_said() -> None:
+    """It is said where nothing was found; who names a room without its `#` is told how it is named."""
+    rooms, shown = rooms_of(Client(*[page()] * 5))
+    await rooms.do(Join("chess"))
+    shown.clear()
+    for past in (Past(find="x"), Past(room="chess"), Past(to="bob"), Past(to="Chess")):
+        await rooms.do(past)
+
+    assert shown == [
+        "no such messages in the lobby, or to you",
+        "no messages in #chess",
+        "no messages with bob",
+        "no messages with Chess; the room is #Chess",
+    ]
 
 
 def test_unread() -> None:
@@ -443,17 +504,23 @@ def test_unread() -> None:
         rooms.show(IncomingBroadcast("eve", "x", room=UNSET if room is None else room))
     rooms.show(Incoming("Bob", "x"))
 
-    assert rooms.unread("") == 'unread: #chess 2, #"the den" 1, Bob 1'
-    assert rooms.unread("#the den|") == "unread: #chess 2, Bob 1"
+    assert rooms.unread("") == 'unread: #chess (2), #"the den" (1), Bob (1)'
+    assert rooms.unread("#the den|") == "unread: #chess (2), Bob (1)"
     rooms.said(Say(None, "x", "Chess"), "1")
-    assert rooms.unread("bo") == "unread: Bob 1"
+    assert rooms.unread("bo") == "unread: Bob (1)"
     rooms.said(Say("bob", "x"), "2")
     assert rooms.unread("") == ""
     for number in range(8):
         rooms.show(Incoming(f"b{number}", "x"))
-    assert rooms.unread("") == "unread: b0 1, b1 1, b2 1, b3 1, b4 1, and 3 more"
+    assert rooms.unread("") == "unread: b0 (1), b1 (1), b2 (1), b3 (1), b4 (1), and 3 more"
     rooms.read_all()
     assert rooms.unread("") == ""
+    for name in ("Zoë Ann", "#chess", "x|y"):
+        rooms.show(Incoming(name, "x"))
+    rooms.show(IncomingBroadcast("eve", "x", room="chess"))
+    assert rooms.unread("") == 'unread: "Zoë Ann" (1), "#chess" (1), x|y (1), #chess (1)'
+    assert rooms.unread("zoë ann|") == 'unread: "#chess" (1), x|y (1), #chess (1)'
+    assert rooms.unread('"#chess"|') == "unread: x|y (1), #chess (1)"
 
 
 async def test_reading_of_the_past() -> None:
@@ -461,7 +528,7 @@ async def test_reading_of_the_past() -> None:
     rooms, _ = rooms_of(Client(page(1), page(1)))
     rooms.show(IncomingBroadcast("bob", "x", room="chess"))
     await rooms.do(Past(room="chess", find="x"))
-    assert rooms.unread("") == "unread: #chess 1"
+    assert rooms.unread("") == "unread: #chess (1)"
     await rooms.do(Past(room="chess"))
     assert rooms.unread("") == ""
 
@@ -506,8 +573,8 @@ def test_gap() -> None:
     rooms.show(Gap("the den"))
 
     assert shown == [
-        "! messages may be missing here, in the lobby, and to you: try /history",
-        '! messages may be missing here, in #"the den": try /history #"the den"',
+        "! messages may be missing here, in the lobby, and to you: /history shows what the server has",
+        '! messages may be missing here, in #"the den": /history #"the den" shows what the server has',
     ]
 
 
