@@ -79,7 +79,7 @@ def test_room(server: ServerProcess) -> None:
         terminal.type("/leave\r")
         terminal.wait_for('you have left #"the den"')
         terminal.type('#"the den"|x\r')
-        terminal.wait_for('you are not in "the den"')
+        terminal.wait_for('you are not in the room "the den"; join it first: type /join #"the den"')
         terminal.type("/leave\r")
         terminal.wait_for("you are in no room")
         terminal.type("quit\r")
@@ -278,7 +278,8 @@ def test_pipe_knows_no_rooms(server: ServerProcess) -> None:
         assert chess.read()["content"] == "early"
         assert chess.read() == {"code": "incoming", "from": "ann", "content": "hi"}
 
-    assert ended.stderr == "line 2: unknown command /rooms; /help lists the commands\n"
+    hint = "rooms and history need a terminal, and a server that has them"
+    assert ended.stderr == f"line 2: unknown command /rooms: {hint}\n"
     assert without_times(ended.stdout.splitlines()) == [
         f"connecting to server at 127.0.0.1, {server.port}",
         "current users:",
@@ -289,6 +290,19 @@ def test_pipe_knows_no_rooms(server: ServerProcess) -> None:
         PROMPT,
         "ann to you: /me waves",
     ]
+
+
+def test_pipe_says_where_rooms_are(server: ServerProcess) -> None:
+    """Whoever writes to a room in a pipe is told that there are none; keys are not explained there."""
+    ended = pipe(server, "ann", "#chess|hi\nnobody|hi\n/help\n")
+
+    hint = "rooms and history need a terminal, and a server that has them"
+    assert ended.stderr.splitlines() == [
+        f'line 1: nobody is called "#chess": {hint}',
+        'line 2: nobody is called "nobody"',
+    ]
+    assert "NAME|text" in ended.stdout
+    assert "Tab" not in ended.stdout
 
 
 def test_server_of_the_brief_has_no_rooms() -> None:

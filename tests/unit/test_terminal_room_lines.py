@@ -27,6 +27,8 @@ from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
     EMPTY,
     HELP,
+    HINT,
+    NO_ROOMS,
     Forget,
     Join,
     Leave,
@@ -43,6 +45,9 @@ from chatroom.terminal.typed import (
     understand,
 )
 
+HISTORY_HINT = "type /history, then #ROOM or NAME, then how many: at least 1"
+FIND_HINT = "type /find TEXT, /find #ROOM TEXT or /find NAME|TEXT"
+ME_HINT = "type /me TEXT, /me #ROOM TEXT or /me NAME|TEXT"
 NOON = time.mktime((2026, 11, 25, 12, 0, 0, 0, 0, -1))
 
 
@@ -89,7 +94,9 @@ def text(pieces: Pieces) -> str:
         ("who", Who()),
         ("/who #chess", Who("chess")),
         ("who #chess", Who("chess")),
-        ("/who bob", Unclear("/who takes no argument; /help lists the commands")),
+        ("/who chess", Who("chess")),
+        ("/who the den|", Who("the den")),
+        ("who is there", Unclear(HINT)),
         ("/history", Past()),
         ("/history 50", Past(count=50)),
         ("/history #chess", Past(room="chess")),
@@ -98,18 +105,36 @@ def text(pieces: Pieces) -> str:
         ("/history 50 5", Past(to="50", count=5)),
         ('/history "Zoë Ann"', Past(to='"Zoë Ann"')),
         ("/history *", Past()),
-        ("/history the den", Unclear("type /history, then #ROOM or NAME, then N")),
+        ("/history #the den", Past(room="the den")),
+        ("/history #the den 5", Past(room="the den", count=5)),
+        ("/history #chess|5", Past(room="chess", count=5)),
+        ("/history #the den|", Past(room="the den")),
+        ("/history Zoë Ann 5", Past(to="Zoë Ann", count=5)),
+        ("/history 0", Unclear(HISTORY_HINT)),
+        ("/history -1", Unclear(HISTORY_HINT)),
+        ("/history #chess -1", Unclear(HISTORY_HINT)),
+        ("/history #", Unclear("the name of the room is missing")),
         ("/find tea or coffee", Past(find="tea or coffee")),
         ("/find #chess|e4", Past(room="chess", find="e4")),
         ("/find bob | tea", Past(to="bob", find="tea")),
         ("/find *|a|b", Past(find="a|b")),
-        ("/find", Unclear("type /find TEXT or /find #ROOM|TEXT")),
+        ("/find #chess e4 e5", Past(room="chess", find="e4 e5")),
+        ('/find #"the den" tea', Past(room="the den", find="tea")),
+        ("/find #the den|tea", Past(room="the den", find="tea")),
+        ("/find *|#42", Past(find="#42")),
+        ("/find #|x", Unclear("the name of the room is missing")),
+        ("/find", Unclear(FIND_HINT)),
+        ("/find #chess", Unclear(FIND_HINT)),
         ("/find " + 257 * "x", Unclear("the text to find has 257 characters, at most 256 allowed")),
-        ("/find #chess|", Unclear("type /find TEXT or /find #ROOM|TEXT")),
+        ("/find #chess|", Unclear(FIND_HINT)),
         ("/me waves", Say(None, "/me waves")),
         ("/me #chess|waves", Say(None, "/me waves", "chess")),
         ("/me bob|waves", Say("bob", "/me waves")),
-        ("/me", Unclear("type /me TEXT or /me #ROOM|TEXT")),
+        ("/me #chess waves at bob", Say(None, "/me waves at bob", "chess")),
+        ("/me", Unclear(ME_HINT)),
+        ("/me #chess", Unclear(ME_HINT)),
+        ("/join #chess|", Join("chess")),
+        ("/leave chess|", Leave("chess")),
         ("/forget", Forget("")),
         ("/forget the secret", Forget("the secret")),
         ("/shrug", Unclear("unknown command /shrug; /help lists the commands")),
@@ -127,8 +152,8 @@ def test_understand(typed: str, meaning: Meaning) -> None:
         ("#chess|e4", Say("#chess", "e4")),
         ("/msg #chess e4", Say("#chess", "e4")),
         ("/join a|hi", Say("/join a", "hi")),
-        ("/me waves", Unclear("unknown command /me; /help lists the commands")),
-        ("/rooms", Unclear("unknown command /rooms; /help lists the commands")),
+        ("/me waves", Unclear(f"unknown command /me: {NO_ROOMS}")),
+        ("/rooms", Unclear(f"unknown command /rooms: {NO_ROOMS}")),
         ("/who #chess", Unclear("/who takes no argument; /help lists the commands")),
     ],
 )
@@ -151,10 +176,29 @@ def test_names_that_begin_like_rooms() -> None:
 
 
 def test_help() -> None:
-    """The list has the commands about rooms where there are rooms, and fits into 80 columns."""
-    assert help_rows(rooms=False) == HELP.split("\n")
-    assert all(len(row) < 80 for row in help_rows(rooms=True))
-    assert [row for row in help_rows(rooms=True) if row in HELP.split("\n")] == HELP.split("\n")
+    """The list has the commands about rooms where there are rooms, and the keys where they do something."""
+    assert help_rows(rooms=False, keys=True) == HELP.split("\n")
+    assert help_rows(rooms=False, keys=False) == HELP.split("\nTab")[0].split("\n")
+    both = help_rows(rooms=True, keys=True)
+    assert all(len(row) < 80 for row in both)
+    assert [row for row in both if row in HELP.split("\n")] == HELP.split("\n")
+    assert not any("Enter" in row or "Tab" in row for row in help_rows(rooms=True, keys=False))
+
+
+def test_help_has_examples() -> None:
+    """What is printed as an example is understood, and does what it says."""
+    shown = "\n".join(help_rows(rooms=True, keys=True))
+    for example, meaning in {
+        "/history #chess 50": Past(room="chess", count=50),
+        "/history bob": Past(to="bob"),
+        "/find tea": Past(find="tea"),
+        "/find #chess tea": Past(room="chess", find="tea"),
+        "/find bob|tea": Past(to="bob", find="tea"),
+        "/me waves": Say(None, "/me waves"),
+        "/me #chess waves": Say(None, "/me waves", "chess"),
+    }.items():
+        assert example in shown
+        assert understand(example, rooms=True) == meaning
 
 
 @pytest.mark.parametrize(

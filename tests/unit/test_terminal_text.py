@@ -244,12 +244,16 @@ def test_reasons(error: Exception, said: str) -> None:
         ),
         (
             "the server ended the connection: \x1b",
-            "the connection was lost: the server ended the connection: ␛",
+            "the server ended the connection: ␛",
         ),
         (
             "the server does not answer any longer",
-            "the connection was lost: the server does not answer any longer",
+            "the server no longer answers",
         ),
+        ("the server closed the connection", "the server closed the connection"),
+        ("Broken pipe", "the connection was lost"),
+        ("Connection reset by peer", "the connection was lost"),
+        ("No route to host", "the connection was lost: No route to host"),
     ],
 )
 def test_lost(why: str, said: str) -> None:

@@ -78,6 +78,7 @@ class TerminalScreen:
     """
 
     is_interactive = True
+    has_editor = True
     place = ""
 
     def __init__(self, *, bell: bool) -> None:
