@@ -144,6 +144,29 @@ def test_unread(server: ServerProcess) -> None:
         assert "unread" not in terminal.flat()
 
 
+def test_rooms_are_completed(server: ServerProcess) -> None:
+    """Tab offers rooms where a command takes one: all of them to join, else those that one is in."""
+    with connect(server, "bob") as bob, joined(server) as terminal:
+        bob.join("the den")
+        terminal.type("/join the\t")
+        terminal.wait(lambda lines: f'{PROMPT}/join #"the den"' in lines)
+        terminal.type("\r")
+        terminal.wait_for('you are in #"the den"')
+        for begun, offer in {
+            "/who #": '/who #"the den"',
+            "/history #": '/history #"the den"',
+            "/history bo": "/history bob",
+            "/me #": '/me #"the den"|',
+            "/find #the": '/find #"the den"|',
+            "/find bo": "/find bob|",
+            "/msg #": '/msg #"the den"',
+            "/leave ": '/leave #"the den"',
+        }.items():
+            terminal.type(f"{begun}\t")
+            terminal.wait(lambda lines, offer=offer: PROMPT + offer in lines)  # type: ignore[misc]
+            terminal.type("\x03")
+
+
 def test_narrow(server: ServerProcess) -> None:
     """At 40 columns all is broken between words, and nothing of the prompt is left behind."""
     with connect(server, "bob") as bob, joined(server) as terminal:
@@ -153,12 +176,16 @@ def test_narrow(server: ServerProcess) -> None:
             terminal.type(f"/join {room}\r")
             terminal.wait_for(f"type #{room}|text")
             bob.broadcast("x", room=room)
-        row = ["unread: #chess 1, #gardening 1,", "#photography 1", PROMPT]
-        terminal.wait(lambda lines: lines[-3:] == row)
+        row = ["unread: #chess (1), #gardening (1), #ph…", PROMPT]
+        terminal.wait(lambda lines: lines[-2:] == row)
         bob.broadcast("hello")
-        terminal.wait(lambda lines: lines[-4].endswith("bob to all: hello") and lines[-3:] == row)
+        terminal.wait(lambda lines: lines[-3].endswith("bob to all: hello") and lines[-2:] == row)
 
         assert terminal.flat().count("unread") == 1
+        terminal.type("/help\r")
+        terminal.wait_for("Enter on an empty line marks all as read")
+        shown = terminal.all_lines()
+        assert shown[shown.index("/rooms, /who ROOM") + 1 :][:1] == ["  which rooms there are; who is in one"]
 
 
 class CableThread:

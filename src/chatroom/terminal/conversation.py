@@ -3,7 +3,9 @@
 import asyncio
 import re
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from msgspec import UnsetType
 
@@ -18,6 +20,8 @@ from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import label
 from chatroom.terminal.text import called, line, users, visible
+
+_Offer = TypeVar("_Offer")
 
 REMEMBERED = 64
 """Lines of a pipe that an answer may still be about: more than can be under way at a time."""
@@ -64,10 +68,17 @@ class Conversation:
 
     async def names(self) -> list[str]:
         """Return the names that can be completed."""
+        return await self._offered(self._client.users)
+
+    async def rooms(self) -> list[str]:
+        """Return the rooms that can be completed."""
+        return [size.room for size in await self._offered(self._client.rooms)] if self._rooms else []
+
+    async def _offered(self, ask: Callable[[], Awaitable[list[_Offer]]]) -> list[_Offer]:
         if not self.is_online:
             return []
         try:
-            return await self._client.users()
+            return await ask()
         except (OSError, InboxFull, Refused):
             return []
 

@@ -33,6 +33,9 @@ class Chat(Protocol):
     async def names(self) -> list[str]:
         """Return the names that can be completed."""
 
+    async def rooms(self) -> list[str]:
+        """Return the rooms that can be completed: all that there are."""
+
     def take(self, lines: str) -> str | None:
         """Do at once, while offline, what cannot wait for its turn.
 
