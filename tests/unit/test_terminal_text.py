@@ -9,7 +9,7 @@ import pytest
 from chatroom.client.errors import ConnectionLost, Refused
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 from chatroom.terminal.full import filled, shortened
-from chatroom.terminal.reasons import lost, reason
+from chatroom.terminal.reasons import interrupted, lost, reason
 from chatroom.terminal.text import line, users, visible
 from chatroom.terminal.typed import (
     EMPTY,
@@ -260,21 +260,33 @@ def test_reasons(error: Exception, said: str) -> None:
         ),
         (
             "the server ended the connection: \x1b",
-            "the server ended the connection: ␛",
+            "the connection was lost: the server ended the connection: ␛",
         ),
         (
             "the server does not answer any longer",
-            "the server no longer answers",
+            "the connection was lost: the server does not answer any longer",
         ),
+    ],
+)
+def test_lost(why: str, said: str) -> None:
+    """The server's codes for why it ends a connection are said in plain words, once."""
+    assert lost(why) == said
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("the server ended the connection: draining", "the server is going down"),
+        ("the server does not answer any longer", "the server no longer answers"),
         ("the server closed the connection", "the server closed the connection"),
         ("Broken pipe", "the connection was lost"),
         ("Connection reset by peer", "the connection was lost"),
         ("No route to host", "the connection was lost: No route to host"),
     ],
 )
-def test_lost(why: str, said: str) -> None:
-    """The server's codes for why it ends a connection are said in plain words, once."""
-    assert lost(why) == said
+def test_interrupted(why: str, said: str) -> None:
+    """To whoever waits for the next connection, nothing is said twice, nor in words of the system."""
+    assert interrupted(why) == said
 
 
 @pytest.mark.parametrize(

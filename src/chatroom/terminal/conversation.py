@@ -15,7 +15,7 @@ from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, Reconnected
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
 from chatroom.terminal import typed
-from chatroom.terminal.reasons import lost, reason
+from chatroom.terminal.reasons import interrupted, reason
 from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import label
@@ -290,7 +290,7 @@ class Conversation:
             case Incoming() | IncomingBroadcast():
                 self._screen.show(line(message))
             case Disconnected(reason=why):
-                self._screen.complain(f"{lost(why)}; reconnecting… (Enter tries at once)")
+                self._screen.complain(f"{interrupted(why)}; reconnecting… (Enter tries at once)")
             case Reconnected(name=name):
                 self._name = name
                 if self._rooms:

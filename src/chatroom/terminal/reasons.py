@@ -55,11 +55,16 @@ def lost(why: str) -> str:
     end = why.removeprefix(_ENDED)
     if end != why and end in _ENDS:
         return _ENDS[end]
+    return f"the connection was lost: {visible(why)}"
+
+
+def interrupted(why: str) -> str:
+    """Say why the connection was lost, to a person who waits for the next: shorter, where that is enough."""
     if why in _SAY_NO_MORE:
         return "the connection was lost"
-    if why.startswith("the server "):
+    if why.startswith("the server ") and not why.startswith(_ENDED):
         return visible(why.replace("does not answer any longer", "no longer answers"))
-    return f"the connection was lost: {visible(why)}"
+    return lost(why)
 
 
 def _reason_of_tls(error: ssl.SSLError, names: Sequence[str]) -> str:
