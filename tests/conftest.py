@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from chatroom.client.inbox import Message
@@ -49,7 +48,7 @@ def run(*command: str, text: str = "", loop: str = "uvloop") -> subprocess.Compl
 def plain(message: Message) -> Message:
     """Return the message without `id` and `time`."""
     stamped = isinstance(message, Incoming | IncomingBroadcast)
-    return replace(message, id=UNSET, time=UNSET) if stamped else message
+    return replace(message, id=None, time=None) if stamped else message
 
 
 def environment(loop: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from msgspec import UNSET
 
 from chatroom import (
     AsyncClient,
@@ -194,7 +193,7 @@ async def test_resume(cable: Cable, server: ServerProcess) -> None:
 def place_of(message: IncomingBroadcast | Incoming) -> str | None:
     if isinstance(message, Incoming):
         return "bob"
-    return None if message.room is UNSET else message.room
+    return message.room
 
 
 def is_end_of_bob(message: Message) -> bool:

@@ -161,7 +161,7 @@ def test_server_that_dies_at_the_first_question() -> None:
         assert terminal.status() == 1
 
     assert terminal.flat().count("reconnecting…") == 1
-    assert terminal.flat().count("the connection was lost: the server closed") == 2
+    assert terminal.flat().count("the server closed the connection") == 2
 
 
 @pytest.mark.parametrize("reconnect", [False, True])

@@ -201,3 +201,26 @@ def test_who_is_leaving_costs_nothing() -> None:
         return max(iterations(chat, chat.connect("192.0.2.7"), b"{}" * objects))
 
     assert most(60_000) < 1.5 * most(2000)
+
+
+def test_a_message_more_to_look_through() -> None:
+    """Who reads one's messages with somebody has each name folded once, not for each message."""
+
+    def cost(messages: int) -> int:
+        chat = FakeChat()
+        ann, sender = chat.connect(), chat.join("ΐ" * 28)
+        ann.ask(code="hello", name="ann", features=["resume"])
+        for _ in range(messages):
+            sender.ask(code="outgoing", to="ann", content="x", ref="1")
+            sender.ask(code="outgoing", to="ann", content="x")
+        chat.loop.turn()
+        ann.take()
+
+        def work() -> None:
+            ann.ask(code="history", **{"with": "nobody"})
+            chat.loop.turn()
+
+        return steps(work)
+
+    cost(1)
+    assert (cost(200) - cost(100)) / 100 <= 120

@@ -149,6 +149,7 @@ def test_find() -> None:
     assert contents(read(ann, find="good")) == ["Good Morning", "GOOD night"]
     assert contents(read(ann, find="上")) == ["早上好"]
     assert contents(read(ann, find="ärger")) == []
+    assert contents(read(ann, find="ärger")) == []
     assert contents(read(ann, find="Ärg")) == ["ÄRGER"]
     assert read(ann, find="nothing")["complete"]
 

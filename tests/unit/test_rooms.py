@@ -6,6 +6,8 @@ import pytest
 
 from chatroom.hub import past
 from chatroom.hub.hub import CHANGES
+from chatroom.hub.past import Past
+from chatroom.hub.room import Room
 from fakes import FakeChat, FakeClient
 
 MEMBER = "192.0.2.7"
@@ -79,7 +81,10 @@ def test_leaving() -> None:
         said("ann", "before", "chess"),
         {"code": "left", "ref": "1", "room": "chess"},
     ]
-    assert (third["error"], third["message"]) == ("not_in_room", 'you are not in "chess": join it first')
+    assert (third["error"], third["message"]) == (
+        "not_in_room",
+        'you are not in the room "chess"; join it first',
+    )
 
 
 @pytest.mark.parametrize("way", ["leave", "quit", "vanish"])
@@ -204,6 +209,29 @@ def test_changes_of_room(host: str) -> None:
     assert len(bob.take()) >= 40 - CHANGES - 1
 
 
+def test_changes_of_room_by_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All connections together have so many readers handed out what was just said; the rest comes later."""
+    flushes: list[int] = []
+    flush = Room.flush
+
+    def counted(room: Room, past: Past) -> None:
+        flushes.append(len(room))
+        flush(room, past)
+
+    monkeypatch.setattr(Room, "flush", counted)
+    chat = FakeChat()
+    people = [chat.join(f"peer{number}") for number in range(250)]
+    chat.loop.turn()
+    flushes.clear()
+    for one in people[:20]:
+        broadcast(one, "x")
+        one.ask(code="history", ref="h")
+
+    assert flushes == [250, 250]
+    chat.loop.turn()
+    assert all(any(message.get("ref") == "h" for message in one.take()) for one in people[:20])
+
+
 def test_who_comes_back_is_in_no_room() -> None:
     """A name is free with its connection, and so are its places."""
     chat = FakeChat()
@@ -274,3 +302,18 @@ def test_a_lost_connection_still_joins() -> None:
     chat.loop.pass_time(10)
 
     assert eve.take() == [said("ann", "the last word", "a")]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a|b", 'no room can be called "a|b": a name may not contain "|"'),
+        ("*", 'no room can be called "*": the name * stands for everybody'),
+        ("", 'no room can be called "": the name is 0 characters long; it must have 1 to 32'),
+    ],
+)
+def test_names_that_no_room_has(name: str, why: str) -> None:
+    """It is said which name was refused, and by which rule."""
+    ann = FakeChat().join("ann")
+
+    assert [answer["message"] for answer in go(ann, name)] == [why]

@@ -610,3 +610,27 @@ def test_who_waits_for_the_disk_is_not_read() -> None:
         store.work()
         chat.loop.turn()
         assert ann.take()[0]["code"] == "history"
+
+
+def test_notices_keep_their_place() -> None:
+    """A client that sends no line breaks is told what was taken back, and who left, behind what they said."""
+    chat = FakeChat()
+    ann, spy = chat.join("ann"), come(chat, "spy", "stamps")[0]
+    bob = chat.connect()
+    bob.ask_bare(code="hello", name="bob", features=["stamps", "presence", "notices"])
+    bob.ask_bare(code="ping")
+    chat.loop.pass_time(2)
+    bob.take()
+    for number in range(20):
+        ann.ask(code="outgoing_broadcast", content=str(number))
+        chat.loop.turn()
+    ann.ask(code="forget", id=spy.take()[-1]["id"])
+    ann.ask(code="quit")
+    chat.loop.pass_time(0.1)
+    bob.ask_bare(code="who")
+    chat.loop.pass_time(5)
+
+    codes = [message["code"] for message in bob.take()]
+    assert codes.index("users") < 20
+    codes.remove("users")
+    assert codes == ["incoming_broadcast"] * 20 + ["forgotten", "presence"]

@@ -699,3 +699,61 @@ def test_nothing_is_kept(disk: Disk) -> None:
 
     chat = go_on(disk, chat, "killed", history_days=0)
     assert come(chat, "ann", session=welcome["session"])[1]["session"] == welcome["session"]
+
+
+def test_sessions_while_the_disk_stalls(disk: Disk) -> None:
+    """Of what changes of a session, one change waits, and the last state: nobody fills the memory with them."""
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    [store] = disk.stores
+    stalled, go_on = threading.Event(), threading.Event()
+    store.writer.queue.put(Barrier(lambda: (stalled.set(), go_on.wait(100))))  # type: ignore[arg-type, func-returns-value]
+    assert stalled.wait(100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chat.loop, "settle", lambda: None)
+        for number in range(100):
+            ask(ann, code="join", room=f"{number}")
+            ask(ann, code="leave", room=f"{number}")
+        ask(ann, code="join", room="last")
+        waiting = store.writer.queue.qsize()
+    go_on.set()
+    chat.loop.turn()
+
+    assert waiting == 1
+    assert rooms_of(store) == ['["last"]']
+
+
+def test_sessions_that_could_not_be_stored(disk: Disk) -> None:
+    """Of what is tried again, each session has one change."""
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    [store] = disk.stores
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.writer, "_commit", lambda _: 1 / 0)
+        for number in range(10):
+            ask(ann, code="join", room=f"{number}")
+            ask(ann, code="leave", room=f"{number}")
+        ask(ann, code="join", room="last")
+        assert len(store.writer._owed) == 1
+
+    ask(ann, code="join", room="other")
+    assert rooms_of(store) == ['["last","other"]']
+
+
+def rooms_of(store: SqliteStore) -> list[str]:
+    found = store.reader._connection.execute("SELECT rooms FROM sessions").fetchall()
+    return [rooms for (rooms,) in found]
+
+
+@pytest.mark.parametrize(
+    "request_", [{"code": "forget", "id": "f" * 16}, {"code": "history", "before": "8" + "0" * 15}]
+)
+def test_ids_that_sqlite_does_not_know(
+    disk: Disk, caplog: pytest.LogCaptureFixture, request_: dict[str, str]
+) -> None:
+    """An id of 64 bits is none of ours, which have 63: it is refused, and is no bug."""
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+
+    assert ask(ann, **request_)["error"] in {"not_allowed", "bad_request"}
+    assert not caplog.records

@@ -3,10 +3,13 @@
 import math
 import time
 import tracemalloc
+from typing import cast, get_args
 
 import pytest
+from msgspec import inspect
 
 from chatroom.protocol.messages import (
+    AnyRequest,
     ErrorCode,
     Fault,
     Hello,
@@ -16,6 +19,8 @@ from chatroom.protocol.messages import (
     Who,
 )
 from chatroom.protocol.stream import REQUESTS, STEPS, Asked, StreamDecoder
+
+SHORT = "strings of at most 64 characters"
 
 
 def decode(data: bytes, *, size: int | None = None, max_object: int = 65536) -> list[Asked | Fault]:
@@ -162,7 +167,7 @@ def test_error_names_the_field_and_carries_the_ref() -> None:
     [fault] = decode(b'{"code":"outgoing","ref":"7","to":1,"content":"x"}')
 
     assert isinstance(fault, Fault)
-    assert "`$.to`" in fault.message
+    assert fault.message == '"to" must be a string'
     assert fault.ref == "7"
 
 
@@ -332,3 +337,34 @@ def test_sentences(data: bytes, sentence: str) -> None:
 
     assert isinstance(fault, Fault)
     assert (fault.error, fault.message) == (ErrorCode.BAD_JSON, sentence)
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ('{"code":"join"}', '"room" is missing'),
+        ("{}", '"code" is missing'),
+        ('{"code":1}', '"code" must be a string'),
+        ('{"code":"hello","name":1}', '"name" must be a string'),
+        ('{"code":"hello","name":"ann","features":"ping"}', '"features" must be an array of ' + SHORT),
+        ('{"code":"hello","name":"ann","features":[1]}', '"features" must be an array of ' + SHORT),
+        ('{"code":"history","limit":201}', '"limit" must be a whole number from 1 to 200'),
+        ('{"code":"history","limit":null}', '"limit" must be a whole number from 1 to 200'),
+        ('{"code":"history","find":""}', '"find" must be a string of 1 to 256 characters'),
+        ('{"code":"history","with":5}', '"with" must be a string'),
+        ('{"code":"who","ref":5}', '"ref" must be a string of at most 64 characters'),
+    ],
+)
+def test_what_is_wrong_with_a_field(request_: str, sentence: str) -> None:
+    """The field is named as the protocol calls it, and what it must be, in words of JSON."""
+    assert [fault.message for fault in decode(request_.encode()) if isinstance(fault, Fault)] == [sentence]
+
+
+def test_fields_of_one_name_are_of_one_type() -> None:
+    """So what a field must be can be said by its name."""
+    types: dict[str, set[str]] = {}
+    for kind in get_args(AnyRequest):
+        for field in cast("inspect.StructType", inspect.type_info(kind)).fields:
+            types.setdefault(field.encode_name, set()).add(str(field.type))
+
+    assert [name for name, kinds in types.items() if len(kinds) > 1] == []

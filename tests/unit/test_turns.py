@@ -1,6 +1,7 @@
 """What is done for a peer in one turn of the event loop, and how much senders may add to what readers get."""
 
 import gc
+import itertools
 import json
 import time
 
@@ -507,7 +508,7 @@ def test_names_of_many_in_a_turn(name: str, *, is_hello: bool) -> None:
 def test_names_that_wait_take_turns() -> None:
     """Whoever has waited longest is given a name first; whose name is ASCII waits for nobody."""
     chat = FakeChat()
-    chat.hub.folding.spend(1_000_000)
+    chat.hub.effort.spend(1_000_000)
     peers = {name: chat.connect(FAR) for name in ("Ελένη", "Олексій", "bob", "さくら")}
     for name, peer in peers.items():
         peer.send(json.dumps({"code": "hello", "name": name}).encode() + b"\n" + WHO)
@@ -830,3 +831,47 @@ def test_reads_that_ask_for_nothing() -> None:
         assert bob.transport.is_read
         chat.loop.pass_time(2)
     assert bob.connection._intake._throttle._bucket.is_full  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("request_", "a_turn"),
+    [
+        ({"code": "history", "find": "x"}, 1),
+        ({"code": "history", "with": "ann"}, 1),
+        ({"code": "join", "room": "a", "after": "0" * 16}, 2),
+    ],
+)
+def test_searches_and_replays_of_many_in_a_turn(request_: dict[str, str], a_turn: int) -> None:
+    """All connections together get so many; the others wait for the next turn of the event loop."""
+    chat = FakeChat()
+    peers = [chat.join(f"peer{number}") for number in range(6)]
+    for peer in peers:
+        peer.ask(**request_)
+
+    waiting = [len(peers), len(chat.hub.effort._waiting)]
+    while waiting[-1]:
+        one_turn(chat)
+        waiting.append(len(chat.hub.effort._waiting))
+
+    assert max(before - now for before, now in itertools.pairwise(waiting)) == a_turn
+    chat.loop.turn()
+    assert all(peer.take() for peer in peers)
+
+
+def test_replays_of_one_connection() -> None:
+    """They count as answers: who asks for many waits until those before have left."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+    ann.ask(code="join", room="a")
+    bob.ask(code="join", room="a")
+    for _ in range(20):
+        ann.ask(code="outgoing_broadcast", room="a", content="x" * 16_000)
+        chat.loop.turn()
+    bob.take()
+    bob.transport.is_reading = False
+    for _ in range(20):
+        bob.ask(code="leave", room="a")
+        bob.ask(code="join", room="a", after=f"{1:016x}")
+    chat.loop.turn()
+
+    assert bob.transport.get_write_buffer_size() < 2 * 20 * 16_200

@@ -27,8 +27,9 @@ class AsyncClient:
     note to self
 
     Its methods may be called from many tasks of one event loop; iterate in one. At most 10,000 messages, or 16
-    million characters, wait to be iterated over: beyond that nothing is read from the server, which lets go of
-    whoever does not read; and answers that stand behind them do not come either (`InboxFull`).
+    million characters, wait to be iterated over: beyond that nothing is read from the server, which closes
+    the connection of a client that does not read; and answers that stand behind them do not come either
+    (`InboxFull`).
 
     A connection on which nothing comes back any longer is given up within 30 seconds.
     """
@@ -55,7 +56,7 @@ class AsyncClient:
         """Connect, without a name yet: `hello()` comes next.
 
         All parameters are as for `connect()`; `reconnect` takes effect once `hello()` has succeeded.
-        Raises `CannotConnect`; `BadArgument` for a port that is none.
+        Raises `CannotConnect`; `BadArgument` for a port outside 1 to 65535.
         """
         link = Link(host, port, timeout=timeout, tls=tls, reconnect=reconnect, presence=presence)
         await link.open()
@@ -96,7 +97,7 @@ class AsyncClient:
         apart.
         Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
         if nothing does; `NameTaken` (with a free `suggestion`) or another `Refused` (`bad_name`, …);
-        `BadArgument` for a port that is none, or a lone surrogate.
+        `BadArgument` for a port outside 1 to 65535, or a lone surrogate.
         """
         client = await cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect, presence=presence)
         try:
@@ -148,8 +149,8 @@ class AsyncClient:
     async def join(self, room: str) -> str:
         """Join a room, which is made if there is none; return its name, as its maker spelled it.
 
-        `room`: 1 to 32 characters, as a user's name. Its messages have the returned name as their `room`; those
-        of the lobby, in which everybody is, have none.
+        `room`: 1 to 32 characters, as a user's name. Its messages have the returned name as their `room`; for
+        those of the lobby, in which everybody is, it is None.
         Raises `Refused` (`bad_name`; `not_allowed`: one may be in 100 rooms; `unknown_code`: the server has no
         rooms, and was not asked), and what `users()` does.
         """
@@ -176,11 +177,12 @@ class AsyncClient:
         """Return what was said, oldest first: `messages`, each with `id`, `time`, `from_`, `content`, `to`.
 
         - `room`: a room that one is in; `with_`: the direct messages with somebody, or `"*"` with anybody.
-          Neither: the lobby.
+          Neither: the lobby. Direct messages are kept only if a client with `reconnect=True` sent or got them:
+          otherwise `messages` is empty.
         - `before`, `after`: an `id`. Neither: the newest.
         - `limit`: 1 to 200 messages; 50 if None.
-        - `find`: a text of 1 to 256 characters that they contain; ASCII letters match in either case. A search
-          that was broken off says where to go on: with `before`.
+        - `find`: a text of 1 to 256 characters that they contain. Case is ignored for ASCII letters only.
+          A search that was broken off says where to go on: with `before`.
 
         `complete` says that there is no more in that direction.
         Raises `Refused` (`not_in_room`, `bad_request`, `unknown_code`), and what `users()` does.
@@ -200,8 +202,8 @@ class AsyncClient:
     async def send(self, to: str, content: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
-        `to`: a name, spelled as in `users()` or in another case. `content`: any text; ours takes 16 KiB of
-        UTF-8, if nothing else is set, and how much others take is their affair.
+        `to`: a name, spelled as in `users()` or in another case. `content`: any text; our server takes 16 KiB
+        of UTF-8 by default, other servers have limits of their own.
         With `confirm=False`, and always if the server knows only the base protocol, wait only until it has left
         and return None; a refusal then comes as an `ErrorReply` among the messages.
         Of messages that the server confirms, 8 are under way at a time, or 16 KiB; one that is refused with

@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from msgspec import UNSET, UnsetType
-
 from chatroom.client.calls import Call
 from chatroom.client.errors import ConnectionLost, NotAChatroom, refused
 from chatroom.client.inbox import Message, Reconnected
@@ -350,7 +348,7 @@ class Core:
         return unasked
 
     def _welcome(self, welcome: Welcome) -> list[Message]:
-        if welcome.features is not UNSET:
+        if welcome.features is not None:
             self.knows_refs = self._knows_ping = True
             self.knows_rooms = "stamps" in welcome.features
         call: Call[None] | None = self._question_of(welcome.ref, Hello)
@@ -366,14 +364,14 @@ class Core:
     def _refuse(self, error: ErrorReply) -> list[Message]:
         """Take an error for the answer to its request; return it if nobody waits for that."""
         call: Call[Any] | None = None
-        if error.ref is not UNSET:
+        if error.ref is not None:
             call = self._asked.pop(error.ref, None) or self._unsay(error.ref)
         elif error.error not in _OF_MESSAGES:
             call = self._asked.pop(None, None)
         if call is None:
             return self._not_asked_for(error)
         now = self.moved_at = self._clock()
-        rest = REST if error.retry_after is UNSET else max(error.retry_after, PACE)
+        rest = REST if error.retry_after is None else max(error.retry_after, PACE)
         if self._is_repeated(call, error.error) and now + rest - (call.first_left_at or now) <= PATIENCE:
             if error.error == ErrorCode.NOT_STORED:  # but the others have got it, and others go on
                 call.not_before, call.is_unsure = now + rest, True
@@ -395,7 +393,7 @@ class Core:
 
     def _not_asked_for(self, error: ErrorReply) -> list[Message]:
         hello = self._greeting
-        if error.ref is not UNSET or hello is None or hello.ref is None:
+        if error.ref is not None or hello is None or hello.ref is None:
             return [error]
         self._complaint = error.message  # of something that stands before the server, say
         if error.error not in _OURS and not self.knows_refs:
@@ -429,17 +427,17 @@ class Core:
     def _turn_away(self, error: ErrorReply) -> None:
         """Fail `hello`: it was refused; or, if it asked for more than the base protocol has, not understood."""
         self._doubt = None
-        if (call := self._question_of(UNSET, Hello)) is not None:
+        if (call := self._question_of(None, Hello)) is not None:
             self.moved_at = self._clock()
             if isinstance(error, Fault) and not is_refusal(error):
                 call.fail(NotAChatroom(self._instead))
             else:
                 call.fail(refused(error) if call.ref is None else ConnectionLost(error.message))
 
-    def _question_of(self, ref: str | UnsetType, kind: type[Request]) -> Call[Any] | None:
+    def _question_of(self, ref: str | None, kind: type[Request]) -> Call[Any] | None:
         """Return the question that is answered: the one with the ref, or, without one, of the kind."""
         for asked, call in self._asked.items():
-            if isinstance(call.request, kind) and ref in (UNSET, asked):
+            if isinstance(call.request, kind) and ref in (None, asked):
                 return self._asked.pop(asked)
         return None
 
@@ -461,7 +459,7 @@ class Core:
         if isinstance(reply, Users):
             self._who_answered(reply)
             return []
-        call = None if reply.ref is UNSET else self._asked.pop(reply.ref, None)
+        call = None if reply.ref is None else self._asked.pop(reply.ref, None)
         result: object = None
         match reply:
             case Joined():
@@ -474,7 +472,7 @@ class Core:
                 result = reply.rooms
             case HistoryReply():
                 result = reply
-            case Forgotten() if reply.ref is UNSET:
+            case Forgotten() if reply.ref is None:
                 self._session.forgotten(reply.id)
                 return [reply]
         self._answer(call, result)
@@ -486,7 +484,7 @@ class Core:
             self.odd = ""
             call.succeed(result)
 
-    def _unsay(self, ref: str | UnsetType) -> Call[Sent] | None:
+    def _unsay(self, ref: str | None) -> Call[Sent] | None:
         call = self._said.pop(cast("str", ref), None)
         if call is not None:
             self._said_bytes -= len(call.data)

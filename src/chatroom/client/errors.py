@@ -14,8 +14,6 @@ ChatroomError
 ```
 """
 
-from msgspec import UNSET
-
 from chatroom.protocol.foreign import shown
 from chatroom.protocol.messages import ErrorCode, ErrorReply
 
@@ -41,13 +39,13 @@ class Refused(ChatroomError):
     """
 
     def __init__(self, error: ErrorReply) -> None:
-        hint = "" if error.suggestion is UNSET else f" (try {error.suggestion})"
+        hint = "" if error.suggestion is None else f" (try {error.suggestion})"
         super().__init__(f"{error.error}: {error.message}{hint}")
         self.error = error
         self.code = error.error
         self.message = error.message
         self.temporary = error.temporary
-        self.retry_after: float | None = None if error.retry_after is UNSET else error.retry_after
+        self.retry_after = error.retry_after
 
 
 class NameTaken(Refused):
@@ -55,7 +53,7 @@ class NameTaken(Refused):
 
     def __init__(self, error: ErrorReply) -> None:
         super().__init__(error)
-        self.suggestion: str | None = None if error.suggestion is UNSET else error.suggestion
+        self.suggestion = error.suggestion
 
 
 class CannotConnect(ChatroomError, ConnectionError):

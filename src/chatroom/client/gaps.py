@@ -6,8 +6,6 @@ message to message. As long as what was missed is being read back, what comes me
 
 from collections.abc import Generator
 
-from msgspec import UNSET
-
 from chatroom.client.inbox import Gap, Message, size
 from chatroom.protocol.messages import MAX_PAGE, History, HistoryReply, Incoming, IncomingBroadcast
 from chatroom.protocol.messages import Message as Old
@@ -161,5 +159,4 @@ def _message(old: Old, line: Line, names: set[str]) -> Stamped | None:
     """Return what would have come; None if it would not have come to this client."""
     if line.is_direct:
         return Incoming(old.from_, old.content, old.id, old.time) if old.to in names else None
-    room = UNSET if line.room is None else line.room
-    return IncomingBroadcast(old.from_, old.content, room, old.id, old.time)
+    return IncomingBroadcast(old.from_, old.content, line.room, old.id, old.time)

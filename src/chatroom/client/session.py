@@ -78,10 +78,10 @@ class Session:
     def welcome(self, welcome: Welcome, name: str, *, has_history: bool) -> list[Message]:
         """Begin, or go on; return what has got lost. `has_history`: the server has rooms and a history."""
         is_return = self.can_continue or bool(self.rooms)
-        secret = None if welcome.session is UNSET or not self.resumes else welcome.session
+        secret = welcome.session if self.resumes else None
         self.is_continued = secret is not None and secret == self._secret
         self._secret = secret
-        name = name if welcome.name is UNSET else welcome.name
+        name = name if welcome.name is None else welcome.name
         self.names = {*self.names, name} if self.is_continued else {name}
         if not (is_return and self.resumes):
             return []
@@ -125,11 +125,11 @@ class Session:
 
     def take(self, message: Incoming | IncomingBroadcast) -> list[Message]:
         """Return a message that has come, unless it is held; then nothing."""
-        if not self.resumes or message.id is UNSET:
+        if not self.resumes or message.id is None:
             return [message]
         is_direct = isinstance(message, Incoming)
         place: Place | None = self.lobby
-        if isinstance(message, IncomingBroadcast) and message.room is not UNSET:
+        if isinstance(message, IncomingBroadcast) and message.room is not None:
             place = self.rooms.get(message.room)
         if place is None:
             return [message]

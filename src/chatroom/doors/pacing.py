@@ -20,6 +20,8 @@ ONE_READ = 1024
 """Bytes that many a client reads at a time."""
 
 _PUSHED = b'{"code":"incoming'  # in no content, whose quotation marks are escaped
+_FORGOTTEN = b'{"code":"forgotten"'  # an answer, if it has a `ref`
+_NOTICES = (_PUSHED, _FORGOTTEN, b'{"code":"presence"', b'{"code":"closing"')
 
 
 class Piece(NamedTuple):
@@ -35,7 +37,12 @@ class Piece(NamedTuple):
         if self.is_pushed:
             return [self]
         frames = self.data.splitlines(keepends=True)
-        return [Piece(frame, 1, frame.startswith(_PUSHED)) for frame in frames]
+        return [Piece(frame, 1, _is_pushed(frame)) for frame in frames]
+
+
+def _is_pushed(frame: bytes) -> bool:
+    """Whether this message is no answer: it comes behind what was said before it."""
+    return frame.startswith(_NOTICES) and not (frame.startswith(_FORGOTTEN) and b'"ref":' in frame)
 
 
 class Dialect:

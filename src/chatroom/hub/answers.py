@@ -32,7 +32,7 @@ def welcome(house: House, session: Session, asked: Asked, *, is_back: bool) -> N
             reply.rooms = list(session.was_in)
     house.delivery.reply(client, reply, request)
     if missed:
-        house.delivery.push(client, missed)
+        house.delivery.give(client, missed)
     house.lobby.join(client)
     house.observer.joined(session.name, client.sink.peer)
 
@@ -49,6 +49,6 @@ def joined(house: House, session: Session, room: Room, asked: Asked, *, is_new: 
         reply.recovered = missed is not None
     house.delivery.reply(client, reply, request)
     if missed:
-        house.delivery.push(client, missed)
+        house.delivery.give(client, missed)
     if is_new:
         room.join(client)

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from chatroom.hub import history
 from chatroom.hub.client import Client
+from chatroom.hub.effort import CLAIM, FOLD, REPLAY
 from chatroom.hub.entries import Came, Joined, Left, Returned, Said, Told
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked
@@ -48,15 +49,12 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
 
-CLAIM = 400
-"""Steps (see `Effort`) of claiming a name that is not ASCII."""
-
-
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
     """Give the client a name; or its session back, if it has one."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
-    hub.may_fold(client, request.name, CLAIM)
+    claim = 0 if request.name.isascii() else CLAIM
+    hub.may_take(client, claim + (0 if request.after is UNSET else REPLAY))
     try:
         name = names.checked(request.name)
         keys = names.keys(name)
@@ -184,12 +182,15 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
 
 def join(hub: "Hub", client: Client, request: Join) -> None:
     """Let the client hear a room, which is made if there is none."""
-    hub.may_fold(client, request.room)
+    fold = 0 if request.room.isascii() else FOLD
+    hub.may_take(client, fold + (0 if request.after is UNSET else REPLAY))
     try:
         name = names.checked(request.room)
         key = names.address(name)
     except BadName as error:
-        raise Refusal(ErrorCode.BAD_NAME, str(error).replace("name", "name of the room", 1)) from None
+        raise Refusal(
+            ErrorCode.BAD_NAME, f"no room can be called {names.quoted(request.room)}: {error}"
+        ) from None
     limits = hub.limits
     if request.after is not UNSET and (room := hub.house.rooms.get(key)):
         hub.may_flush(client, room)

@@ -1,5 +1,7 @@
 """What a turn of the event loop has produced, and how it goes out at its end: one write per connection."""
 
+from msgspec import UNSET
+
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.entries import Said
 from chatroom.hub.flow import TURN, Flow
@@ -66,7 +68,8 @@ class Delivery:
 
     def reply(self, client: Client, reply: Reply, request: Request) -> None:
         """Answer a request; its `ref` goes back."""
-        reply.ref = request.ref
+        if request.ref is not UNSET:
+            reply.ref = request.ref
         self.give(client, encode(reply))
 
     def give(self, client: Client, answer: bytes, effort: int = 0) -> None:

@@ -1,6 +1,6 @@
-"""Slow work of all connections together: what must be decoded object by object, or names that must be folded.
+"""Slow work of all connections together: odd objects, names that must be folded, replays and searches.
 
-A turn bounds how much of either is done for one connection. Many connections could each claim that, and
+A turn bounds how much of each is done for one connection. Many connections could each claim that, and
 everybody else would wait for all of them. So a turn of the event loop has an allowance for all; whoever finds
 it used up waits for the next, in turn.
 """
@@ -12,6 +12,16 @@ from chatroom.hub.ports import Timing
 
 A_TURN = 2000
 """Steps (see `StreamDecoder.effort`) in one turn of the event loop: some three milliseconds."""
+FOLD = 100
+"""Steps of folding a name that is not ASCII."""
+CLAIM = 400
+"""Steps of claiming one."""
+HAND_OUT = 4
+"""Steps of handing one reader what was said in a room, before the turn ends."""
+REPLAY = 1000
+"""Steps of sending what somebody missed."""
+SEARCH = A_TURN
+"""Steps of a search in memory: one a turn, which takes some milliseconds if messages are long."""
 
 
 class Effort:

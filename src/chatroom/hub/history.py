@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, UnsetType
 
 from chatroom.hub.client import Client
+from chatroom.hub.effort import SEARCH
 from chatroom.hub.entries import Forgot, Told
 from chatroom.hub.house import Asked
 from chatroom.hub.naming import room_of
@@ -28,6 +29,8 @@ def read(hub: "Hub", client: Client, request: History) -> None:
     query = _query(hub, client, request)
     if (room := _heard(hub, query)) is not None:
         hub.may_flush(client, room)
+    if query.is_search:
+        hub.may_take(client, SEARCH)
     _go_on(hub, client, request, query, Page(query))
 
 

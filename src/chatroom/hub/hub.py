@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from chatroom.hub.client import Client
 from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
 from chatroom.hub.delivery import Delivery
-from chatroom.hub.effort import Effort
+from chatroom.hub.effort import FOLD, HAND_OUT, Effort
 from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
@@ -64,8 +64,6 @@ LARGEST = 1000
 """Rooms that are listed."""
 FEW = 100
 """Rooms that are soon counted."""
-FIND = 100
-"""Steps (see `Effort`) of folding a name that is not ASCII."""
 
 
 class Hub:
@@ -111,8 +109,8 @@ class Hub:
             self.house, clock, store, 0 if restored is None else restored.mark
         ).append
         self._observer = observer
-        self.folding = Effort(timing)
-        """Names that are not ASCII, in this turn."""
+        self.effort = Effort(timing)
+        """Names that are not ASCII, replays and searches, in this turn."""
         self._secret = secret
         self._timing = timing
         self._waiting = Waiting(timing, self._expire)
@@ -260,6 +258,7 @@ class Hub:
             changes = changes + 1 if turn == self.delivery.turn else 1
             if changes > CHANGES:
                 raise Later
+            self.may_take(client, HAND_OUT * len(room))
             client.changes = self.delivery.turn, changes
 
     def ping(self, client: Client) -> None:
@@ -278,11 +277,11 @@ class Hub:
             self.leave(client, str(refusal.error.error))
 
     def answer(
-        self, client: Client, error: ErrorReply, ref: str | UnsetType = UNSET, *, is_hello: bool = False
+        self, client: Client, error: ErrorReply, ref: str | UnsetType | None = None, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
         self._observer.refused(client.name, client.sink.peer, error)
-        error.ref = ref
+        error.ref = None if ref is UNSET else ref
         frame = encode(error)
         self.delivery.give(client, frame, EFFORT.get(error.error, REFUSING))
         if client.name is not None:
@@ -294,21 +293,26 @@ class Hub:
         if client.hellos >= self.limits.max_hellos or client.error_bytes > self.limits.stranger_out:
             self.leave(client, "too_many_errors")
 
-    def may_fold(self, client: Client, name: str, steps: int = FIND) -> None:
-        """Count the work on a name that is not ASCII; raise `Later` if all had enough of it in this turn."""
-        if name.isascii():
+    def may_fold(self, client: Client, name: str) -> None:
+        """Count the work on a name that is not ASCII, as below."""
+        if not name.isascii():
+            self.may_take(client, FOLD)
+
+    def may_take(self, client: Client, steps: int) -> None:
+        """Count slow work; raise `Later` if all had enough of it in this turn."""
+        if not steps:
             return
-        if self.folding.left <= 0:
+        if self.effort.left <= 0:
             client.is_held = True
-            self.folding.wait(partial(self._release, client))
+            self.effort.wait(partial(self._release, client))
             raise Later
-        self.folding.spend(steps)
+        self.effort.spend(steps)
 
     def _release(self, client: Client) -> None:
         client.is_held = False
         client.sink.go_on()
 
-    def free_name(self, name: str) -> str | UnsetType:
+    def free_name(self, name: str) -> str | None:
         """Return a name like this one that nobody has, with a number behind it, if one is soon found.
 
         To find that somebody has a name exactly so costs nothing; of the others three are tried.
@@ -321,7 +325,7 @@ class Hub:
             for free in islice((one for one in candidates if one not in house.spelled), 3):
                 if not house.likeness(free, names.keys(free)):
                     return names.checked(free)
-        return UNSET
+        return None
 
     def _readers(self, client: Client, message: OutgoingBroadcast | Who) -> int:
         """Return how many hear of it; of whoever changes rooms, those of the room that is left, too."""

@@ -1,7 +1,5 @@
 """Why a request is not done."""
 
-from msgspec import UNSET, UnsetType
-
 from chatroom.protocol.messages import TEMPORARY, ErrorCode, ErrorReply
 
 
@@ -13,8 +11,8 @@ class Refusal(Exception):
         code: ErrorCode,
         message: str,
         *,
-        suggestion: str | UnsetType = UNSET,
-        retry_after: float | UnsetType = UNSET,
+        suggestion: str | None = None,
+        retry_after: float | None = None,
         is_final: bool = False,
     ) -> None:
         """`is_final`: the session ends with it."""

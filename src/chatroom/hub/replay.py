@@ -49,9 +49,10 @@ def parsed(ident: str) -> int | None:
     if len(ident) != 16 or not ident.isascii() or not ident.isalnum() or ident != ident.lower():
         return None
     try:
-        return int(ident, 16)
+        number = int(ident, 16)
     except ValueError:
         return None
+    return number if number < 2**63 else None  # SQLite has no larger integers
 
 
 def _of_others(line: Line[Said], session: Session, number: int) -> list[Said] | None:

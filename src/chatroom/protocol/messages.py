@@ -126,10 +126,13 @@ AnyRequest = (
 )
 
 
-class Reply(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
-    """What the server sends: an answer, with the `ref` of its request, or something that happened."""
+class Reply(Struct, tag_field="code", kw_only=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
+    """What the server sends: an answer, with the `ref` of its request, or something that happened.
 
-    ref: str | UnsetType = UNSET
+    What is None is not sent.
+    """
+
+    ref: str | None = None
 
 
 class Welcome(Reply, tag="welcome", gc=False):
@@ -140,27 +143,27 @@ class Welcome(Reply, tag="welcome", gc=False):
     comes next, and the rooms it was in.
     """
 
-    name: str | UnsetType = UNSET
-    features: list[str] | UnsetType = UNSET
-    server: str | UnsetType = UNSET
-    limits: dict[str, int] | UnsetType = UNSET
-    session: str | UnsetType = UNSET
-    recovered: bool | UnsetType = UNSET
-    rooms: list[str] | UnsetType = UNSET
+    name: str | None = None
+    features: list[str] | None = None
+    server: str | None = None
+    limits: dict[str, int] | None = None
+    session: str | None = None
+    recovered: bool | None = None
+    rooms: list[str] | None = None
 
 
 class Users(Reply, tag="users", gc=False):
     """The answer to `Who`: the names of all, the asker's too, in the order in which they came."""
 
     users: list[str]
-    room: str | UnsetType = UNSET
+    room: str | None = None
 
 
 class Joined(Reply, tag="joined", gc=False):
     """The answer to `Join`; `recovered`, if `after` was given: whether all behind it comes next."""
 
     room: str
-    recovered: bool | UnsetType = UNSET
+    recovered: bool | None = None
 
 
 class Left(Reply, tag="left", gc=False):
@@ -182,14 +185,14 @@ class RoomsReply(Reply, tag="rooms", gc=False):
     rooms: list[RoomSize]
 
 
-class Message(Struct, gc=False):
-    """What was said, in a `HistoryReply`; `to` if it was said to one."""
+class Message(Struct, gc=False, omit_defaults=True, repr_omit_defaults=True):
+    """What was said, in a `HistoryReply`; `to` if it was said to one, else None."""
 
     id: str
     time: float
     from_: str = field(name="from")
     content: str
-    to: str | UnsetType = UNSET
+    to: str | None = None
 
 
 class HistoryReply(Reply, tag="history", gc=False):
@@ -200,7 +203,7 @@ class HistoryReply(Reply, tag="history", gc=False):
 
     messages: list[Message]
     complete: bool
-    before: str | UnsetType = UNSET
+    before: str | None = None
 
 
 class Forgotten(Reply, tag="forgotten", gc=False):
@@ -224,18 +227,21 @@ class Incoming(Reply, tag="incoming", gc=False):
 
     from_: str = field(name="from")
     content: str
-    id: str | UnsetType = UNSET
-    time: float | UnsetType = UNSET
+    id: str | None = None
+    time: float | None = None
 
 
 class IncomingBroadcast(Reply, tag="incoming_broadcast", gc=False):
-    """Somebody's message to everybody else, in the lobby or in a room; `id` and `time` with `stamps`."""
+    """Somebody's message to everybody else, in the lobby (`room` is None) or in a room.
+
+    `id` and `time` with the feature `stamps`.
+    """
 
     from_: str = field(name="from")
     content: str
-    room: str | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-    time: float | UnsetType = UNSET
+    room: str | None = None
+    id: str | None = None
+    time: float | None = None
 
 
 class Presence(Reply, tag="presence", gc=False):
@@ -244,10 +250,10 @@ class Presence(Reply, tag="presence", gc=False):
     In a crowd of more than 500, only how many there are: `users`.
     """
 
-    room: str | UnsetType = UNSET
-    joined: list[str] | UnsetType = UNSET
-    left: list[str] | UnsetType = UNSET
-    users: int | UnsetType = UNSET
+    room: str | None = None
+    joined: list[str] | None = None
+    left: list[str] | None = None
+    users: int | None = None
 
 
 class PongReply(Reply, tag="pong", gc=False):
@@ -313,9 +319,9 @@ class ErrorReply(Reply, tag="error", gc=False):
 
     error: str
     message: str
-    temporary: bool = False
-    suggestion: str | UnsetType = UNSET
-    retry_after: float | UnsetType = UNSET
+    temporary: bool = field(default_factory=bool)  # no default that is omitted: False is sent, too
+    suggestion: str | None = None
+    retry_after: float | None = None
 
 
 class Fault(ErrorReply, tag="error", gc=False):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast, get_args
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, inspect
 
 from chatroom.protocol import burst, foreign
 from chatroom.protocol.burst import Burst
@@ -38,6 +38,15 @@ REPLIES: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 _anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=bool)  # a float may take 12 µs to read
 
 _CODES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
+
+_FIELDS = {
+    field.encode_name: field.type
+    for kind in get_args(AnyRequest)
+    for field in cast("inspect.StructType", inspect.type_info(kind)).fields
+} | {"code": inspect.StrType()}
+"""Of all requests together: fields of one name are of one type."""
+_MISSING = re.compile("missing required field `(.+?)`")
+_WRONG = re.compile(r"at `\$\.(\w+)")
 
 # The quotation marks in a request with no field but the required ones: two for each key, `code` among them,
 # and two for each value, which are all strings. More: an escape, or a field that is optional, unknown or twice.
@@ -285,16 +294,38 @@ def _marks(valid: bytes) -> int:
 
 def _explained(fields: dict[str, Any], fault: Exception) -> Fault:
     """Say why an object is no message: is the code known, which field is wrong?"""
-    ref = fields.get("ref", UNSET)
+    ref = fields.get("ref")
     if not isinstance(ref, str) or len(ref) > MAX_REF:
-        ref = UNSET
+        ref = None
     code = fields.get("code")
     if isinstance(code, str) and code not in _CODES:
         return _fault(ErrorCode.UNKNOWN_CODE, f"unknown code {code[:MAX_REF]!r}", ref)
-    return _fault(ErrorCode.BAD_REQUEST, str(fault), ref)
+    return _fault(ErrorCode.BAD_REQUEST, _in_words(fault), ref)
 
 
-def _fault(code: ErrorCode, text: str, ref: str | UnsetType = UNSET) -> Fault:
+def _in_words(fault: Exception) -> str:
+    """Say what a field must be, by its name in JSON; msgspec says it in Python's words."""
+    missing = _MISSING.search(str(fault))
+    if missing:
+        return f'"{missing[1]}" is missing'
+    wrong = _WRONG.search(str(fault))
+    return f'"{wrong[1]}" must be {_wanted(_FIELDS[wrong[1]])}' if wrong else str(fault)
+
+
+def _wanted(kind: inspect.Type, several: str = "") -> str:
+    """Return what values of a type are called, one or several of them."""
+    if isinstance(kind, inspect.ListType):
+        return f"an array of {_wanted(kind.item_type, 'strings')}"
+    if isinstance(kind, inspect.IntType):
+        return f"a whole number from {kind.ge} to {kind.le}"
+    word = several or "a string"
+    if isinstance(kind, inspect.StrType) and kind.max_length is not None:
+        least = f"{kind.min_length} to " if kind.min_length else "at most "
+        return f"{word} of {least}{kind.max_length} characters"
+    return word
+
+
+def _fault(code: ErrorCode, text: str, ref: str | None = None) -> Fault:
     return Fault(error=code, message=text, ref=ref)
 
 

@@ -75,6 +75,7 @@ class SqliteStore:
         self.reading = threading.Thread(target=self.reader.run, name="store reader", daemon=True)
         self._waiting = 0  # bytes
         self._under_way: deque[int] = deque()  # the numbers of messages that are not committed
+        self._changed: dict[int, Known | None] = {}  # being written, and what has changed meanwhile
         self._is_failing = False
         self._noted = float("-inf")
 
@@ -110,14 +111,20 @@ class SqliteStore:
 
     def know(self, session: Known) -> None:
         """Store a session that can come back, or what has changed of it."""
+        number = session.number
+        if number in self._changed:
+            self._changed[number] = session  # it is written when the change before has been
+            return
+        self._changed[number] = None
         rooms = msgspec.json.encode(session.rooms).decode()
-        values = (session.number, session.secret, session.name, rooms)
-        self._write(Change("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", values, outlasts=True))
+        values = (number, session.secret, session.name, rooms)
+        self._write(Change("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", values, session=number))
 
     def end(self, number: int) -> None:
         """Forget a session, and what was said between it and others that are forgotten too."""
+        self._changed.pop(number, None)
         statement = "DELETE FROM sessions WHERE number = ?"
-        self._write(Change(statement, (number,), outlasts=True, ends=True))
+        self._write(Change(statement, (number,), session=number, ends=True))
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query."""
@@ -142,6 +149,8 @@ class SqliteStore:
     def close(self, last: int, patience: float) -> None:
         """Write what waits, and that this was the last number given out; wait so many seconds for the disk."""
         if self.writing.is_alive():
+            for number in list(self._changed):
+                self._know_now(number)
             self._write(Stop(last))
             self.writing.join(patience)
             self.reader.queue.put(None)
@@ -154,6 +163,11 @@ class SqliteStore:
         close(self._lock)
 
     # Parts
+
+    def _know_now(self, number: int) -> None:
+        """Write what has changed of a session since it was written last."""
+        if (changed := self._changed.pop(number, None)) is not None:
+            self.know(changed)
 
     def _write(self, write: Write) -> None:
         self.writer.queue.put(write)
@@ -189,6 +203,8 @@ class SqliteStore:
                 self._under_way.popleft()
             elif not isinstance(write, Change):
                 continue
+            elif write.session is not None:
+                self._know_now(write.session)
             elif write.erases and not_erased:
                 is_done = False
             if write.then is not None:

@@ -7,14 +7,12 @@ is busy. So a statement inserts many rows at once.
 import logging
 import queue
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
-from msgspec import UNSET
 
 from chatroom.hub.entries import GONE, Said, Told
 from chatroom.protocol import names
@@ -28,7 +26,7 @@ AT_A_TIME = 10_000
 ROWS = (256, 32, 4, 1)
 """How many rows a statement may insert."""
 OWED = 100_000
-"""Changes that are tried again when a transaction has failed."""
+"""Sessions whose last change is tried again when a transaction has failed."""
 IDLE = 60.0
 """Seconds without a write after which the sweeper looks whether there is something for it."""
 
@@ -54,12 +52,13 @@ class Keep(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Run a statement; `outlasts`: if that fails, it is tried again, as nobody else will."""
+    """Run a statement."""
 
     statement: str
     values: tuple[int | str | bytes, ...]
     then: Then | None = None
-    outlasts: bool = False
+    session: int | None = None
+    """The session that it is about; if it fails, it is tried again, as nobody else will."""
     erases: bool = False
     """What the statement overwrites must be nowhere in the files when it is done."""
     ends: bool = False
@@ -92,7 +91,7 @@ class Writer:
         self._connection = connection
         self.sweeper = sweeper
         self._report = report
-        self._owed: deque[Change] = deque(maxlen=OWED)  # what outlasts, and has failed
+        self._owed: dict[int, Change] = {}  # by session, the last change of it, which has failed
 
     def run(self) -> None:
         """Write until told to stop."""
@@ -113,8 +112,17 @@ class Writer:
         if error is None:
             self._owed.clear()
         else:
-            self._owed += [write for write in batch if isinstance(write, Change) and write.outlasts]
+            self._owe(batch)
         self._report(batch, error, self._erase(batch))
+
+    def _owe(self, batch: Sequence[Write]) -> None:
+        owed = self._owed
+        for write in batch:
+            if isinstance(write, Change) and write.session is not None:
+                owed.pop(write.session, None)
+                owed[write.session] = write
+                if len(owed) > OWED:
+                    del owed[next(iter(owed))]
 
     def _next(self) -> list[Write]:
         """Wait for something to be written; meanwhile, sweep."""
@@ -165,7 +173,7 @@ class Writer:
         return "the file is being read" if is_busy else None
 
     def _commit(self, batch: Sequence[Write]) -> None:
-        for change in self._owed:
+        for change in self._owed.values():
             self._change(change)
         rows: list[Row] = []
         for write in batch:
@@ -209,6 +217,6 @@ def _rows(post: Said | Told) -> Iterator[Row]:
             keys = _folded(sender), _folded(post.to)
             to: tuple[str | int | None, ...] = keys[0], None, post.receiver, post.to, keys[1]
         else:
-            room = message.room if isinstance(message, IncomingBroadcast) else UNSET
-            to = None, post.room, None, "" if room is UNSET else room, None
+            room = message.room if isinstance(message, IncomingBroadcast) else None
+            to = None, post.room, None, room or "", None
         yield number, time, post.session, sender, *to, message.content, ref

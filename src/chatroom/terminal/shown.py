@@ -16,8 +16,6 @@ import re
 import time
 from collections.abc import Sequence
 
-from msgspec import UNSET, UnsetType
-
 from chatroom.protocol.messages import Incoming, IncomingBroadcast, Message, Presence
 from chatroom.protocol.names import STARS
 from chatroom.terminal.text import LIKE_A_LINE, Pieces, visible
@@ -34,30 +32,27 @@ _ENDS_A_NAME = re.compile(rf"[\s,;\"]|{LIKE_A_LINE.pattern}|^{_BEGINS_A_LINE.pat
 
 def said(message: Incoming | IncomingBroadcast) -> Pieces:
     """Return what somebody says now."""
-    stamp = None if message.time is UNSET else message.time
     if isinstance(message, Incoming):
-        return _line(clock(stamp), message.from_, message.content, to=YOU, kind="direct")
-    room = None if message.room is UNSET else message.room
-    return _line(clock(stamp), message.from_, message.content, room=room, kind="broadcast")
+        return _line(clock(message.time), message.from_, message.content, to=YOU, kind="direct")
+    return _line(clock(message.time), message.from_, message.content, room=message.room, kind="broadcast")
 
 
 def was_said(message: Message, room: str | None, names: set[str]) -> Pieces:
     """Return what was said, in the lobby (None) or in a room; `names` are one's own, now and before."""
-    to = None if message.to is UNSET else message.to
-    receiver = YOU if to in names else to
+    receiver = YOU if message.to in names else message.to
     return _line(clock(message.time), message.from_, message.content, room=room, to=receiver, kind="past")
 
 
 def came_and_went(presence: Presence) -> Pieces:
     """Return who came and who went."""
-    came, went = ([] if names is UNSET else names for names in (presence.joined, presence.left))
+    came, went = (presence.joined or [], presence.left or [])
     parts = [f"{folded(names)} {did}" for names, did in ((came, "came"), (went, "left")) if names]
     return [("time", f"{clock()} {in_room(presence.room)}{'; '.join(parts)}")]
 
 
-def in_room(room: str | UnsetType | None) -> str:
+def in_room(room: str | None) -> str:
     """Return what stands before a line that belongs to a room: nothing for the lobby's."""
-    return f"{label(room)} " if isinstance(room, str) else ""
+    return f"{label(room)} " if room is not None else ""
 
 
 def label(room: str) -> str:
