@@ -42,7 +42,7 @@ MIGRATIONS = [
         addressee TEXT NOT NULL,                  -- the room's or the receiver's name then
         addressee_key TEXT,                       -- the same, folded; of direct messages only
         content TEXT,                             -- NULL: it was taken back
-        ref TEXT
+        ref BLOB                                  -- a hash of it
     );
     CREATE INDEX messages_of_rooms ON messages (room, number);
     -- By number, not by session: each commit would write a page for each session that spoke.

@@ -16,7 +16,7 @@ _REFS = """
     AND session IN (SELECT number FROM sessions) ORDER BY number DESC
 """
 
-Receipt = tuple[str, int, float]
+Receipt = tuple[bytes, int, float]
 
 
 def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:

@@ -39,7 +39,7 @@ _line: msgspec.json.Decoder[Incoming | IncomingBroadcast] = msgspec.json.Decoder
 _folded = lru_cache(10_000)(names.address)
 
 Then = Callable[[bool], None]
-Row = tuple[int | str | None, ...]
+Row = tuple[int | str | bytes | None, ...]
 
 
 class Keep(NamedTuple):
