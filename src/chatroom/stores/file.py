@@ -18,8 +18,8 @@ PATIENCE = 5.0
 """Seconds to wait until another server has let go of the file: one that is being restarted, as a rule."""
 PAUSE = 0.02
 """Seconds between two tries."""
-BUSY = 5000
-"""Milliseconds that a checkpoint waits for a reader; those that are read take far less."""
+BUSY = 5.0
+"""Seconds that a checkpoint waits for a reader; those that are read take far less."""
 
 MIGRATIONS = [
     """
@@ -116,7 +116,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that is there. Raises `StoreError`."""
     try:
         connection = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False)
-        connection.execute(f"PRAGMA busy_timeout = {BUSY}")
+        connection.execute(f"PRAGMA busy_timeout = {round(BUSY * 1000)}")
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
     return connection
