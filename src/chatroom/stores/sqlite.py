@@ -148,9 +148,10 @@ class SqliteStore:
             for number in list(self._changed):
                 self._know_now(number)
             self._write(Stop(last))
+            end = self._loop.time() + patience
             self.writing.join(patience)
             self.reader.queue.put(None)
-            self.reading.join(patience)
+            self.reading.join(max(0.0, end - self._loop.time()))
             if self.writing.is_alive() or self.reading.is_alive():
                 self._note(f"{self._path}: the disk takes too long; what was not answered may be lost")
                 return
