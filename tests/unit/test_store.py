@@ -640,6 +640,24 @@ def test_a_search_waits_for_all_else(disk: Disk, monkeypatch: pytest.MonkeyPatch
     assert not any(is_busy)
 
 
+def test_many_rooms_are_not_all_read_at_start(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rooms with little in them, as many as memory holds are read, the rooms themselves counted."""
+    monkeypatch.setattr("chatroom.stores.restore.ROOMS", 4 * (past.LINE + past.POST + 100))
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    for number in range(10):
+        ask(ann, code="join", room=f"{number}")
+        say(ann, "x", room=f"{number}", ref=f"{number}")
+        ask(ann, code="leave", room=f"{number}")
+
+    chat = go_on(disk, chat, "stopped")
+
+    assert list(chat.hub.house.past.rooms) == ["", "9", "8", "7", "6"]
+    ann = chat.join("eve")
+    ask(ann, code="join", room="0")
+    assert read(ann, room="0") == ["x"]
+
+
 def test_nobody_reads_while_the_log_is_cut_off(disk: Disk) -> None:
     """Who takes back a message does not wait until there is, by chance, no search under way."""
     chat = disk.chat()
