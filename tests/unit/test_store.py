@@ -6,6 +6,7 @@ What holds for every store is in `test_history` and `test_sessions`, which run w
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from errno import EPERM
 from pathlib import Path
 from typing import Any
 
@@ -310,9 +311,18 @@ def stored_sessions(disk: Disk) -> int:
     return int(count)
 
 
-def test_only_its_owner_may_read_the_file(disk: Disk) -> None:
-    """The database, and what SQLite has beside it; also if the file was there, but empty."""
-    (disk.folder / "chat.db").touch(0o644)
+@pytest.mark.parametrize("before", ["empty", "copied"])
+def test_only_its_owner_may_read_the_file(disk: Disk, before: str) -> None:
+    """The database, and what SQLite has beside it; also if the file was there, and others could read it."""
+    if before == "copied":
+        say(disk.chat().join("ann"), "x")
+        copied = disk.crash()
+        disk.stop(disk.stores[0])
+        for end in ("", "-wal"):
+            (disk.folder / (copied + end)).rename(disk.folder / ("chat.db" + end))
+            (disk.folder / ("chat.db" + end)).chmod(0o644)
+    else:
+        (disk.folder / "chat.db").touch(0o644)
     chat = disk.chat()
     say(chat.join("ann"), "x")
 
@@ -321,6 +331,27 @@ def test_only_its_owner_may_read_the_file(disk: Disk) -> None:
         "chat.db-shm": 0o600,
         "chat.db-wal": 0o600,
     }
+
+
+def test_a_file_that_others_can_read(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that cannot be changed, the file is refused; and the rights of one that is not ours stay."""
+
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(EPERM, "Operation not permitted")
+
+    notes = disk.folder / "notes"
+    notes.write_text("x" * 4096)
+    notes.chmod(0o644)
+    with pytest.raises(StoreError, match="no database of chatroom"):
+        disk.chat("notes")
+    assert notes.stat().st_mode & 0o777 == 0o644
+
+    (disk.folder / "chat.db").touch(0o644)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(
+        StoreError, match=r"chat.db: others can read it, which cannot be changed: Operation not"
+    ):
+        disk.chat()
 
 
 def test_one_server_at_a_time(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:

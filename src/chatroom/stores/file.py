@@ -68,8 +68,6 @@ def lock(path: Path) -> int:
         raise StoreError(f"{path}: {error.strerror}") from error
     try:
         _lock(descriptor, path)
-        if not os.fstat(descriptor).st_size:  # somebody may have made it with `touch`
-            os.fchmod(descriptor, 0o600)
     except StoreError:
         os.close(descriptor)
         raise
@@ -91,6 +89,24 @@ def _lock(descriptor: int, path: Path) -> None:
     raise StoreError(f"{path}: another server uses this file")
 
 
+def _hide(path: Path) -> None:
+    """Let only the owner read the file and what SQLite keeps beside it: a copy of it may be open to all.
+
+    Raises `StoreError` if we may not change that.
+    """
+    for end in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + end)
+        try:
+            if part.stat().st_mode & 0o077:
+                part.chmod(0o600)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(
+                f"{part}: others can read it, which cannot be changed: {error.strerror}"
+            ) from error
+
+
 def opened(path: Path) -> sqlite3.Connection:
     """Return a connection that may write, to a file that is made or migrated if need be.
 
@@ -99,6 +115,7 @@ def opened(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
         _check(connection, path)
+        _hide(path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
