@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # make serve PORT=7778 HOST=0.0.0.0. HOST and PORT of the environment mean something else: conda sets HOST.
 given = $(if $(filter command,$(origin $1)),$2 $($1))
 serve: $(VENV)/installed-run
-	@STARTED_BY="make serve" exec $(BIN)/python server.py $(call given,PORT) $(call given,HOST,--host)
+	@STARTED_BY="$(strip make serve $(addprefix PORT=,$(call given,PORT)))" exec $(BIN)/python server.py $(call given,PORT) $(call given,HOST,--host)
 
 install: $(VENV)/installed-run
 

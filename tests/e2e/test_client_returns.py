@@ -66,6 +66,29 @@ def test_typing_without_a_connection() -> None:
         assert terminal.status() == 0
 
 
+def test_lines_typed_without_a_connection() -> None:
+    """What is typed below a message that was refused is another line; why it was is said once."""
+    refusals: list[bytes | None] = [WELCOME, *[None] * 1000]
+    with BriefServer(instead={"hello": refusals}) as brief, joined(brief) as terminal:
+        brief.hang_up()
+        terminal.wait_for("reconnecting…")
+        terminal.type("*|one\r")
+        terminal.wait(lambda lines: lines[-2:] == [REFUSED, f"{OFFLINE}*|one"])
+        terminal.type("\r\r*|two")
+        terminal.wait(lambda lines: lines[-1].endswith(">*|two"))
+        terminal.type("\x1b[D" * 3 + "\x1b[C" * 3 + "!\r")
+        terminal.wait(lambda lines: lines[-1].endswith(">*|two!"))
+        terminal.paste("bob|three\n")
+        terminal.wait(lambda lines: lines[-1].endswith(">bob|three"))
+        refusals.clear()
+        terminal.wait_for("connected again")
+        assert terminal.flat().count(REFUSED) == 3
+        terminal.type("\r")
+
+        assert [brief.wait_for("outgoing_broadcast")["content"] for _ in range(2)] == ["one", "two!"]
+        assert brief.wait_for("outgoing")["content"] == "three"
+
+
 def test_taken_at_the_return() -> None:
     """While somebody has the name, the program goes on trying, and the prompt stays the one for messages."""
     answers: list[bytes | None] = [WELCOME, *[raw(TAKEN)] * 1000]

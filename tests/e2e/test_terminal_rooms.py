@@ -79,7 +79,7 @@ def test_room(server: ServerProcess) -> None:
         terminal.type("/leave\r")
         terminal.wait_for('you have left #"the den"')
         terminal.type('#"the den"|x\r')
-        terminal.wait_for('you are not in "the den"')
+        terminal.wait_for('you are not in the room "the den"; join it first: type /join #"the den"')
         terminal.type("/leave\r")
         terminal.wait_for("you are in no room")
         terminal.type("quit\r")
@@ -118,9 +118,13 @@ def test_past_is_asked_for(server: ServerProcess) -> None:
         ]
         terminal.type("/forget\r")
         terminal.wait_for("taken back: *|my secret")
-        eve.wait(lambda lines: any(re.fullmatch(r"taken back: \d\d:\d\d ann to all", line) for line in lines))
+        eve.wait(
+            lambda lines: any(
+                re.fullmatch(r"taken back: \d\d:\d\d ann to all: my secret", line) for line in lines
+            )
+        )
         eve.type("/find secret\r")
-        eve.wait_for("no such messages in the lobby")
+        eve.wait_for("no such messages in the lobby, or to you")
 
 
 def test_unread(server: ServerProcess) -> None:
@@ -132,12 +136,35 @@ def test_unread(server: ServerProcess) -> None:
         bob.broadcast("e4", room="chess")
         bob.broadcast("e5", room="chess")
         bob.send("ann", "coffee?")
-        terminal.wait(lambda lines: lines[-2:] == ["unread: #chess 2, bob 1", PROMPT])
+        terminal.wait(lambda lines: lines[-2:] == ["unread: #chess (2), bob (1)", PROMPT])
         terminal.type("#ch\t")
-        terminal.wait(lambda lines: lines[-2:] == ["unread: bob 1", f"{PROMPT}#chess|"])
+        terminal.wait(lambda lines: lines[-2:] == ["unread: bob (1)", f"{PROMPT}#chess|"])
         terminal.type("\x03\r")
         terminal.wait(lambda lines: lines[-2:] == [PROMPT, PROMPT])
         assert "unread" not in terminal.flat()
+
+
+def test_rooms_are_completed(server: ServerProcess) -> None:
+    """Tab offers rooms where a command takes one: all of them to join, else those that one is in."""
+    with connect(server, "bob") as bob, joined(server) as terminal:
+        bob.join("the den")
+        terminal.type("/join the\t")
+        terminal.wait(lambda lines: f'{PROMPT}/join #"the den"' in lines)
+        terminal.type("\r")
+        terminal.wait_for('you are in #"the den"')
+        for begun, offer in {
+            "/who #": '/who #"the den"',
+            "/history #": '/history #"the den"',
+            "/history bo": "/history bob",
+            "/me #": '/me #"the den"|',
+            "/find #the": '/find #"the den"|',
+            "/find bo": "/find bob|",
+            "/msg #": '/msg #"the den"',
+            "/leave ": '/leave #"the den"',
+        }.items():
+            terminal.type(f"{begun}\t")
+            terminal.wait(lambda lines, offer=offer: PROMPT + offer in lines)  # type: ignore[misc]
+            terminal.type("\x03")
 
 
 def test_narrow(server: ServerProcess) -> None:
@@ -149,12 +176,16 @@ def test_narrow(server: ServerProcess) -> None:
             terminal.type(f"/join {room}\r")
             terminal.wait_for(f"type #{room}|text")
             bob.broadcast("x", room=room)
-        row = ["unread: #chess 1, #gardening 1,", "#photography 1", PROMPT]
-        terminal.wait(lambda lines: lines[-3:] == row)
+        row = ["unread: #chess (1), #gardening (1), #ph…", PROMPT]
+        terminal.wait(lambda lines: lines[-2:] == row)
         bob.broadcast("hello")
-        terminal.wait(lambda lines: lines[-4].endswith("bob to all: hello") and lines[-3:] == row)
+        terminal.wait(lambda lines: lines[-3].endswith("bob to all: hello") and lines[-2:] == row)
 
         assert terminal.flat().count("unread") == 1
+        terminal.type("/help\r")
+        terminal.wait_for("Enter on an empty line marks all as read")
+        shown = terminal.all_lines()
+        assert shown[shown.index("/rooms, /who ROOM") + 1 :][:1] == ["  which rooms there are; who is in one"]
 
 
 class CableThread:
@@ -236,8 +267,10 @@ def test_gap(tmp_path: Path, loop: str) -> None:
         terminal.wait_for("the server is going down")
         server = ServerProcess(log=tmp_path / "server.log", loop=loop, port=str(server.port))
         terminal.type("\r")
-        terminal.wait_for("messages may be missing here, in the lobby, and to you: try /history")
-        terminal.wait_for("messages may be missing here, in #chess: try /history #chess")
+        terminal.wait_for(
+            "messages may be missing here, in the lobby, and to you: /history shows what the server has"
+        )
+        terminal.wait_for("messages may be missing here, in #chess: /history #chess shows what the server has")
         with connect(server, "bob") as bob:
             bob.join("chess")
             bob.broadcast("e4", room="chess")
@@ -272,7 +305,8 @@ def test_pipe_knows_no_rooms(server: ServerProcess) -> None:
         assert chess.read()["content"] == "early"
         assert chess.read() == {"code": "incoming", "from": "ann", "content": "hi"}
 
-    assert ended.stderr == "line 2: unknown command /rooms; /help lists the commands\n"
+    hint = "rooms and history need a terminal, and a server that has them"
+    assert ended.stderr == f"line 2: unknown command /rooms: {hint}\n"
     assert without_times(ended.stdout.splitlines()) == [
         f"connecting to server at 127.0.0.1, {server.port}",
         "current users:",
@@ -283,6 +317,19 @@ def test_pipe_knows_no_rooms(server: ServerProcess) -> None:
         PROMPT,
         "ann to you: /me waves",
     ]
+
+
+def test_pipe_says_where_rooms_are(server: ServerProcess) -> None:
+    """Whoever writes to a room in a pipe is told that there are none; keys are not explained there."""
+    ended = pipe(server, "ann", "#chess|hi\nnobody|hi\n/help\n")
+
+    hint = "rooms and history need a terminal, and a server that has them"
+    assert ended.stderr.splitlines() == [
+        f'line 1: nobody is called "#chess": {hint}',
+        'line 2: nobody is called "nobody"',
+    ]
+    assert "NAME|text" in ended.stdout
+    assert "Tab" not in ended.stdout
 
 
 def test_server_of_the_brief_has_no_rooms() -> None:

@@ -94,5 +94,8 @@ def test_make_serve(monkeypatch: pytest.MonkeyPatch, words: list[str], options: 
     )
 
     start = ended.stdout.splitlines()[-1]
-    assert 'STARTED_BY="make serve"' in start
+    port = "".join(
+        f" {word}" for word in words if word.startswith("PORT")
+    )  # the advice to let others in keeps it
+    assert f'STARTED_BY="make serve{port}"' in start
     assert start.partition("server.py")[2].split() == options.split()

@@ -57,6 +57,7 @@ class Person:
 
     status = 0
     is_interactive = True
+    has_editor = True
     place = ""
 
     def __init__(self, *lines: str) -> None:
@@ -95,22 +96,24 @@ async def converse(client: Client, person: Person) -> None:
 
 
 async def test_name_taken_for_good() -> None:
-    """Whoever took the name and keeps it is named, and only /name answers that, until a name is free."""
+    """Whoever took the name and keeps it is named, and /name, or Enter for the old name, answers that."""
     lost, back = Disconnected("gone"), Reconnected("eve")
-    client = Client(lost, TAKEN, back, Incoming("bob", "hi"), answers={"ann2": TAKEN})
+    client = Client(lost, TAKEN, back, Incoming("bob", "hi"), answers={"ann": TAKEN, "ann2": TAKEN})
+    client.retry_in = None
     person = Person("secret", "*|secret", "/name ann2", "/name eve")
 
     await converse(client, person)
 
-    assert client.names == ["ann2", "eve"]
+    assert client.names == ["ann", "ann2", "eve"]
     assert person.shown[0] == "the connection was lost: gone; reconnecting… (Enter tries at once)"
     assert person.shown[1:-1] == [
-        "still offline: somebody has that name; /name ann2 takes another name",
-        "trying to connect now",
+        "still offline: somebody has that name; Enter tries again, /name ann2 takes another name",
+        'asking for the name "ann"',
         "not sent: you are offline",
+        'the name "ann" was refused: somebody has that name; /name ann2 takes another name',
         'asking for the name "ann2"',
-        'the name "ann2" was refused: somebody has that name; /name ann2 takes another name',
         'asking for the name "eve"',
+        'the name "ann2" was refused: somebody has that name; /name ann2 takes another name',
         "connected again, as eve",
     ]
     assert person.shown[-1].endswith("bob to you: hi")

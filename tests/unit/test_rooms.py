@@ -81,7 +81,10 @@ def test_leaving() -> None:
         said("ann", "before", "chess"),
         {"code": "left", "ref": "1", "room": "chess"},
     ]
-    assert (third["error"], third["message"]) == ("not_in_room", 'you are not in "chess": join it first')
+    assert (third["error"], third["message"]) == (
+        "not_in_room",
+        'you are not in the room "chess"; join it first',
+    )
 
 
 @pytest.mark.parametrize("way", ["leave", "quit", "vanish"])
@@ -299,3 +302,18 @@ def test_a_lost_connection_still_joins() -> None:
     chat.loop.pass_time(10)
 
     assert eve.take() == [said("ann", "the last word", "a")]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a|b", 'no room can be called "a|b": a name may not contain "|"'),
+        ("*", 'no room can be called "*": the name * stands for everybody'),
+        ("", 'no room can be called "": the name is 0 characters long; it must have 1 to 32'),
+    ],
+)
+def test_names_that_no_room_has(name: str, why: str) -> None:
+    """It is said which name was refused, and by which rule."""
+    ann = FakeChat().join("ann")
+
+    assert [answer["message"] for answer in go(ann, name)] == [why]

@@ -26,6 +26,8 @@ from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
     EMPTY,
     HELP,
+    HINT,
+    NO_ROOMS,
     Forget,
     Join,
     Leave,
@@ -42,6 +44,9 @@ from chatroom.terminal.typed import (
     understand,
 )
 
+HISTORY_HINT = "type /history, then #ROOM or NAME, then how many: at least 1"
+FIND_HINT = "type /find TEXT, /find #ROOM TEXT or /find NAME|TEXT"
+ME_HINT = "type /me TEXT, /me #ROOM TEXT or /me NAME|TEXT"
 NOON = time.mktime((2026, 11, 25, 12, 0, 0, 0, 0, -1))
 
 
@@ -88,7 +93,9 @@ def text(pieces: Pieces) -> str:
         ("who", Who()),
         ("/who #chess", Who("chess")),
         ("who #chess", Who("chess")),
-        ("/who bob", Unclear("/who takes no argument; /help lists the commands")),
+        ("/who chess", Who("chess")),
+        ("/who the den|", Who("the den")),
+        ("who is there", Unclear(HINT)),
         ("/history", Past()),
         ("/history 50", Past(count=50)),
         ("/history #chess", Past(room="chess")),
@@ -97,18 +104,36 @@ def text(pieces: Pieces) -> str:
         ("/history 50 5", Past(to="50", count=5)),
         ('/history "Zoë Ann"', Past(to='"Zoë Ann"')),
         ("/history *", Past()),
-        ("/history the den", Unclear("type /history, then #ROOM or NAME, then N")),
+        ("/history #the den", Past(room="the den")),
+        ("/history #the den 5", Past(room="the den", count=5)),
+        ("/history #chess|5", Past(room="chess", count=5)),
+        ("/history #the den|", Past(room="the den")),
+        ("/history Zoë Ann 5", Past(to="Zoë Ann", count=5)),
+        ("/history 0", Unclear(HISTORY_HINT)),
+        ("/history -1", Unclear(HISTORY_HINT)),
+        ("/history #chess -1", Unclear(HISTORY_HINT)),
+        ("/history #", Unclear("the name of the room is missing")),
         ("/find tea or coffee", Past(find="tea or coffee")),
         ("/find #chess|e4", Past(room="chess", find="e4")),
         ("/find bob | tea", Past(to="bob", find="tea")),
         ("/find *|a|b", Past(find="a|b")),
-        ("/find", Unclear("type /find TEXT or /find #ROOM|TEXT")),
+        ("/find #chess e4 e5", Past(room="chess", find="e4 e5")),
+        ('/find #"the den" tea', Past(room="the den", find="tea")),
+        ("/find #the den|tea", Past(room="the den", find="tea")),
+        ("/find *|#42", Past(find="#42")),
+        ("/find #|x", Unclear("the name of the room is missing")),
+        ("/find", Unclear(FIND_HINT)),
+        ("/find #chess", Unclear(FIND_HINT)),
         ("/find " + 257 * "x", Unclear("the text to find has 257 characters, at most 256 allowed")),
-        ("/find #chess|", Unclear("type /find TEXT or /find #ROOM|TEXT")),
+        ("/find #chess|", Unclear(FIND_HINT)),
         ("/me waves", Say(None, "/me waves")),
         ("/me #chess|waves", Say(None, "/me waves", "chess")),
         ("/me bob|waves", Say("bob", "/me waves")),
-        ("/me", Unclear("type /me TEXT or /me #ROOM|TEXT")),
+        ("/me #chess waves at bob", Say(None, "/me waves at bob", "chess")),
+        ("/me", Unclear(ME_HINT)),
+        ("/me #chess", Unclear(ME_HINT)),
+        ("/join #chess|", Join("chess")),
+        ("/leave chess|", Leave("chess")),
         ("/forget", Forget("")),
         ("/forget the secret", Forget("the secret")),
         ("/shrug", Unclear("unknown command /shrug; /help lists the commands")),
@@ -126,8 +151,8 @@ def test_understand(typed: str, meaning: Meaning) -> None:
         ("#chess|e4", Say("#chess", "e4")),
         ("/msg #chess e4", Say("#chess", "e4")),
         ("/join a|hi", Say("/join a", "hi")),
-        ("/me waves", Unclear("unknown command /me; /help lists the commands")),
-        ("/rooms", Unclear("unknown command /rooms; /help lists the commands")),
+        ("/me waves", Unclear(f"unknown command /me: {NO_ROOMS}")),
+        ("/rooms", Unclear(f"unknown command /rooms: {NO_ROOMS}")),
         ("/who #chess", Unclear("/who takes no argument; /help lists the commands")),
     ],
 )
@@ -150,10 +175,29 @@ def test_names_that_begin_like_rooms() -> None:
 
 
 def test_help() -> None:
-    """The list has the commands about rooms where there are rooms, and fits into 80 columns."""
-    assert help_rows(rooms=False) == HELP.split("\n")
-    assert all(len(row) < 80 for row in help_rows(rooms=True))
-    assert [row for row in help_rows(rooms=True) if row in HELP.split("\n")] == HELP.split("\n")
+    """The list has the commands about rooms where there are rooms, and the keys where they do something."""
+    assert help_rows(rooms=False, keys=True) == HELP.split("\n")
+    assert help_rows(rooms=False, keys=False) == HELP.split("\nTab")[0].split("\n")
+    both = help_rows(rooms=True, keys=True)
+    assert all(len(row) < 80 for row in both)
+    assert [row for row in both if row in HELP.split("\n")] == HELP.split("\n")
+    assert not any("Enter" in row or "Tab" in row for row in help_rows(rooms=True, keys=False))
+
+
+def test_help_has_examples() -> None:
+    """What is printed as an example is understood, and does what it says."""
+    shown = "\n".join(help_rows(rooms=True, keys=True))
+    for example, meaning in {
+        "/history #chess 50": Past(room="chess", count=50),
+        "/history bob": Past(to="bob"),
+        "/find tea": Past(find="tea"),
+        "/find #chess tea": Past(room="chess", find="tea"),
+        "/find bob|tea": Past(to="bob", find="tea"),
+        "/me waves": Say(None, "/me waves"),
+        "/me #chess waves": Say(None, "/me waves", "chess"),
+    }.items():
+        assert example in shown
+        assert understand(example, rooms=True) == meaning
 
 
 @pytest.mark.parametrize(
@@ -247,10 +291,13 @@ class Client:
 
     def __init__(self, *pages: HistoryReply | Exception) -> None:
         self.pages = list(pages)
+        self.direct = HistoryReply(messages=[], complete=True)  # all that was said to us alone, and by us
         self.asked: list[dict[str, Any]] = []
         self.forgotten: list[str] = []
 
     async def history(self, **asked: Any) -> HistoryReply:
+        if asked.get("with_") == "*":
+            return self.direct
         self.asked.append({key: value for key, value in asked.items() if value is not None})
         page = self.pages.pop(0)
         if isinstance(page, Exception):
@@ -407,8 +454,8 @@ async def test_forget() -> None:
         "taken back: #chess|one",
         "taken back: bob|two",
         "! not taken back, since it is not in the history: bob|zero",
-        "! you have said nothing yet",
-        "! you have said nothing like that",
+        "! you have said nothing since you connected",
+        "! you have said nothing like that since you connected",
     ]
 
 
@@ -432,7 +479,65 @@ def test_taken_back_by_others() -> None:
     for message in news:
         rooms.show(message)
 
-    assert shown[1:] == ["taken back: 12:00 bob to all"]
+    assert shown[1:] == ["taken back: 12:00 bob to all: number 1"]
+
+
+def test_long_message_taken_back() -> None:
+    """Of a long message the beginning is repeated."""
+    rooms, shown = rooms_of(Client())
+    news: list[News] = [IncomingBroadcast("bob", "x" * 1000, id="1", time=NOON), Forgotten(id="1")]
+    for message in news:
+        rooms.show(message)
+
+    assert shown[1] == f"taken back: {shown[0][:80]}…"
+
+
+async def test_taken_back_unread() -> None:
+    """What is taken back before it was read is not unread any longer; what was read does not count twice."""
+    rooms, _ = rooms_of(Client(page(1)))
+    for number in range(3):
+        rooms.show(broadcast(number, "chess"))
+    rooms.show(Forgotten(id=f"{0:016x}"))
+    assert rooms.unread("") == "unread: #chess (2)"
+    await rooms.do(Past(room="chess", find="number 1"))
+    rooms.show(Forgotten(id=f"{1:016x}"))
+    assert rooms.unread("") == "unread: #chess (1)"
+    assert rooms.unread("#chess|") == ""
+    rooms.show(broadcast(3, "chess"))
+    rooms.show(Forgotten(id=f"{2:016x}"))
+    assert rooms.unread("") == "unread: #chess (1)"
+    rooms.read_all()
+    rooms.show(broadcast(4, "chess"))
+    rooms.show(Forgotten(id=f"{3:016x}"))
+    assert rooms.unread("") == "unread: #chess (1)"
+    rooms.show(Forgotten(id=f"{4:016x}"))
+    assert rooms.unread("") == ""
+
+
+async def test_past_of_the_lobby_and_of_what_was_for_us() -> None:
+    """Without a room or a name, the past is what one would have seen: the lobby, and one's direct messages."""
+    client = Client(page(1, 3, 5), page(1, 3))
+    client.direct = HistoryReply(messages=[Message(f"{4:016x}", NOON, "bob", "psst", "ann")], complete=True)
+    rooms, shown = rooms_of(client)
+    await rooms.do(Past(count=3))
+
+    assert shown == ["12:00 bob to all: number 3", "12:00 bob to you: psst", "12:00 bob to all: number 5"]
+
+
+async def test_where_nothing_was_said() -> None:
+    """It is said where nothing was found; who names a room without its `#` is told how it is named."""
+    rooms, shown = rooms_of(Client(*[page()] * 5))
+    await rooms.do(Join("chess"))
+    shown.clear()
+    for past in (Past(find="x"), Past(room="chess"), Past(to="bob"), Past(to="Chess")):
+        await rooms.do(past)
+
+    assert shown == [
+        "no such messages in the lobby, or to you",
+        "no messages in #chess",
+        "no messages with bob",
+        "no messages with Chess; the room is #Chess",
+    ]
 
 
 def test_unread() -> None:
@@ -442,17 +547,23 @@ def test_unread() -> None:
         rooms.show(IncomingBroadcast("eve", "x", room=room))
     rooms.show(Incoming("Bob", "x"))
 
-    assert rooms.unread("") == 'unread: #chess 2, #"the den" 1, Bob 1'
-    assert rooms.unread("#the den|") == "unread: #chess 2, Bob 1"
+    assert rooms.unread("") == 'unread: #chess (2), #"the den" (1), Bob (1)'
+    assert rooms.unread("#the den|") == "unread: #chess (2), Bob (1)"
     rooms.said(Say(None, "x", "Chess"), "1")
-    assert rooms.unread("bo") == "unread: Bob 1"
+    assert rooms.unread("bo") == "unread: Bob (1)"
     rooms.said(Say("bob", "x"), "2")
     assert rooms.unread("") == ""
     for number in range(8):
         rooms.show(Incoming(f"b{number}", "x"))
-    assert rooms.unread("") == "unread: b0 1, b1 1, b2 1, b3 1, b4 1, and 3 more"
+    assert rooms.unread("") == "unread: b0 (1), b1 (1), b2 (1), b3 (1), b4 (1), and 3 more"
     rooms.read_all()
     assert rooms.unread("") == ""
+    for name in ("Zoë Ann", "#chess", "x|y"):
+        rooms.show(Incoming(name, "x"))
+    rooms.show(IncomingBroadcast("eve", "x", room="chess"))
+    assert rooms.unread("") == 'unread: "Zoë Ann" (1), "#chess" (1), x|y (1), #chess (1)'
+    assert rooms.unread("zoë ann|") == 'unread: "#chess" (1), x|y (1), #chess (1)'
+    assert rooms.unread('"#chess"|') == "unread: x|y (1), #chess (1)"
 
 
 async def test_reading_of_the_past() -> None:
@@ -460,7 +571,7 @@ async def test_reading_of_the_past() -> None:
     rooms, _ = rooms_of(Client(page(1), page(1)))
     rooms.show(IncomingBroadcast("bob", "x", room="chess"))
     await rooms.do(Past(room="chess", find="x"))
-    assert rooms.unread("") == "unread: #chess 1"
+    assert rooms.unread("") == "unread: #chess (1)"
     await rooms.do(Past(room="chess"))
     assert rooms.unread("") == ""
 
@@ -505,8 +616,8 @@ def test_gap() -> None:
     rooms.show(Gap("the den"))
 
     assert shown == [
-        "! messages may be missing here, in the lobby, and to you: try /history",
-        '! messages may be missing here, in #"the den": try /history #"the den"',
+        "! messages may be missing here, in the lobby, and to you: /history shows what the server has",
+        '! messages may be missing here, in #"the den": /history #"the den" shows what the server has',
     ]
 
 

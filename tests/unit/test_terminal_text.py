@@ -8,8 +8,8 @@ import pytest
 
 from chatroom.client.errors import ConnectionLost, Refused
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
-from chatroom.terminal.full import filled
-from chatroom.terminal.reasons import lost, reason
+from chatroom.terminal.full import filled, shortened
+from chatroom.terminal.reasons import interrupted, lost, reason
 from chatroom.terminal.text import line, users, visible
 from chatroom.terminal.typed import (
     EMPTY,
@@ -158,11 +158,27 @@ def test_hints_fit() -> None:
         ("averyveryverylongword indeed", ["averyveryverylongword", "indeed"]),
         ("全角文字は二倍 wide", ["全角文字は二倍", "wide"]),
         ("", [""]),
+        ("/join ROOM   enter a room", ["/join ROOM", "  enter a room"]),
+        ("/join ROOM   enter one that is", ["/join ROOM", "  enter one that", "  is"]),
+        ("/join ROOM  x", ["/join ROOM  x"]),
     ],
 )
 def test_filled(text: str, rows: list[str]) -> None:
     """Text is broken between words, by the columns that they take."""
     assert filled(text, 16).split("\n") == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("a line that fits", "a line that fits"),
+        ("a line that does not", "a line that doe…"),
+        ("全角文字は二倍です", "全角文字は二倍…"),
+    ],
+)
+def test_shortened(text: str, row: str) -> None:
+    """What is to be one row is cut, by the columns that it takes."""
+    assert shortened(text, 16) == row
 
 
 def mismatch(code: int) -> ssl.SSLCertVerificationError:
@@ -255,6 +271,22 @@ def test_reasons(error: Exception, said: str) -> None:
 def test_lost(why: str, said: str) -> None:
     """The server's codes for why it ends a connection are said in plain words, once."""
     assert lost(why) == said
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("the server ended the connection: draining", "the server is going down"),
+        ("the server does not answer any longer", "the server no longer answers"),
+        ("the server closed the connection", "the server closed the connection"),
+        ("Broken pipe", "the connection was lost"),
+        ("Connection reset by peer", "the connection was lost"),
+        ("No route to host", "the connection was lost: No route to host"),
+    ],
+)
+def test_interrupted(why: str, said: str) -> None:
+    """To whoever waits for the next connection, nothing is said twice, nor in words of the system."""
+    assert interrupted(why) == said
 
 
 @pytest.mark.parametrize(

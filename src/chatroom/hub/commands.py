@@ -189,7 +189,9 @@ def join(hub: "Hub", client: Client, request: Join) -> None:
         name = names.checked(request.room)
         key = names.address(name)
     except BadName as error:
-        raise Refusal(ErrorCode.BAD_NAME, str(error).replace("name", "name of the room", 1)) from None
+        raise Refusal(
+            ErrorCode.BAD_NAME, f"no room can be called {names.quoted(request.room)}: {error}"
+        ) from None
     limits = hub.limits
     if request.after is not UNSET and (room := hub.house.rooms.get(key)):
         hub.may_flush(client, room)

@@ -28,5 +28,5 @@ def room_of(hub: "Hub", client: Client, name: str) -> Room:
     rooms = client.session.rooms
     room = (rooms.get(name) or rooms.get(folded(hub, client, name))) if rooms else None
     if room is None:
-        raise Refusal(ErrorCode.NOT_IN_ROOM, f"you are not in {names.quoted(name)}: join it first")
+        raise Refusal(ErrorCode.NOT_IN_ROOM, f"you are not in the room {names.quoted(name)}; join it first")
     return room

@@ -3,7 +3,9 @@
 import asyncio
 import re
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
@@ -11,11 +13,13 @@ from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, Reconnected
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
 from chatroom.terminal import typed
-from chatroom.terminal.reasons import lost, reason
+from chatroom.terminal.reasons import interrupted, reason
 from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import label
 from chatroom.terminal.text import called, line, users, visible
+
+_Offer = TypeVar("_Offer")
 
 REMEMBERED = 64
 """Lines of a pipe that an answer may still be about: more than can be under way at a time."""
@@ -35,8 +39,9 @@ class Conversation:
         self._client, self._screen, self._name = client, screen, name
         self._rooms: Rooms | None = None  # once a server has shown that it has them, to a person
         self._new_names: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
-        self._is_renamed = asyncio.Event()
-        self._sent: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)  # each message's `ref` and place
+        self._is_renamed = asyncio.Event()  # not set while the client has given up our name
+        self._is_renamed.set()
+        self._sent: deque[tuple[str, str, typed.Say]] = deque(maxlen=REMEMBERED)  # `ref`, line's place, message
 
     # What the screen asks
 
@@ -61,15 +66,24 @@ class Conversation:
 
     async def names(self) -> list[str]:
         """Return the names that can be completed."""
+        return await self._offered(self._client.users)
+
+    async def rooms(self) -> list[str]:
+        """Return the rooms that can be completed."""
+        return [size.room for size in await self._offered(self._client.rooms)] if self._rooms else []
+
+    async def _offered(self, ask: Callable[[], Awaitable[list[_Offer]]]) -> list[_Offer]:
         if not self.is_online:
             return []
         try:
-            return await self._client.users()
+            return await ask()
         except (OSError, InboxFull, Refused):
             return []
 
     def take(self, lines: str) -> str | None:
         """While offline: try to connect at once, or under a new name; refuse what needs a connection.
+
+        Once the client has given up our name, that is tried again too: somebody may have left it.
 
         An empty line marks all as read.
         """
@@ -93,6 +107,8 @@ class Conversation:
         if self._client.retry_in is not None:
             self._client.retry_now()
             self._screen.show([("", "trying to connect now")])
+        elif not self._is_renamed.is_set() and self._new_names.empty():
+            self._rename(self._name)
 
     def _rename(self, name: str) -> None:
         if self.is_online:
@@ -171,7 +187,10 @@ class Conversation:
                     self.show(message)
             except NameTaken as refusal:
                 self._is_renamed.clear()
-                self._screen.complain(f"still offline: {visible(refusal.message)}; {_another(refusal.error)}")
+                again = "Enter tries again"
+                self._screen.complain(
+                    f"still offline: {visible(refusal.message)}; {again}, {_another(refusal.error)}"
+                )
                 await self._is_renamed.wait()
             else:
                 return
@@ -180,6 +199,8 @@ class Conversation:
         """Come back at once under the names that somebody wants; else the client tries on as before."""
         while True:
             name = await self._new_names.get()
+            if self.is_online:
+                continue
             try:
                 await self._client.hello(name)
             except Refused as refusal:
@@ -201,7 +222,7 @@ class Conversation:
                         if hint and "\n" not in lines:  # else it was said before they were sent
                             self._complain(hint)
                     case typed.Help():
-                        for row in typed.help_rows(rooms=self.has_rooms):
+                        for row in typed.help_rows(rooms=self.has_rooms, keys=self._screen.has_editor):
                             self._screen.show([("", row)])
                     case typed.Name(name):
                         self._rename(name)
@@ -223,7 +244,10 @@ class Conversation:
         except (Refused, TimeoutError, ConnectionLost) as error:
             if not self._screen.is_interactive:
                 raise
-            self._complain(f"{'not sent: ' * isinstance(meaning, typed.Say)}{reason(error)}")
+            is_away = isinstance(error, Refused) and error.code == ErrorCode.NOT_IN_ROOM
+            room = meaning.room if is_away and isinstance(meaning, typed.Past) else None
+            join = "" if room is None else f": type /join {label(room)}"
+            self._complain(f"{'not sent: ' * isinstance(meaning, typed.Say)}{reason(error)}{join}")
 
     async def _list_users(self, room: str | None) -> None:
         """Show who is here; without an answer, what was typed behind it can still be sent."""
@@ -244,7 +268,7 @@ class Conversation:
         if self._rooms:
             self._rooms.said(message, self._client.last_ref)
         if self.place:
-            self._sent.append((self._client.last_ref, self.place))
+            self._sent.append((self._client.last_ref, self.place, message))
 
     async def _receiver(self, to: str) -> str:
         """Return who is meant: a name may stand in quotation marks, as it does where it is shown."""
@@ -264,8 +288,9 @@ class Conversation:
             case Incoming() | IncomingBroadcast():
                 self._screen.show(line(message))
             case Disconnected(reason=why):
-                self._screen.complain(f"{lost(why)}; reconnecting… (Enter tries at once)")
+                self._screen.complain(f"{interrupted(why)}; reconnecting… (Enter tries at once)")
             case Reconnected(name=name):
+                self._name = name
                 if self._rooms:
                     self._rooms.call_me(name)
                 self._screen.show([("", f"connected again, as {visible(name)}")])
@@ -277,13 +302,23 @@ class Conversation:
                 why = f"{visible(message.message)}; trying again for {NAME_PATIENCE:.0f} s"
                 self._screen.complain(f"still offline: {why}; {_another(message)}")
             case ErrorReply(ref=ref):
+                text = "".join(text for _, text in line(message))
+                self._screen.complain(f"{self._place_of(ref)}{text}{self._advice(message)}")
                 if self._rooms and isinstance(ref, str):
                     self._rooms.refused(ref)
-                self._screen.complain(self._place_of(ref) + "".join(text for _, text in line(message)))
 
     def _place_of(self, ref: str | None) -> str:
         """Return where the line with this message stands, if that is known."""
-        return next((place for sent, place in self._sent if sent == ref), "")
+        return next((place for sent, place, _ in self._sent if sent == ref), "")
+
+    def _advice(self, error: ErrorReply) -> str:
+        """Return what to type, or where, once a message was refused; nothing if that is not known."""
+        ref = error.ref
+        if error.error == ErrorCode.NOT_IN_ROOM and self._rooms and isinstance(ref, str):
+            place = self._rooms.place_of(ref)
+            return f": type /join {place}" if place else ""
+        is_room = any(sent == ref and typed.room_of(message.to or "") for sent, _, message in self._sent)
+        return f": {typed.NO_ROOMS}" if is_room and error.error == ErrorCode.UNKNOWN_USER else ""
 
     def _complain(self, text: str) -> None:
         """Say what is wrong with the line that is being done."""

@@ -45,6 +45,11 @@ from chatroom.terminal.typed import (
 if sys.platform != "win32":
     import termios
 
+_ARGUMENT = re.compile(r"\s*(/(?:msg|history|find|me|join|leave|who))\s+([^|]*)")
+_GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
+"""What stands between two columns."""
+_INDENT = "  "
+
 STYLE = Style.from_dict(
     {
         "time": "ansibrightblack",
@@ -78,6 +83,7 @@ class TerminalScreen:
     """
 
     is_interactive = True
+    has_editor = True
     place = ""
 
     def __init__(self, *, bell: bool) -> None:
@@ -88,7 +94,7 @@ class TerminalScreen:
             self._message,
             prompt_continuation=self._continuation,
             complete_while_typing=False,
-            key_bindings=_keys(self._accept, self._suspend),
+            key_bindings=_keys(self._accept, self._begin_line, self._suspend),
             output=self._output,
         )
         app = self._prompt.app
@@ -97,6 +103,7 @@ class TerminalScreen:
         self._chat: Chat
         self.has_left = asyncio.Event()
         self._lines: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
+        self._kept = ""  # what was refused as it stands in the editor
         self._undrawn: list[Pieces] = []
         self._drawing: asyncio.TimerHandle | None = None
 
@@ -181,9 +188,11 @@ class TerminalScreen:
         text, rooms = self._prompt.default_buffer.text, self._chat.has_rooms
         lines = text.split("\n")
         prompt = PROMPT if self._chat.is_online else OFFLINE
-        said = self._chat.unread(text) if len(lines) == 1 else about(lines, rooms=rooms)
-        kind = "class:unread" if len(lines) == 1 else ""
-        above = [(kind, self._filled(said) + "\n")] if said and not self._prompt.app.is_done else []
+        if len(lines) == 1:
+            kind, said = "class:unread", shortened(self._chat.unread(text), self._output.get_size().columns)
+        else:
+            kind, said = "", self._filled(about(lines, rooms=rooms))
+        above = [(kind, f"{said}\n")] if said and not self._prompt.app.is_done else []
         return FormattedText(
             [*above, ("", prompt if len(lines) == 1 else _label(lines[0], prompt, rooms=rooms))]
         )
@@ -197,10 +206,11 @@ class TerminalScreen:
         """Take what stands in the editor; if nothing of it can be sent now, it stays there."""
         buffer = self._prompt.default_buffer
         if (said := self._chat.take(buffer.text)) is not None:
-            if said:
-                self.complain(said)
-            else:
+            if not said:
                 buffer.reset(append_to_history=True)
+            elif buffer.text != self._kept:  # else it has been said
+                self.complain(said)
+                self._kept = buffer.text
             return
         if "\n" in buffer.text:
             buffer.text = buffer.text.strip("\n")
@@ -208,6 +218,13 @@ class TerminalScreen:
                 self.complain(HINT)
                 return
         buffer.validate_and_handle()
+
+    def _begin_line(self) -> None:
+        """Put what is typed or pasted behind a line that was kept below it: it is another one."""
+        buffer = self._prompt.default_buffer
+        if self._kept and buffer.document.is_cursor_at_the_end and buffer.text == self._kept:
+            buffer.insert_text("\n")
+        self._kept = ""
 
     async def _edit(self) -> None:
         """Take lines from the editor, whatever becomes of those before, until somebody leaves."""
@@ -263,7 +280,13 @@ class TerminalScreen:
 
 
 def filled(text: str, columns: int) -> str:
-    """Return the text in rows of so many columns at most, broken at blanks; only a longer word stays whole."""
+    """Return the text in rows of so many columns at most, broken at blanks; only a longer word stays whole.
+
+    What stands in two columns, with blanks between them, is broken there first.
+    """
+    if get_cwidth(text) > columns and (gap := _GAP.search(text)):
+        right = filled(text[gap.end() :], columns - len(_INDENT)).split("\n")
+        return "\n".join([filled(text[: gap.start()], columns), *(f"{_INDENT}{row}" for row in right)])
     first, *others = text.split(" ")
     parts, used = [first], get_cwidth(first)
     for word in others:
@@ -274,8 +297,17 @@ def filled(text: str, columns: int) -> str:
     return "".join(parts)
 
 
+def shortened(text: str, columns: int) -> str:
+    """Return the text on one row, cut with an ellipsis if it is wider."""
+    if get_cwidth(text) <= columns:
+        return text
+    while text and get_cwidth(text) >= columns:
+        text = text[:-1]
+    return f"{text}…"
+
+
 class NameCompleter(Completer):
-    """Names of those who are here now, the rooms one is in, and the commands."""
+    """Names of those who are here now, rooms, and the commands."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
@@ -287,10 +319,11 @@ class NameCompleter(Completer):
     ) -> AsyncGenerator[Completion, None]:
         """Offer what begins with what stands before the cursor; ask who is here."""
         begun, rooms = document.text_before_cursor, self._chat.has_rooms
-        if msg := re.fullmatch(r'\s*/msg\s+("?([^"]*))', begun):
-            for name in await self._chat.names():
-                if (offer := for_msg(name, rooms=rooms)) and name.casefold().startswith(msg[2].casefold()):
-                    yield Completion(f"{offer} ", start_position=-len(msg[1]))
+        if argument := _ARGUMENT.fullmatch(begun):
+            command, given = argument.groups()
+            for offer in await self._places(command) if rooms or command == "/msg" else ():
+                if _begins(offer, given):
+                    yield Completion(offer, start_position=-len(given))
             return
         if BAR.search(begun):
             return
@@ -303,14 +336,37 @@ class NameCompleter(Completer):
             if offer.casefold().startswith(begun.lstrip().casefold()):
                 yield Completion(offer, start_position=-len(begun))
 
+    async def _places(self, command: str) -> list[str]:
+        """Return what the command may be followed by: users, rooms that one is in, or all rooms."""
+        chat = self._chat
+        if command in {"/join", "/who"}:
+            return [label(room) for room in await chat.rooms()]
+        joined = [label(room) for room in chat.joined]
+        if command == "/leave":
+            return joined
+        names = await chat.names()
+        if command in {"/find", "/me"}:
+            typed = [name for name in names if can_be_typed(name, rooms=chat.has_rooms)]
+            return [f"{place}|" for place in [*typed, *joined]]
+        quoted = [offer for name in names if (offer := for_msg(name, rooms=chat.has_rooms))]
+        return [f"{place} " for place in [*quoted, *joined]]
+
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> list[Completion]:  # noqa: ARG002
         """Offer nothing without waiting."""
         return []
 
 
-def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBindings:
+def _begins(offer: str, given: str) -> bool:
+    """Whether an offer begins with what was typed, which may lack its `#` and its quotation marks."""
+    wanted, place = (text.casefold().replace('"', "") for text in (given, offer))
+    return place.startswith(wanted) or place.lstrip("#").startswith(wanted)
+
+
+def _keys(
+    accept: Callable[[], None], begin_line: Callable[[], None], suspend: Callable[[], None]
+) -> KeyBindings:
     """Return what some keys do, in the place of what prompt_toolkit lets them do."""
-    keys = KeyBindings()
+    keys = _insertions(accept, begin_line)
     editing = has_focus(DEFAULT_BUFFER)
     has_text = Condition(lambda: bool(get_app().current_buffer.text))
 
@@ -331,9 +387,29 @@ def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBinding
         event.current_buffer.cancel_completion()
         get_by_name("unix-line-discard").call(event)
 
+    if sys.platform != "win32":
+
+        @keys.add("c-z")
+        def _suspend(event: KeyPressEvent) -> None:  # noqa: ARG001
+            suspend()
+
+    return keys
+
+
+def _insertions(accept: Callable[[], None], begin_line: Callable[[], None]) -> KeyBindings:
+    """Return what becomes of what is typed or pasted."""
+    keys = KeyBindings()
+    editing = has_focus(DEFAULT_BUFFER)
+
+    @keys.add(Keys.Any, filter=editing)
+    def _insert(event: KeyPressEvent) -> None:
+        begin_line()
+        get_by_name("self-insert").call(event)
+
     @keys.add(Keys.BracketedPaste, filter=editing)
     def _paste(event: KeyPressEvent) -> None:
         """Take one line, with or without its line break, as if it were typed; keep several in the editor."""
+        begin_line()
         pasted = re.sub("\r\n?", "\n", event.data)
         if "\n" in pasted.strip("\n"):
             event.current_buffer.insert_text(pasted.rstrip("\n"))
@@ -341,12 +417,6 @@ def _keys(accept: Callable[[], None], suspend: Callable[[], None]) -> KeyBinding
         event.current_buffer.insert_text(pasted.strip("\n"))
         if pasted.endswith("\n"):
             accept()
-
-    if sys.platform != "win32":
-
-        @keys.add("c-z")
-        def _suspend(event: KeyPressEvent) -> None:  # noqa: ARG001
-            suspend()
 
     return keys
 

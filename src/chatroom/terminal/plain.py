@@ -23,6 +23,8 @@ class PlainScreen:
     print.
     """
 
+    has_editor = False
+
     def __init__(self, *, is_interactive: bool) -> None:
         self.status = 0
         self.is_interactive = is_interactive

@@ -1,5 +1,7 @@
 """Why something did not work, in words for people."""
 
+import errno
+import os
 import ssl
 from collections.abc import Sequence
 
@@ -18,6 +20,8 @@ _ENDS = {
     "flood": "the server ended the connection: too much was sent too fast",
     "too_many_errors": "the server ended the connection: too much that it did not understand was sent",
 }
+_SAY_NO_MORE = {os.strerror(errno.EPIPE), os.strerror(errno.ECONNRESET)}
+"""What the system says of a connection that is no longer there."""
 
 
 def reason(error: Exception, *, tls: bool = False, names: Sequence[str] = ()) -> str:
@@ -52,6 +56,15 @@ def lost(why: str) -> str:
     if end != why and end in _ENDS:
         return _ENDS[end]
     return f"the connection was lost: {visible(why)}"
+
+
+def interrupted(why: str) -> str:
+    """Say why the connection was lost, to a person who waits for the next: shorter, where that is enough."""
+    if why in _SAY_NO_MORE:
+        return "the connection was lost"
+    if why.startswith("the server ") and not why.startswith(_ENDED):
+        return visible(why.replace("does not answer any longer", "no longer answers"))
+    return lost(why)
 
 
 def _reason_of_tls(error: ssl.SSLError, names: Sequence[str]) -> str:

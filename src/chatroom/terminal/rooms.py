@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import deque
+from dataclasses import dataclass, replace
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import InboxFull, Refused
@@ -25,6 +26,7 @@ from chatroom.terminal.shown import (
     came_and_went,
     folded,
     label,
+    quoted,
     said,
     was_said,
 )
@@ -45,6 +47,14 @@ LONGEST = 80
 """Characters of a message that are repeated to say which is meant."""
 
 
+@dataclass
+class Shown:
+    """A message that was shown: the beginning of its line, and the place for which it is counted as unread."""
+
+    line: str
+    unread_in: str = ""
+
+
 class Rooms:
     """The rooms one is in, what was said in them and in the lobby, and what has not been read.
 
@@ -57,7 +67,7 @@ class Rooms:
         self.joined: list[str] = []
         self._client, self._screen = client, screen
         self._past: list[Message] = []  # of the lobby, to be shown at the start
-        self._shown: dict[str, str] = {}  # ids of messages, and what tells them apart from others
+        self._shown: dict[str, Shown] = {}  # by the message's id
         self._mine: deque[tuple[str, Say]] = deque(maxlen=MINE)  # with the `ref` of each
         self._unread: dict[str, int] = {}  # by what is typed for the room or the person
 
@@ -92,13 +102,14 @@ class Rooms:
         """
         if bar := BAR.search(begun):
             self._read(begun[: bar.start()].strip())
-        counts = [f"{place} {count}" for place, count in self._unread.items()]
+        counts = [f"{place} ({count})" for place, count in self._unread.items()]
         more = [f"and {len(counts) - COUNTED_SHOWN} more"] * (len(counts) > COUNTED_SHOWN)
         return f"unread: {', '.join([*counts[:COUNTED_SHOWN], *more])}" if counts else ""
 
     def read_all(self) -> None:
         """All has been read."""
-        self._unread.clear()
+        for place in [*self._unread]:
+            self._read(place)
 
     # What comes
 
@@ -107,39 +118,58 @@ class Rooms:
         match message:
             case Incoming() | IncomingBroadcast():
                 if message.id is None or message.id not in self._shown:
-                    self._count(message)
+                    place = self._count(message)
                     pieces = said(message)
                     self._screen.show(pieces)
                     if message.id is not None:
-                        self._remember(message.id, pieces)
+                        self._remember(message.id, pieces, place)
             case Presence() if message.joined or message.left:  # of a crowd, only how many there are is told
                 self._screen.show(came_and_went(message))
             case Forgotten(id=ident) if ident in self._shown:
-                self._screen.show([("time", f"taken back: {self._shown[ident]}")])
+                shown = self._shown.pop(ident)
+                self._screen.show([("time", f"taken back: {shown.line}")])
+                if shown.unread_in:
+                    self._count_one(shown.unread_in, -1)
             case Gap(room=room):
                 place = label(room) if room is not None else "the lobby, and to you"
                 command = f"/history {label(room)}" if room is not None else "/history"
-                self._screen.complain(f"messages may be missing here, in {place}: try {command}")
+                self._screen.complain(
+                    f"messages may be missing here, in {place}: {command} shows what the server has"
+                )
 
-    def _count(self, message: Incoming | IncomingBroadcast) -> None:
+    def _count(self, message: Incoming | IncomingBroadcast) -> str:
+        """Count the message as unread; return for which place, if it is for one."""
         if isinstance(message, Incoming):
-            place = visible(message.from_)
+            place = quoted(message.from_)
         elif isinstance(message.room, str):
             place = label(message.room)
         else:
-            return  # the lobby is what one sees
-        if place in self._unread or len(self._unread) < COUNTED:
-            self._unread[place] = self._unread.get(place, 0) + 1
+            return ""  # the lobby is what one sees
+        if place not in self._unread and len(self._unread) >= COUNTED:
+            return ""
+        self._count_one(place, 1)
+        return place
+
+    def _count_one(self, place: str, change: int) -> None:
+        self._unread[place] = self._unread.get(place, 0) + change
+        if not self._unread[place]:
+            del self._unread[place]
 
     def _read(self, place: str) -> None:
+        """All of this place, as it was typed, has been read."""
         room = room_of(place)
-        named = (place if room is None else label(room)).casefold()
-        for unread in [unread for unread in self._unread if unread.casefold() in (named, named.strip('"'))]:
+        named = (quoted(place.strip('"')) if room is None else label(room)).casefold()
+        for unread in [unread for unread in self._unread if unread.casefold() == named]:
             del self._unread[unread]
+            for shown in self._shown.values():
+                if shown.unread_in == unread:
+                    shown.unread_in = ""
 
-    def _remember(self, ident: str, pieces: Pieces) -> None:
+    def _remember(self, ident: str, pieces: Pieces, place: str = "") -> None:
         if len(ident) <= MAX_REF:
-            self._shown[ident] = "".join(text for _, text in pieces[:-1])[:LONGEST].rstrip(": ")
+            # The past may be shown again: what is counted stays so.
+            place = place or (self._shown[ident].unread_in if ident in self._shown else "")
+            self._shown[ident] = Shown(_shortened("".join(text for _, text in pieces)), place)
             if len(self._shown) > REMEMBERED:
                 del self._shown[next(iter(self._shown))]
 
@@ -212,6 +242,10 @@ class Rooms:
 
     async def _look_back(self, past: Past) -> None:
         messages, is_complete = await self._pages(past)
+        if past.room is None and past.to is None:  # what one sees without a room: the lobby, and what is for us
+            direct, has_all_direct = await self._pages(replace(past, to="*"))
+            messages = sorted(messages + direct, key=lambda message: message.id)[-min(past.count, MOST) :]
+            is_complete &= has_all_direct
         for message in messages:
             self._show(message, past.room)
         if past.find is None:
@@ -221,13 +255,19 @@ class Rooms:
         elif not is_complete and past.count > MOST:
             self._say(f"no more than {MOST:,} messages are shown")
         elif not messages:
-            place = label(past.room) if past.room else "the lobby"
-            where = f"with {visible(past.to)}" if past.to else f"in {place}"
-            self._say(f"no such messages {where}" if past.find else f"no messages {where}")
+            self._say(f"no {'such ' * (past.find is not None)}messages {self._where(past)}")
+
+    def _where(self, past: Past) -> str:
+        if past.room is not None:
+            return f"in {label(past.room)}"
+        if past.to is None:
+            return "in the lobby, or to you"
+        is_room = past.to.casefold() in map(str.casefold, self.joined)
+        return f"with {visible(past.to)}" + f"; the room is {label(past.to)}" * is_room
 
     async def _pages(self, past: Past) -> tuple[list[Message], bool]:
         """Return as many messages as are wanted, and whether there are no more."""
-        wanted = min(max(past.count, 1), MOST)
+        wanted = min(past.count, MOST)
         messages: list[Message] = []
         before: str | None = None
         for _ in range(SEARCHES):
@@ -249,7 +289,7 @@ class Rooms:
     async def _forget(self, text: str) -> None:
         mine = [one for one in self._mine if text.casefold() in one[1].text.casefold()]
         if not mine:
-            self._screen.complain("you have said nothing like that" if text else "you have said nothing yet")
+            self._screen.complain(f"you have said nothing{' like that' * bool(text)} since you connected")
             return
         ref, last = mine[-1]
         found = (
@@ -257,8 +297,7 @@ class Rooms:
         ).messages
         self.refused(ref)
         idents = [one.id for one in found if one.content == last.text and one.from_ in self._names]
-        what = f"{_place(last)}|{visible(last.text)}"
-        what = what if len(what) <= LONGEST else f"{what[:LONGEST]}…"
+        what = _shortened(f"{_place(last)}|{visible(last.text)}")
         if not idents:
             self._screen.complain(f"not taken back, since it is not in the history: {what}")
             return
@@ -284,4 +323,10 @@ class Rooms:
 
 def _place(what: Say | Past) -> str:
     """Return what is typed for a room, for somebody, or for the lobby."""
-    return label(what.room) if what.room is not None else visible(what.to or "*")
+    if what.room is not None:
+        return label(what.room)
+    return "*" if what.to is None else quoted(what.to)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -33,6 +33,9 @@ class Chat(Protocol):
     async def names(self) -> list[str]:
         """Return the names that can be completed."""
 
+    async def rooms(self) -> list[str]:
+        """Return the rooms that can be completed: all that there are."""
+
     def take(self, lines: str) -> str | None:
         """Do at once, while offline, what cannot wait for its turn.
 
@@ -48,6 +51,8 @@ class Screen(Protocol):
     """The exit status, if the chat ends well: in a pipe, a mistake on the way is one of the program's."""
     is_interactive: bool
     """Whether somebody sits there who can wait, and type again."""
+    has_editor: bool
+    """Whether there are keys that complete names, bring back lines, and drop one."""
     has_left: asyncio.Event
     """Set when somebody there wants to leave at once, without what has not been sent yet."""
 

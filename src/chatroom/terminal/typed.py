@@ -10,6 +10,7 @@ from chatroom.terminal.text import visible
 
 HINT = "type NAME|text (to one) or *|text (to all); /help lists the commands"
 EMPTY = "the message is empty"
+NO_ROOMS = "rooms and history need a terminal, and a server that has them"
 HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
@@ -22,13 +23,14 @@ Ctrl-C drops the line, and on an empty one it leaves, as Ctrl-D does"""
 HELP_IN_ROOMS = """\
 #ROOM|text                    to a room you are in
 /join ROOM                    enter a room, which is made if there is none
-/leave [ROOM]                 leave it
-/rooms, /who #ROOM            which rooms there are; who is in one
-/history [#ROOM or NAME] [N]  the last N messages (20) to all, or there
-/find [#ROOM| or NAME|]TEXT   the last 20 messages that contain TEXT
-/me [#ROOM| or NAME|]TEXT     what you do: /me waves is shown as "* ann waves"
-/forget [TEXT]                take back your last message, or that with TEXT
-Enter on an empty line        marks all as read"""
+/leave or /leave ROOM         leave it
+/rooms, /who ROOM             which rooms there are; who is in one
+/history                      the last 20 messages to all and to you
+/history #chess 50            the last 50 in a room; /history bob with bob
+/find tea, /find #chess tea   the last 20 with "tea"; /find bob|tea with bob
+/me waves, /me #chess waves   shown as "* ann waves"
+/forget or /forget TEXT       take back your last message, or that with TEXT"""
+KEYS_IN_ROOMS = "Enter on an empty line marks all as read"
 COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
 COMMANDS_IN_ROOMS = sorted([*COMMANDS, "/find", "/forget", "/history", "/join", "/leave", "/me", "/rooms"])
 LAST = 20
@@ -41,7 +43,8 @@ _NAME = r'"[^"]+"|[^"\s]\S*'
 _PLACE = rf'[{HASHES}]"[^"]+"|{_NAME}'
 _MSG = re.compile(rf"/msg\s+({_NAME})\s+(\S.*)", re.DOTALL)
 _PLACE_AND_TEXT = re.compile(rf"({_PLACE})\s+(\S.*)", re.DOTALL)
-_HISTORY = re.compile(rf"(?:({_PLACE})(?:\s+|$))??(\d{{1,9}})?")
+_HISTORY = re.compile(rf"(.*?)(?:(?:^|[{re.escape(BARS)}\s]\s*)(-?\d{{1,9}})|[{re.escape(BARS)}]\s*)?")
+_LAST_BAR = re.compile(rf"\s*[{re.escape(BARS)}]\s*$")
 _MSG_HINT = 'type /msg NAME text; a NAME with blanks in it stands in "quotation marks"'
 
 
@@ -143,9 +146,7 @@ def understand(line: str, *, rooms: bool = False) -> Meaning:
         return _say(line[: bar.start()].strip(), line[bar.end() :], rooms=rooms)
     if line.strip().startswith("/"):
         word = line.split()[0]
-        if word in (COMMANDS_IN_ROOMS if rooms else COMMANDS):
-            return Unclear(f"{word} takes no argument; /help lists the commands")
-        return Unclear(f"unknown command {word}; /help lists the commands")
+        return Unclear(_about_command(word, rooms=rooms))
     return Unclear(HINT)
 
 
@@ -188,15 +189,25 @@ def about(lines: list[str], *, rooms: bool = False) -> str:
     return f"{count} lines, {are}: Enter sends the others, Ctrl-C drops all"
 
 
-def help_rows(*, rooms: bool) -> list[str]:
-    """Return what can be typed: of what is longer than a few rows, the keys come last."""
-    first, keys = HELP.split("\nTab")
-    return [*first.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else []), *f"Tab{keys}".split("\n")]
+def help_rows(*, rooms: bool, keys: bool) -> list[str]:
+    """Return what can be typed; what the keys do comes last, where there is an editor that they work in."""
+    commands, others = HELP.split("\nTab")
+    rows = [*commands.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else [])]
+    if keys:
+        rows += [*f"Tab{others}".split("\n"), *[KEYS_IN_ROOMS] * rooms]
+    return rows
 
 
 def as_unicode(text: str) -> str:
     """Return the text as it can be sent: halves of characters, and bytes that were none, become U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _about_command(word: str, *, rooms: bool) -> str:
+    if word in (COMMANDS_IN_ROOMS if rooms else COMMANDS):
+        return f"{word} takes no argument; /help lists the commands"
+    hint = f": {NO_ROOMS}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
+    return f"unknown command {word}{hint}"
 
 
 def _command(line: str) -> Meaning | None:
@@ -222,7 +233,11 @@ def _command_in_rooms(line: str) -> Meaning | None:
 
 
 def _who(rest: str) -> Meaning | None:
-    return Who(room) if (room := room_of(rest)) else None
+    return Who(room) if (room := room_of(_LAST_BAR.sub("", rest))) else None
+
+
+def _slash_who(rest: str) -> Meaning:
+    return Who(_room(rest) or None)
 
 
 def _msg(rest: str) -> Meaning | None:
@@ -244,13 +259,15 @@ def _leave(rest: str) -> Meaning:
 
 def _history(rest: str) -> Meaning:
     found = _HISTORY.fullmatch(rest)
-    return _past(found[1], found[2]) if found else Unclear("type /history, then #ROOM or NAME, then N")
+    if not found or not int(found[2] or LAST) > 0:
+        return Unclear("type /history, then #ROOM or NAME, then how many: at least 1")
+    return _past(found[1].strip() or None, found[2])
 
 
 def _find(rest: str) -> Meaning:
     place, text = _placed(rest)
     if not text:
-        return Unclear("type /find TEXT or /find #ROOM|TEXT")
+        return Unclear("type /find TEXT, /find #ROOM TEXT or /find NAME|TEXT")
     if len(text) > MAX_FIND:
         return Unclear(f"the text to find has {len(text)} characters, at most {MAX_FIND} allowed")
     return _past(place, None, find=text)
@@ -258,12 +275,16 @@ def _find(rest: str) -> Meaning:
 
 def _me(rest: str) -> Meaning:
     place, text = _placed(rest)
-    return _say(place, f"/me {text}", rooms=True) if text else Unclear("type /me TEXT or /me #ROOM|TEXT")
+    return (
+        _say(place, f"/me {text}", rooms=True)
+        if text
+        else Unclear("type /me TEXT, /me #ROOM TEXT or /me NAME|TEXT")
+    )
 
 
 _COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
     "who": _who,
-    "/who": _who,
+    "/who": _slash_who,
     "/msg": _msg,
     "/join": _join,
     "/leave": _leave,
@@ -276,14 +297,23 @@ _COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
 
 
 def _placed(text: str) -> tuple[str, str]:
-    """Return the place that stands before the text, else the lobby's, and the text."""
-    bar = BAR.search(text)
-    return (text[: bar.start()].strip(), text[bar.end() :].strip()) if bar else ("*", text.strip())
+    """Return the place that stands before the text, else the lobby's, and the text.
+
+    A bar ends the place, which may have blanks in it; without one, only a room is told from the text.
+    """
+    if bar := BAR.search(text):
+        return text[: bar.start()].strip(), text[bar.end() :].strip()
+    if room_of(text) is None:
+        return "*", text.strip()
+    found = _PLACE_AND_TEXT.fullmatch(text)
+    return (found[1], found[2]) if found else (text, "")
 
 
-def _past(place: str | None, count: str | None, find: str | None = None) -> Past:
+def _past(place: str | None, count: str | None, find: str | None = None) -> Past | Unclear:
     to = None if place is None or place in STARS else place
     room = None if to is None else room_of(to)
+    if room == "":
+        return Unclear("the name of the room is missing")
     return Past(None if room else to, room, int(count or LAST), find)
 
 
@@ -298,7 +328,8 @@ def _say(to: str, text: str, *, rooms: bool = False) -> Say | Unclear:
 
 
 def _room(name: str) -> str:
-    """Return the name of a room, which may stand here without its `#`."""
+    """Return the name of a room, which may stand here without its `#`, and with the bar behind it."""
+    name = _LAST_BAR.sub("", name)
     room = room_of(name)
     return _bare(name) if room is None else room
 
