@@ -40,8 +40,16 @@ class Disk:
     def settle(self, store: SqliteStore) -> None:
         """Wait until the store has done all that it was asked for."""
         done = threading.Event()
+
+        def wait() -> Iterator[None]:
+            while store.reader.searches:
+                yield
+            done.set()
+
         if store.writing.is_alive():
-            store.writer.queue.put(Barrier(lambda: store.reader.queue.put(done.set)))
+            store.writer.queue.put(
+                Barrier(lambda: store.reader.queue.put(lambda: store.reader.searches.append(wait())))
+            )
             assert done.wait(100)
 
     def sweep(self, store: SqliteStore) -> None:

@@ -34,6 +34,12 @@ try:
 except ImportError:  # not made for Windows
     uvloop = None
 
+HURRY, ABORT = 0.7, 0.8
+"""Shares of `drain_timeout` after which connections do not wait for the disk any more, and none is left.
+
+What is left of the time is the store's, to write what waits.
+"""
+
 RESERVED = 200
 """Descriptors that are not for connections."""
 PREPARED = 65_536
@@ -70,11 +76,12 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
         hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer, secret=secret, store=store)
     except StoreError as error:
         raise ConfigError(f"data: {error}") from error
+    patience = limits.drain_timeout
     try:
-        await _let_in(hub, settings, observer, announce)
+        patience = await _let_in(hub, settings, observer, announce)
     finally:
         if store is not None:
-            store.close(hub.house.next - 1, limits.drain_timeout)
+            store.close(hub.house.next - 1, patience)
         observer.flush()
 
 
@@ -93,8 +100,11 @@ def _store(
 
 async def _let_in(
     hub: Hub, settings: Settings, observer: LogObserver, announce: Callable[[list[Port]], None]
-) -> None:
-    """Listen, and serve until asked to stop. Raises what `run` does."""
+) -> float:
+    """Listen, and serve until asked to stop; return how many seconds of `drain_timeout` are left.
+
+    Raises what `run` does.
+    """
     loop = asyncio.get_running_loop()
     limits = settings.limits
     files = _descriptors()
@@ -127,7 +137,8 @@ async def _let_in(
             server.close()
         count = len(door.connections)
         observer.note(f"stopping: {count} connection{'s' * (count != 1)} to close")
-        await _drain(door, limits.drain_timeout, stop)
+        left = await _drain(door, limits.drain_timeout, stop)
+    return left
 
 
 class _Stop:
@@ -193,16 +204,21 @@ async def _accept(servers: list[asyncio.Server]) -> None:
             raise CannotListenError(f"cannot listen on {where}: {os.strerror(errno.EADDRINUSE)}")
 
 
-async def _drain(door: Door, seconds: float, stop: _Stop) -> None:
-    """Let the connections take what is queued for them, and end them."""
+async def _drain(door: Door, seconds: float, stop: _Stop) -> float:
+    """Let the connections take what is queued for them, and end them; return how many seconds are left."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
     door.close()
     if door.connections:
         door.all_gone.clear()
         waits = [asyncio.create_task(event.wait()) for event in (door.all_gone, stop.at_once)]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for share, end in (HURRY, door.hurry), (ABORT, door.abort):
+            left = max(0.0, start + share * seconds - loop.time())
+            await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            end()
         for wait in waits:
             wait.cancel()
-        door.abort()
+    return max(0.0, start + seconds - loop.time())
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ class Resumer(LineClient):
 
     def __init__(self, server: ServerProcess, name: str, **session: object) -> None:
         super().__init__(server.port)
-        self.ask(code="hello", name=name, features=["resume"], **session)
+        self.ask(**{"code": "hello", "name": name, "features": ["resume"], **session})
         self.welcome = self.read()
         assert self.welcome["code"] == "welcome", self.welcome
 
@@ -118,6 +119,21 @@ def test_a_server_that_is_stopped(start: Start, tmp_path: Path) -> None:
 
     with Resumer(start(), "ann", session=session) as ann:
         assert [message["id"] for message in ann.history()] == [one["id"] for one in sent]
+
+
+def test_a_stop_while_the_disk_stalls(start: Start, tmp_path: Path) -> None:
+    """Who waits for it is told that the server stops, though not what came of its message."""
+    server = start("--limit", "drain_timeout=1")
+    other = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+    with Resumer(server, "bob") as bob, Resumer(server, "ann", features=["resume", "notices"]) as ann:
+        other.execute("BEGIN IMMEDIATE")  # as good as a disk that does not write
+        ann.ask(code="outgoing_broadcast", content="x", ref="1")
+        assert bob.read()["content"] == "x"
+        assert server.stop() == 0
+        [closing] = ann.read_all()
+    other.close()
+
+    assert closing == {"code": "closing", "reason": "draining", "reconnect": True}
 
 
 def test_two_servers_on_one_file(start: Start, tmp_path: Path) -> None:

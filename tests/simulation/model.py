@@ -11,6 +11,7 @@ from chatroom.hub.entries import Came, Dropped, Entry, Forgot, Joined, Left, Ret
 from chatroom.hub.house import Asked
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Timing
+from chatroom.hub.session import hashed
 from chatroom.hub.waiting import PATIENCE
 from chatroom.protocol import names
 from chatroom.protocol.messages import Hello, Join, ident, stamped
@@ -47,7 +48,7 @@ class Member:
         self.client: Client | None = None
         self.dropped_at: float | None = None
         self.rooms: set[str] = set()
-        self.refs: dict[str, int] = {}
+        self.refs: dict[bytes, int] = {}
 
 
 class Model:
@@ -290,11 +291,12 @@ class Model:
                 assert client.session.secret == self.hub.hashed(reply["session"])
             case "error" if reply["error"] in {"unknown_user", "not_in_room"} and client.name is not None:
                 refs = self.members[client.session.number].refs
-                assert reply.get("ref") not in refs, "a retry is refused, though it was delivered"
+                ref = hashed(reply.get("ref", ""))
+                assert ref not in refs, "a retry is refused, though it was delivered"
             case "sent":
                 spoken = self.by_number[int(reply["id"], 16)]
                 member = self.members.get(spoken.session)
-                assert member is None or member.refs.get(reply["ref"], spoken.number) == spoken.number
+                assert member is None or member.refs.get(hashed(reply["ref"]), spoken.number) == spoken.number
                 store = self.hub.house.store
                 if isinstance(store, FakeStore) and (spoken.room is not None or (member and member.secret)):
                     assert store.has(spoken.number), "not stored, though sent"

@@ -224,3 +224,15 @@ def test_a_message_more_to_look_through() -> None:
 
     cost(1)
     assert (cost(200) - cost(100)) / 100 <= 120
+
+
+def test_presence_of_all_who_watch() -> None:
+    """A watcher more who has come costs a notice of its own, and not a look at each of the others."""
+
+    def cost(people: int) -> int:
+        chat = FakeChat(max_per_address=1000, rate_per_address=1000)
+        for number in range(people):
+            chat.connect().ask(code="hello", name=f"n{number}", features=["presence"])
+        return steps(lambda: chat.loop.pass_time(1.1))
+
+    assert cost(400) < 2.5 * cost(200)

@@ -1,5 +1,6 @@
 """The hub, through its TCP door, with a fake loop and fake transports."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -316,6 +317,26 @@ def test_refs_are_bounded() -> None:
 
     assert len(ann.take()) == MAX_REFS + 3
     assert len(bob.take()) == MAX_REFS + 2
+
+
+def test_what_refs_take() -> None:
+    """However long its refs are, what a session remembers of them takes a quarter of a kilobyte each."""
+    chat = FakeChat()
+    ann, bob = chat.join("ann"), chat.join("bob")
+    ann.ask(code="outgoing", to="bob", content="", ref="first")
+    chat.loop.turn()
+
+    tracemalloc.start()
+    for number in range(MAX_REFS):
+        ann.ask(code="outgoing", to="bob", content="", ref=f"{number:03}" + "\N{GRINNING FACE}" * 61)
+        chat.loop.turn()
+        for client in (ann, bob):
+            client.take()
+            client.transport.segments.clear()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken < MAX_REFS * 300
 
 
 def test_faults_in_a_row() -> None:

@@ -1,8 +1,10 @@
 """Each limit: what happens one step beyond it, and that nothing happens before."""
 
+import asyncio
 import re
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from chatroom.config import ConfigError, Settings, from_environment, load
 from chatroom.doors.admission import WAITING_OF_ONE, WAITING_ROOM, Admission, Verdict
 from chatroom.doors.connection import Wait
+from chatroom.doors.door import Door
 from chatroom.protocol.limits import Limits
 from fakes import FakeChat, FakeClient, FakeKernel, FakeLoop
 
@@ -695,3 +698,23 @@ def test_room_by_default() -> None:
 
     assert _descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert RESERVED == 200
+
+
+async def test_the_store_has_what_is_left() -> None:
+    """One time is for both: connections that do not end leave the store a fifth of it, at most."""
+    from chatroom.server import _drain
+
+    class StuckDoor:
+        connections = (1,)
+        all_gone = asyncio.Event()
+        ends: tuple[str, ...] = ()
+
+        def __getattr__(self, end: str) -> Any:
+            self.ends += (end,)
+            return lambda: None
+
+    door = StuckDoor()
+    left = await _drain(cast("Door", door), 0.1, cast("Any", SimpleNamespace(at_once=asyncio.Event())))
+
+    assert door.ends == ("close", "hurry", "abort")
+    assert 0 <= left <= 0.02

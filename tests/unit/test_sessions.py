@@ -441,6 +441,40 @@ def test_presence_in_a_crowd() -> None:
     assert bob.take() == [{"code": "presence", "users": 501}]
 
 
+def test_presence_when_many_have_gone() -> None:
+    """More changes than a crowd has people are told as a number too, however few are left."""
+    chat = FakeChat(max_per_address=1000, rate_per_address=1000)
+    bob, _ = come(chat, "bob", "presence")
+    chat.loop.pass_time(1.1)
+    for number in range(501):
+        chat.join(f"n{number}").ask(code="quit")
+    for name in ("ann", "eve"):
+        chat.join(name)
+    chat.loop.pass_time(1.1)
+
+    assert bob.take() == [{"code": "presence", "users": 3}]
+
+
+def test_presence_of_all_who_watch() -> None:
+    """Each is told of all the others, not of itself, however the names are spelled."""
+    chat = FakeChat()
+    spelled = ["joined", "left", "],", '"', ',"', "\\", "\\u00e9", "\u00e9", "a b", "[]", "rest", "est"]
+    people = {name: chat.connect() for name in spelled}
+    eve, _ = come(chat, "eve", "presence")
+    for name, client in people.items():
+        client.ask(code="hello", name=name, features=["presence"])
+    come(chat, "bob")
+    for client in people.values():
+        client.take()
+    chat.loop.pass_time(1.1)
+
+    for name, client in people.items():
+        notices = [message for message in client.take() if message["code"] == "presence"]
+        others = [other for other in spelled if other != name]
+        assert notices == [{"code": "presence", "joined": [*others, "bob"], "left": []}], name
+    assert eve.take() == [{"code": "presence", "joined": [*spelled, "bob"], "left": []}]
+
+
 def test_base_clients_are_told_nothing_of_it() -> None:
     """Who asks for nothing gets what it gets today, byte for byte, whatever the others ask for."""
     chat = FakeChat()

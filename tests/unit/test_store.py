@@ -5,7 +5,8 @@ What holds for every store is in `test_history` and `test_sessions`, which run w
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from errno import EPERM
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from chatroom.hub import past, reading
 from chatroom.hub.ports import AHEAD
 from chatroom.hub.waiting import PATIENCE
-from chatroom.stores import file, sqlite, sweeper
+from chatroom.stores import file, reader, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
 from chatroom.stores.reader import Reader
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.stores.sweeper import PAUSE
-from chatroom.stores.writer import Barrier
+from chatroom.stores.writer import Barrier, Change
 from fakes import FakeChat, FakeClient
 from stored import Disk
 
@@ -310,9 +311,18 @@ def stored_sessions(disk: Disk) -> int:
     return int(count)
 
 
-def test_only_its_owner_may_read_the_file(disk: Disk) -> None:
-    """The database, and what SQLite has beside it; also if the file was there, but empty."""
-    (disk.folder / "chat.db").touch(0o644)
+@pytest.mark.parametrize("before", ["empty", "copied"])
+def test_only_its_owner_may_read_the_file(disk: Disk, before: str) -> None:
+    """The database, and what SQLite has beside it; also if the file was there, and others could read it."""
+    if before == "copied":
+        say(disk.chat().join("ann"), "x")
+        copied = disk.crash()
+        disk.stop(disk.stores[0])
+        for end in ("", "-wal"):
+            (disk.folder / (copied + end)).rename(disk.folder / ("chat.db" + end))
+            (disk.folder / ("chat.db" + end)).chmod(0o644)
+    else:
+        (disk.folder / "chat.db").touch(0o644)
     chat = disk.chat()
     say(chat.join("ann"), "x")
 
@@ -321,6 +331,27 @@ def test_only_its_owner_may_read_the_file(disk: Disk) -> None:
         "chat.db-shm": 0o600,
         "chat.db-wal": 0o600,
     }
+
+
+def test_a_file_that_others_can_read(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that cannot be changed, the file is refused; and the rights of one that is not ours stay."""
+
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(EPERM, "Operation not permitted")
+
+    notes = disk.folder / "notes"
+    notes.write_text("x" * 4096)
+    notes.chmod(0o644)
+    with pytest.raises(StoreError, match="no database of chatroom"):
+        disk.chat("notes")
+    assert notes.stat().st_mode & 0o777 == 0o644
+
+    (disk.folder / "chat.db").touch(0o644)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(
+        StoreError, match=r"chat.db: others can read it, which cannot be changed: Operation not"
+    ):
+        disk.chat()
 
 
 def test_one_server_at_a_time(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -581,6 +612,112 @@ def test_the_cost_of_a_page(disk: Disk, monkeypatch: pytest.MonkeyPatch, query: 
         steps.append(0)
         ask(ann, code="history", **query)
     assert steps[2] == steps[3]  # the first has SQLite read the schema, too
+
+
+def test_a_page_of_what_is_long_in_json(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages it may have, what is read for it at a time is bounded."""
+    monkeypatch.setattr(past, "ROOM", 5)
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    for _ in range(210):
+        ann.ask(code="outgoing_broadcast", content="\x01" * 10_000)
+        chat.loop.turn()
+    disk.stores[0].reader._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 3_000_000)
+
+    for query in ({"after": "0" * 16}, {"find": "\x01"}):
+        page = ask(ann, code="history", limit=200, **query)
+        assert len(page["messages"]) == 4
+        assert not page["complete"]
+
+
+def test_a_search_waits_for_all_else(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is read comes between its steps, which keep nobody from cutting off the log."""
+    monkeypatch.setattr(reader, "STEP", 10)
+    chat = disk.chat()
+    ann = chat.join("ann")
+    for number in range(100):
+        say(ann, str(number))
+    one = Reader(file.connect(disk.folder / "chat.db"), pytest.fail)
+    search = reading.Query("", 1, None, None, None, 50, b"9")
+    found = reading.Page(search)
+    done: list[str] = []
+    is_busy: list[int] = []
+
+    def ended() -> None:
+        done.append("search")
+        one.queue.put(None)
+
+    def cut_off() -> Iterator[None]:
+        writing = file.connect(disk.folder / "chat.db")
+        writing.execute("PRAGMA busy_timeout = 0")
+        while one.searches:
+            say(ann, "more")
+            is_busy.append(writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0])
+            yield
+        writing.close()
+
+    one.queue.put(lambda: one.fill(found, search, ended))
+    one.queue.put(lambda: one.searches.append(cut_off()))
+    page = search._replace(find=None)
+    for _ in range(3):
+        one.queue.put(lambda: one.fill(reading.Page(page), page, lambda: done.append("page")))
+    one.run()
+
+    assert done == ["page", "page", "page", "search"]
+    assert [message.content for message in found.oldest_first()] == [
+        n for n in map(str, range(100)) if "9" in n
+    ]
+    assert is_busy
+    assert not any(is_busy)
+
+
+def test_many_rooms_are_not_all_read_at_start(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rooms with little in them, as many as memory holds are read, the rooms themselves counted."""
+    monkeypatch.setattr("chatroom.stores.restore.ROOMS", 4 * (past.LINE + past.POST + 100))
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    for number in range(10):
+        ask(ann, code="join", room=f"{number}")
+        say(ann, "x", room=f"{number}", ref=f"{number}")
+        ask(ann, code="leave", room=f"{number}")
+
+    chat = go_on(disk, chat, "stopped")
+
+    assert list(chat.hub.house.past.rooms) == ["", "9", "8", "7", "6"]
+    ann = chat.join("eve")
+    ask(ann, code="join", room="0")
+    assert read(ann, room="0") == ["x"]
+
+
+def test_nobody_reads_while_the_log_is_cut_off(disk: Disk) -> None:
+    """Who takes back a message does not wait until there is, by chance, no search under way."""
+    chat = disk.chat()
+    ann, _ = come(chat, "ann")
+    say(ann, "1")
+    [store] = disk.stores
+    is_reading, is_over = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def search() -> Iterator[None]:
+        while not is_over.is_set():
+            is_reading.set()
+            for _ in range(100):
+                store.reader._connection.execute("SELECT number FROM messages").fetchall()
+            is_reading.clear()
+            yield
+
+    def trace(statement: str) -> None:
+        if "checkpoint" in statement:
+            seen.append(is_reading.is_set())
+
+    store.writer._connection.set_trace_callback(trace)
+    store.reader.queue.put(lambda: store.reader.searches.append(search()))
+    assert is_reading.wait(100)
+    for _ in range(20):
+        assert store.writer._erase([Change("", (), erases=True)]) is None
+    is_over.set()
+
+    assert seen == [False] * 20
 
 
 def test_a_file_that_cannot_be_read(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:

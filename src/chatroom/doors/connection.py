@@ -302,6 +302,11 @@ class Connection(asyncio.BufferedProtocol):
         self._door.hub.leave(self._client, reason)
         self.pass_over()
 
+    def hurry(self) -> None:
+        """Wait for the store no longer."""
+        if self._client.under_way:
+            self._door.hub.delivery.end(self._client)
+
     def missed(self, wait: Wait) -> None:
         """Handle a deadline that has passed."""
         limits, deadlines = self._door.limits, self._door.deadlines

@@ -107,6 +107,12 @@ class Door:
         for connection in list(self.connections):
             connection.leave("draining")
 
+    def hurry(self) -> None:
+        """Have those that wait for the store wait no longer; they are told that they end."""
+        self.hub.delivery.is_patient = False
+        for connection in list(self.connections):
+            connection.hurry()
+
     def abort(self) -> None:
         """End every connection now."""
         for connection in list(self.connections):

@@ -18,6 +18,7 @@ from chatroom.hub.house import Asked
 from chatroom.hub.naming import folded, room_of
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
+from chatroom.hub.session import hashed
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
@@ -115,7 +116,7 @@ def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
     flow.left -= len(frame)
     if flow.left < 0:
         flow.ask(client, receiver.client, len(frame))
-    ref = None if request.ref is UNSET else request.ref
+    ref = None if request.ref is UNSET else hashed(request.ref)
     hub.append(
         Told(0, 0.0, client.session.number, frame, 1, ref, receiver.number, receiver.name),
         Asked(client, request),
@@ -143,7 +144,7 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
     flow.left -= len(frame)
     if flow.left < 0:
         flow.ask(client, room, len(frame))
-    ref = None if request.ref is UNSET else request.ref
+    ref = None if request.ref is UNSET else hashed(request.ref)
     hub.append(Said(0, 0.0, client.session.number, frame, 1, ref, room.key), Asked(client, request))
 
 
@@ -232,10 +233,10 @@ def begin_in(client: Client, room: Room) -> bytes:
     return client.begun[1]
 
 
-def known_ref(client: Client, request: Outgoing | OutgoingBroadcast) -> str | None:
-    """Return the `ref` of a retry, which is answered though it could not be delivered now."""
-    ref = request.ref
-    return None if ref is UNSET or ref not in client.session.refs else ref
+def known_ref(client: Client, request: Outgoing | OutgoingBroadcast) -> bytes | None:
+    """Return the hash of the `ref` of a retry, which is answered though it could not be delivered now."""
+    ref = None if request.ref is UNSET else hashed(request.ref)
+    return ref if ref in client.session.refs else None
 
 
 def check_content(hub: "Hub", content: str) -> None:

@@ -34,6 +34,8 @@ class Delivery:
         """Those with frames of their own."""
         self.is_due = False
         """There will be a flush at the end of this turn."""
+        self.is_patient = True
+        """Who is leaving waits for what is being stored."""
         self._call_soon = timing.call_soon
         self._later = later
         self._nothing = nothing
@@ -160,7 +162,7 @@ class Delivery:
     def _close(self) -> None:
         leaving, self._leaving = self._leaving, []
         for client in leaving:
-            if client.under_way:
+            if client.under_way and self.is_patient:
                 continue  # it is closed when its last message is stored
             closing, client.closing = client.closing, b""
             try:

@@ -85,7 +85,8 @@ class Post(Entry, gc=False):
     session: int
     frames: bytes
     count: int
-    ref: str | None
+    ref: bytes | None
+    """A hash of the `ref` of who said it: see `hub.session`."""
 
     @property
     def last(self) -> int:

@@ -49,9 +49,9 @@ class Keeper:
 
     def again(self, session: Session, entry: Said | Told, asked: "Asked | None") -> None:
         """Answer a retry. What was delivered but not stored is stored now, whatever the retry says."""
-        if asked is None:
+        if asked is None or entry.ref is None:
             return
-        receipt = session.refs[str(entry.ref)]
+        receipt = session.refs[entry.ref]
         if receipt.is_stored:
             self._say_sent(asked, receipt)
         elif receipt.is_stored is None:
@@ -74,7 +74,8 @@ class Keeper:
 
     def _receipt(self, session: Session, post: Said | Told) -> Receipt:
         receipt = Receipt(post.number, post.time, post.room if isinstance(post, Said) else None)
-        session.remember(str(post.ref), receipt)
+        if post.ref is not None:
+            session.remember(post.ref, receipt)
         return receipt
 
     def _delivered(self, session: Session, receipt: Receipt) -> Said | Told | None:
@@ -89,12 +90,12 @@ class Keeper:
         self._store.keep(post, partial(self._stored, receipt))
 
     def _wait(self, receipt: Receipt, asked: "Asked") -> None:
-        receipt.asked.append(asked)
+        receipt.asked += (asked,)
         asked.client.under_way += 1
 
     def _stored(self, receipt: Receipt, is_stored: bool) -> None:  # noqa: FBT001 - called by the store
         receipt.is_stored = is_stored
-        waiting, receipt.asked = receipt.asked, []
+        waiting, receipt.asked = receipt.asked, ()
         for asked in waiting:
             if is_stored:
                 self._say_sent(asked, receipt)

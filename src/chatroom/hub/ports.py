@@ -108,8 +108,8 @@ class Known(NamedTuple):
     """Empty if somebody else has taken it since."""
     rooms: tuple[str, ...]
     """Those that it was in, as they are spelled."""
-    receipts: tuple[tuple[str, int, float], ...] = ()
-    """The `ref`, number and time of its last messages that had one: of a session that is restored."""
+    receipts: tuple[tuple[bytes, int, float], ...] = ()
+    """Of its last messages with a `ref`, its hash, number and time: of a session that is restored."""
 
 
 class Restored(NamedTuple):

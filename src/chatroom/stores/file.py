@@ -18,8 +18,8 @@ PATIENCE = 5.0
 """Seconds to wait until another server has let go of the file: one that is being restarted, as a rule."""
 PAUSE = 0.02
 """Seconds between two tries."""
-BUSY = 5000
-"""Milliseconds that a checkpoint waits for a reader; those that are read take far less."""
+BUSY = 5.0
+"""Seconds that a checkpoint waits for a reader; those that are read take far less."""
 
 MIGRATIONS = [
     """
@@ -42,7 +42,7 @@ MIGRATIONS = [
         addressee TEXT NOT NULL,                  -- the room's or the receiver's name then
         addressee_key TEXT,                       -- the same, folded; of direct messages only
         content TEXT,                             -- NULL: it was taken back
-        ref TEXT
+        ref BLOB                                  -- a hash of it
     );
     CREATE INDEX messages_of_rooms ON messages (room, number);
     -- By number, not by session: each commit would write a page for each session that spoke.
@@ -68,8 +68,6 @@ def lock(path: Path) -> int:
         raise StoreError(f"{path}: {error.strerror}") from error
     try:
         _lock(descriptor, path)
-        if not os.fstat(descriptor).st_size:  # somebody may have made it with `touch`
-            os.fchmod(descriptor, 0o600)
     except StoreError:
         os.close(descriptor)
         raise
@@ -91,6 +89,24 @@ def _lock(descriptor: int, path: Path) -> None:
     raise StoreError(f"{path}: another server uses this file")
 
 
+def _hide(path: Path) -> None:
+    """Let only the owner read the file and what SQLite keeps beside it: a copy of it may be open to all.
+
+    Raises `StoreError` if we may not change that.
+    """
+    for end in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + end)
+        try:
+            if part.stat().st_mode & 0o077:
+                part.chmod(0o600)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(
+                f"{part}: others can read it, which cannot be changed: {error.strerror}"
+            ) from error
+
+
 def opened(path: Path) -> sqlite3.Connection:
     """Return a connection that may write, to a file that is made or migrated if need be.
 
@@ -99,6 +115,7 @@ def opened(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
         _check(connection, path)
+        _hide(path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
@@ -116,7 +133,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that is there. Raises `StoreError`."""
     try:
         connection = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False)
-        connection.execute(f"PRAGMA busy_timeout = {BUSY}")
+        connection.execute(f"PRAGMA busy_timeout = {round(BUSY * 1000)}")
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
     return connection

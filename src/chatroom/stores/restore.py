@@ -5,7 +5,7 @@ import sqlite3
 from collections import defaultdict
 
 from chatroom.hub.entries import Said, Told
-from chatroom.hub.past import DIRECT, POST, ROOM, ROOMS
+from chatroom.hub.past import DIRECT, LINE, POST, ROOM, ROOMS
 from chatroom.hub.ports import AHEAD, Known, Restored
 from chatroom.hub.session import MAX_REFS
 from chatroom.stores.reader import COLUMNS, Row, stored
@@ -16,7 +16,7 @@ _REFS = """
     AND session IN (SELECT number FROM sessions) ORDER BY number DESC
 """
 
-Receipt = tuple[str, int, float]
+Receipt = tuple[bytes, int, float]
 
 
 def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
@@ -29,7 +29,7 @@ def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
     for (room,) in connection.execute(_rooms()).fetchall():
         rows = _newest(connection, room, ROOM, oldest)
         said = [Said(*_post(row), str(row[4])) for row in rows if row[7] is not None]
-        size += sum(POST + len(post.frames) for post in said)
+        size += LINE + sum(POST + len(post.frames) for post in said)
         if size > ROOMS:
             break  # of these others, nothing is in memory: it is read from the file
         rooms[room] = _floor(rows, ROOM, oldest), said

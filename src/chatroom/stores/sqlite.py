@@ -16,7 +16,7 @@ from chatroom.hub.entries import Said, Told
 from chatroom.hub.past import POST
 from chatroom.hub.ports import Clock, Known, Restored
 from chatroom.hub.reading import Page, Query, Stored
-from chatroom.stores.file import StoreError, connect, lock, opened
+from chatroom.stores.file import BUSY, StoreError, connect, lock, opened
 from chatroom.stores.reader import Reader
 from chatroom.stores.restore import restore
 from chatroom.stores.sweeper import Sweeper
@@ -69,8 +69,8 @@ class SqliteStore:
             raise
         writing, reading = self._connections
         sweeper = Sweeper(writing, clock, days)
-        self.writer = Writer(writing, sweeper, self._report)
         self.reader = Reader(reading, partial(self._later, self._cannot_read))
+        self.writer = Writer(writing, sweeper, self._report, partial(self.reader.paused, BUSY))
         self.writing = threading.Thread(target=self.writer.run, name="store writer", daemon=True)
         self.reading = threading.Thread(target=self.reader.run, name="store reader", daemon=True)
         self._waiting = 0  # bytes
@@ -128,12 +128,8 @@ class SqliteStore:
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query."""
-
-        def run() -> None:
-            self.reader.fill(page, query)
-            self._later(then)
-
-        self._read(run, 2**63 if query.before is None else query.before)
+        done = partial(self._later, then)
+        self._read(lambda: self.reader.fill(page, query, done), 2**63 if query.before is None else query.before)
 
     def find(self, number: int, then: Callable[[Stored | None, bool], None]) -> None:
         """Return the message of this number."""
@@ -152,9 +148,10 @@ class SqliteStore:
             for number in list(self._changed):
                 self._know_now(number)
             self._write(Stop(last))
+            end = self._loop.time() + patience
             self.writing.join(patience)
             self.reader.queue.put(None)
-            self.reading.join(patience)
+            self.reading.join(max(0.0, end - self._loop.time()))
             if self.writing.is_alive() or self.reading.is_alive():
                 self._note(f"{self._path}: the disk takes too long; what was not answered may be lost")
                 return

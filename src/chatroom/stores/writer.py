@@ -8,7 +8,7 @@ import logging
 import queue
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ _line: msgspec.json.Decoder[Incoming | IncomingBroadcast] = msgspec.json.Decoder
 _folded = lru_cache(10_000)(names.address)
 
 Then = Callable[[bool], None]
-Row = tuple[int | str | None, ...]
+Row = tuple[int | str | bytes | None, ...]
 
 
 class Keep(NamedTuple):
@@ -85,12 +85,19 @@ Report = Callable[[Sequence[Write], str | None, str | None], None]
 class Writer:
     """Commits writes in the order in which they come."""
 
-    def __init__(self, connection: sqlite3.Connection, sweeper: Sweeper, report: Report) -> None:
-        """`report` is called in the writer's thread behind each transaction."""
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        sweeper: Sweeper,
+        report: Report,
+        alone: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """`report` is called in the writer's thread behind each transaction; within `alone()`, nobody reads."""
         self.queue: queue.SimpleQueue[Write] = queue.SimpleQueue()
         self._connection = connection
         self.sweeper = sweeper
         self._report = report
+        self._alone = alone
         self._owed: dict[int, Change] = {}  # by session, the last change of it, which has failed
 
     def run(self) -> None:
@@ -167,7 +174,8 @@ class Writer:
         if not any(isinstance(write, Change) and write.erases for write in batch):
             return None
         try:
-            [(is_busy, *_)] = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with self._alone():  # SQLite waits for a reader, but lets the next one begin
+                [(is_busy, *_)] = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             return str(error)
         return "the file is being read" if is_busy else None
