@@ -1,5 +1,8 @@
 """The client program where lines are typed, but the screen is no full terminal; and what all screens share."""
 
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,6 +45,22 @@ def test_return_without_a_full_terminal(how: str, tmp_path: Path) -> None:
         process.close()
 
         assert process.exitstatus == 0
+
+
+def test_line_is_written_in_one_piece() -> None:
+    """Without Python's buffers too, so that nothing comes between a line and its end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        subprocess.run(
+            [sys.executable, "client.py", "127.0.0.1", "1", "ann"],
+            stdin=subprocess.DEVNULL,
+            stderr=theirs.fileno(),
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            check=False,
+        )
+
+        assert ours.recv(65536).endswith(b"\n")
 
 
 def test_another_name_without_a_full_terminal(tmp_path: Path) -> None:

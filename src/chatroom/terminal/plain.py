@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import TextIO
 
 from chatroom.terminal.screen import PROMPT, Chat
 from chatroom.terminal.text import Pieces
@@ -83,13 +84,13 @@ class PlainScreen:
     def show(self, pieces: Pieces) -> None:
         """Print the line."""
         self._replace_report("")
-        print("".join(text for _, text in pieces), flush=True)
+        write_line("".join(text for _, text in pieces), sys.stdout)
 
     def complain(self, text: str) -> None:
         """Print the line to the standard error; in a pipe, the program will not have succeeded."""
         self.status = 0 if self.is_interactive else 1
         self._replace_report("")
-        print(text, file=sys.stderr, flush=True)
+        write_line(text, sys.stderr)
 
     def _replace_report(self, text: str) -> None:
         if self._report or text:
@@ -103,6 +104,11 @@ class PlainScreen:
                 self._wanted.acquire()
                 loop.call_soon_threadsafe(self._lines.put_nowait, line)
             loop.call_soon_threadsafe(self._lines.put_nowait, None)
+
+
+def write_line(text: str, file: TextIO | None) -> None:
+    """Print a line in one piece: unbuffered, Python writes its end apart, and something could come between."""
+    print(f"{text}\n", end="", file=file, flush=True)
 
 
 def _lines(descriptor: int | None) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, Not
 from chatroom.protocol.messages import ErrorCode
 from chatroom.terminal import typed
 from chatroom.terminal.conversation import Conversation, offered, refused
-from chatroom.terminal.plain import PlainScreen
+from chatroom.terminal.plain import PlainScreen, write_line
 from chatroom.terminal.reasons import is_name_mismatch, lost, reason
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.text import visible
@@ -153,7 +153,7 @@ async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> s
 
 def _fail(text: str) -> int:
     with suppress(OSError):  # the terminal is gone
-        print(text, file=sys.stderr, flush=True)
+        write_line(text, sys.stderr)
     return 1
 
 
