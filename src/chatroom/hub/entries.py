@@ -31,19 +31,31 @@ class Turned(Entry, tag="turned", gc=False):
 
 
 class Came(Entry, tag="came", gc=False):
-    """Somebody new, with a name; `secret` is the hash of what it can come back with."""
+    """Somebody new, with a name; `secret` is the hash of what it can come back with.
+
+    Who gave an account's password comes with its number, and with the version that the password was checked
+    against.
+    """
 
     name: str
     keys: Keys
     secret: bytes | None = None
+    origin: str = ""
+    """The network that it comes from, as one is banned: an IPv4 address, or an IPv6 network of 64 bits.
+
+    Empty if that is exempt.
+    """
+    account: int = 0
+    version: int = 0
 
 
 class Returned(Entry, tag="returned", gc=False):
-    """A session has a connection again; it may have another name."""
+    """A session has a connection again; it may have another name, unless it is an account's."""
 
     session: int
     name: str
     keys: Keys
+    origin: str = ""
 
 
 class Dropped(Entry, tag="dropped", gc=False):
@@ -128,13 +140,122 @@ class Forgot(Entry, tag="forgot", gc=False):
     receiver: int = 0
 
 
+class Registered(Entry, tag="registered", gc=False):
+    """A session, or (0) the command line, owns a name from now on.
+
+    An account has the number of the session that registers it, so what that wrote is the account's; or of its
+    own, if the command line adds it.
+    """
+
+    session: int
+    name: str
+    keys: Keys
+    hashed: str
+    """The password's hash, with its parameters (PHC string format)."""
+    most: int
+    """Accounts that there may be."""
+
+
+class Changed(Entry, tag="changed", gc=False):
+    """An account has another password: all its sessions end, but for this one (0: all)."""
+
+    account: int
+    version: int
+    """That the old password was checked against; 0: the command line need not know it."""
+    hashed: str
+    session: int = 0
+
+
+class Appointed(Entry, tag="appointed", gc=False):
+    """An account is an operator's from now on, or no longer."""
+
+    account: int
+    is_operator: bool
+
+
+class Removed(Entry, tag="removed", gc=False):
+    """An account is no more; its name stays reserved, unless it is freed."""
+
+    account: int
+    frees: bool
+
+
+class Kicked(Entry, tag="kicked", gc=False):
+    """All connections of an account end; or of a guest's session, which ends too."""
+
+    target: int
+    by: int
+    """An operator's account; 0: the command line."""
+    reason: str = ""
+
+
+class Muted(Entry, tag="muted", gc=False):
+    """An account, or a guest's session, may not write for so many minutes (0: for good)."""
+
+    target: int
+    by: int
+    minutes: int
+    reason: str = ""
+
+
+class Unmuted(Entry, tag="unmuted", gc=False):
+    """It may write again."""
+
+    target: int
+    by: int
+
+
+class Banned(Entry, tag="banned", gc=False):
+    """An account, or (0) whoever has such a name and none, is let in no more for so many minutes (0: for good).
+
+    Guests who come from one of these networks are not, either.
+    """
+
+    account: int
+    name: str
+    keys: Keys
+    by: int
+    minutes: int
+    origins: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Unbanned(Entry, tag="unbanned", gc=False):
+    """All that was banned with this name, or this network, is let in again."""
+
+    name: str
+    keys: Keys
+    by: int
+
+
 class Expired(Entry, tag="expired", gc=False):
     """What was said up to this number has become too old, and is kept no longer."""
 
     number: int
 
 
-AnyEntry = Turned | Came | Returned | Dropped | Went | Joined | Left | Said | Told | Forgot | Expired
+AnyEntry = (
+    Turned
+    | Came
+    | Returned
+    | Dropped
+    | Went
+    | Joined
+    | Left
+    | Said
+    | Told
+    | Forgot
+    | Registered
+    | Changed
+    | Appointed
+    | Removed
+    | Kicked
+    | Muted
+    | Unmuted
+    | Banned
+    | Unbanned
+    | Expired
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyEntry] = msgspec.msgpack.Decoder(AnyEntry)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from msgspec import Struct
 
 from chatroom.hub import past
+from chatroom.hub.account import Account
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.entries import Keys
@@ -66,6 +67,8 @@ class House:
         """The number of the next message or session."""
         self.past = delivery.past
         self.sessions: dict[int, Session] = {}
+        self.accounts: dict[int, Account] = {}
+        """By number; also those that were removed, while their names stay reserved."""
         self.secrets: dict[bytes, Session] = {}
         """Those that can come back."""
         self.spelled: dict[str, Session] = {}

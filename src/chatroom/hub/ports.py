@@ -46,6 +46,14 @@ class Sink(Protocol):
     peer: str
     """The address, for the log."""
 
+    origin: str
+    """The network that it comes from, as one is banned: an IPv4 address, or an IPv6 network of 64 bits.
+
+    Empty if that is exempt.
+    """
+    is_private: bool
+    """Nobody on the way can read it: it uses TLS, or stays on this machine. Only so are passwords taken."""
+
     @property
     def push(self) -> Callable[[bytes], None]:
         """Take whole frames, to leave in the order in which they came; never wait.
@@ -98,6 +106,70 @@ class Log(Protocol):
         """
 
 
+class Hasher(Protocol):
+    """Hashes passwords, one at a time and in a thread of its own: each takes some 50 ms."""
+
+    def hash(self, password: str, then: "Callable[[str], None]") -> bool:
+        """Make a hash and tell `then`, later and in the hub's thread; return False if too many wait."""
+
+    def verify(self, hashed: str, password: str, then: "Callable[[bool], None]") -> bool:
+        """Tell `then` whether this is the password; return False if too many wait."""
+
+
+class KnownAccount(NamedTuple):
+    """An account, as it is stored."""
+
+    number: int
+    name: str
+    hashed: str
+    """The password's hash (PHC string format); empty: it was removed, but its name stays reserved."""
+    version: int
+    """Grows with each password."""
+    is_operator: bool
+    seen: float
+    """When somebody came or left with it last, in seconds since 1970, UTC, to the day."""
+    has_returned: bool
+    """It has been used again since it was made."""
+    rooms: tuple[str, ...]
+    """Those that its connections joined, as they are spelled."""
+    away_since: int
+    """The number behind which direct messages wait for it; 0 while it is here."""
+    waiting: int
+    """How many of them wait."""
+
+
+class KnownBan(NamedTuple):
+    """Somebody who is banned or muted, as it is stored."""
+
+    kind: str
+    """`ban` or `mute`."""
+    account: int
+    """0: a guest."""
+    name: str
+    by: str
+    """The operator's name; empty: the command line."""
+    time: float
+    until: float
+    """In seconds since 1970, UTC; 0: for good."""
+    origins: tuple[str, ...]
+    reason: str
+
+
+class Order(NamedTuple):
+    """What the command line asks for, through the store."""
+
+    number: int
+    what: str
+    """`add`, `password`, `operator`, `forget`, `remove`, `ban` or `unban`."""
+    name: str
+    """Of the account or the guest; or a network."""
+    hashed: str
+    minutes: int
+    is_set: bool
+    """`operator`: whether it becomes one; `remove`: whether the name is freed."""
+    reason: str
+
+
 class Known(NamedTuple):
     """A session that can come back, as it is stored."""
 
@@ -110,6 +182,10 @@ class Known(NamedTuple):
     """Those that it was in, as they are spelled."""
     receipts: tuple[tuple[bytes, int, float], ...] = ()
     """Of its last messages with a `ref`, its hash, number and time: of a session that is restored."""
+    account: int = 0
+    """Whose it is; 0: a guest's."""
+    until: float = 0.0
+    """When it ends, in seconds since 1970, UTC, if it is an account's and has no connection; else 0."""
 
 
 class Restored(NamedTuple):
@@ -125,6 +201,8 @@ class Restored(NamedTuple):
     """The same of those between sessions."""
     sessions: Sequence[Known]
     """Those that can come back."""
+    accounts: "Sequence[KnownAccount]" = ()
+    bans: "Sequence[KnownBan]" = ()
 
 
 class Store(Protocol):
@@ -151,6 +229,27 @@ class Store(Protocol):
 
     def end(self, number: int) -> None:
         """Forget a session, and what was said between it and others that are forgotten too."""
+
+    def know_account(self, account: KnownAccount, then: Callable[[bool], None] | None = None) -> None:
+        """Store an account, or what has changed of it; `then` is told whether it is on the disk."""
+
+    def remove_account(self, number: int) -> None:
+        """Forget an account whose name is free, and what was said between it and others that are forgotten too."""
+
+    def know_ban(self, ban: KnownBan) -> None:
+        """Store who is banned or muted; there is one of a kind for a name."""
+
+    def lift(self, kind: str, name: str) -> None:
+        """Forget that somebody is banned or muted."""
+
+    def take_orders(self, do: "Callable[[Order], str]") -> None:
+        """From now on, call `do` in the hub's thread for each order of the command line.
+
+        It returns why it was not done, or nothing; that is the answer that the command gets once all is stored.
+        """
+
+    def erase(self, number: int, then: Callable[[bool], None]) -> None:
+        """Overwrite the texts of all that an account or a session wrote, in small steps."""
 
     def fill(self, page: "Page", query: "Query", then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query, in its order; and end a search that takes long.

@@ -8,6 +8,7 @@ from msgspec import Struct
 from chatroom.hub.entries import Keys
 
 if TYPE_CHECKING:
+    from chatroom.hub.account import Account
     from chatroom.hub.client import Client
     from chatroom.hub.house import Asked
     from chatroom.hub.room import Room
@@ -41,6 +42,7 @@ class Session:
 
     __slots__ = (
         "_refs",
+        "account",
         "client",
         "is_here",
         "keys",
@@ -57,6 +59,8 @@ class Session:
         """`secret`: the hash of what it can come back with; None: it ends with its connection."""
         self.number = number
         self.secret = secret
+        self.account: Account | None = None
+        """Whose it is; None: a guest's."""
         self.name = ""
         self.keys: Keys = ("", "", "", "")
         self.is_here = False
@@ -72,6 +76,11 @@ class Session:
         self.spoken: dict[str, None] | tuple[()] = ()
         """The rooms in which it spoke, by folded name, beside the lobby; of more, the last `MAX_SPOKEN`."""
         self._refs: dict[bytes, Receipt] | None = None
+
+    @property
+    def owner(self) -> int:
+        """Whose what it writes is, and what is written to it: the account's number, or its own."""
+        return self.number if self.account is None else self.account.number
 
     @property
     def refs(self) -> dict[bytes, Receipt]:
