@@ -191,10 +191,14 @@ class FakeKernel(Kernel):
         self.transport: FakeTransport = connected
         self._limits = limits
         self.acknowledged = 0
+        self.delays = False
         self.is_silent = False
 
     def acknowledge(self) -> None:
         self.acknowledged += 1
+
+    def delay_acknowledgements(self) -> None:
+        self.delays = True
 
     def forget(self) -> None:
         pass

@@ -62,7 +62,7 @@ def segment(line: bytes, messages: int, *, alike: bool) -> bytes:
 def turn(line: bytes, readers: int, messages: int, *, alike: bool = False) -> int:
     """Return the steps of one segment of messages, and of the turn that delivers them."""
     chat, sender = room(readers)
-    for _ in range(FIRST_READS):
+    for _ in range(FIRST_READS + 1):
         sender.send(line)  # what its messages begin with is made once, and who is new is watched
         chat.loop.turn()
 

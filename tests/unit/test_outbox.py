@@ -1,12 +1,14 @@
 """Outgoing bytes: paced for those who send no line breaks, bounded for those who do not read."""
 
 import json
+import socket
 
 import pytest
 
 from chatroom.doors.deadlines import Deadlines
-from chatroom.doors.kernel import TcpInfo
+from chatroom.doors.kernel import Kernel, TcpInfo
 from chatroom.doors.pacing import MAX_WAITING, PACE
+from chatroom.protocol.limits import Limits
 from fakes import FakeChat, FakeClient, FakeLoop
 
 
@@ -401,3 +403,18 @@ def test_trouble_in_a_deadline_reaches_nobody_else(caplog: pytest.LogCaptureFixt
 def test_how_long_a_peer_has_not_answered(info: TcpInfo, seconds: float) -> None:
     """What the kernel tells is read as: for so long data and probes have gone unanswered."""
     assert info.unanswered(15) == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux lets a program choose")
+def test_acknowledgements_of_a_real_socket() -> None:
+    """What the kernel is told of acknowledgements, it does: at once, or with an answer, if one comes soon."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as near,
+    ):
+        kernel = Kernel(near, Limits())
+        kernel.acknowledge()
+        at_once = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+        kernel.delay_acknowledgements()
+
+        assert (at_once, near.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)) == (1, 0)

@@ -173,7 +173,27 @@ def test_messages_are_acknowledged_at_once(end: str) -> None:
         ann.send(b'{"code":"outgoing_broadcast","content":"x"}' + end.encode())
         chat.loop.turn()
 
-    assert kernel.acknowledged == FIRST_READS - len(end)  # the hello was a read too, and answered
+    first = FIRST_READS - len(end)  # the hello was a read too, and answered
+    assert (kernel.acknowledged, kernel.delays) == (first, bool(end))
+
+
+def test_who_speaks_lines_late_is_acknowledged_late() -> None:
+    """A bare peer that sends a line break behind its first reads is one of the others from then on."""
+    chat = FakeChat()
+    ann = chat.connect()
+    ann.ask_bare(code="hello", name="ann")
+    chat.loop.turn()
+    kernel = ann.connection._kernel
+    assert isinstance(kernel, FakeKernel)
+    for end in [b""] * FIRST_READS + [b"\n"]:
+        assert not kernel.delays
+        ann.send(b'{"code":"outgoing_broadcast","content":"x"}' + end)
+        chat.loop.turn()
+    kernel.acknowledged = 0
+
+    ann.send(b'{"code":"outgoing_broadcast","content":"x"}\n')
+
+    assert (kernel.acknowledged, kernel.delays) == (0, True)
 
 
 def test_a_read_is_acknowledged_once() -> None:

@@ -149,7 +149,7 @@ class Connection(asyncio.BufferedProtocol):
         """Do what the bytes ask for; a bug of ours ends this connection, and no other."""
         try:
             was_stranger = self._is_stranger
-            self._take(bytes(self._buffer[:nbytes]))
+            self._take(self._buffer[:nbytes].tobytes())
             if self._decoder.begun is not self._begun:
                 self.decoded()
             if self._is_watched:
@@ -375,9 +375,12 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes came from one who is new or bare, or whose signs of life are waited for."""
         if self._decoder.newline_seen and self._outbox.is_bare:
             self._outbox.speak_lines()
+            self._reads = min(self._reads, FIRST_READS)
         self._reads += 1
         if self._outbox.is_bare or (self._reads <= FIRST_READS and not self._client.own):
             self._kernel.acknowledge()
+        elif self._reads == FIRST_READS + 1:
+            self._kernel.delay_acknowledgements()
         if self._client.is_leaving:
             return
         if self._is_stranger:
@@ -387,7 +390,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not (was_stranger or self._intake.is_waiting):
             self._outbox.request_came()
-        self._is_watched = self._outbox.is_bare or self._reads < FIRST_READS or "ping" in self._client.features
+        self._is_watched = self._outbox.is_bare or self._reads <= FIRST_READS or "ping" in self._client.features
         if "ping" in self._client.features:
             self._was_pinged = False
             self._expect(Wait.SIGN, self._door.limits.ping_interval)

@@ -21,7 +21,8 @@ if sys.platform != "win32":
 
 _setsockopt = ctypes.CDLL(None).setsockopt if hasattr(socket, "TCP_QUICKACK") else None
 """Python's own, of a socket of uvloop, makes another socket first, which takes ten times as long."""
-_ON = ctypes.byref(ctypes.c_int(1)), ctypes.c_uint(ctypes.sizeof(ctypes.c_int))
+_INT = ctypes.c_uint(ctypes.sizeof(ctypes.c_int))
+_ON, _OFF = ctypes.byref(ctypes.c_int(1)), ctypes.byref(ctypes.c_int(0))
 _CLOSED = 7
 """TCP_CLOSE, a state of `tcp_info`: reset by the peer, or given up."""
 _INFO = struct.Struct("=8B24I3Q")
@@ -83,14 +84,21 @@ class Kernel:
         return b"".join(pieces)
 
     def acknowledge(self) -> None:
-        """Acknowledge what has been read, now.
+        """Acknowledge what has been read, now; and from now on, each time that all has been read.
 
         Linux waits up to 40 ms for an answer to send along (RFC 9293, 3.8.6.3) as soon as one was. That long
         the peer's Nagle algorithm (RFC 9293, 3.7.4) keeps its next message, which a `close()` with something
         unread throws away.
         """
+        self._set_quickack(_ON)
+
+    def delay_acknowledgements(self) -> None:
+        """From now on, wait for an answer to send along: a segment for each read costs as much as the read."""
+        self._set_quickack(_OFF)
+
+    def _set_quickack(self, value: object) -> None:
         if self._socket is not None and _setsockopt is not None:
-            _setsockopt(self._socket.fileno(), socket.IPPROTO_TCP, socket.TCP_QUICKACK, *_ON)
+            _setsockopt(self._socket.fileno(), socket.IPPROTO_TCP, socket.TCP_QUICKACK, value, _INT)
 
     def unread(self) -> int:
         """Return how many bytes have come in that nobody has read."""

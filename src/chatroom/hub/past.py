@@ -52,6 +52,18 @@ class Line(deque[P]):
         self.floor = post.number + count - 1
         return size
 
+    def shrink(self, most: int) -> int:
+        """Forget the oldest pieces, as long as `most` messages are left; return how many bytes they took."""
+        total, before = self.total, self.size
+        size = before
+        while self and total - (count := self[0].count) >= most:
+            post = self.popleft()
+            total -= count
+            size -= POST + len(post.frames)
+            self.floor = post.number + count - 1
+        self.total, self.size = total, size
+        return before - size
+
     def behind(self, number: int) -> Iterator[P]:
         """Return what has messages behind this number, newest first."""
         for post in reversed(self):
@@ -106,8 +118,7 @@ class Past:
         self.size += size
         most = ROOM if self._keeps else 0
         if total > most:
-            while line and line.total - line[0].count >= most:
-                self.size -= line.drop()
+            self.size -= line.shrink(most)
 
     def keep_direct(self, post: Told) -> None:
         """Keep what was said to one."""
@@ -116,7 +127,9 @@ class Past:
         line.total += post.count
         line.size += POST + len(post.frames)
         most = DIRECT if self._keeps else 0
-        while line and (line.total - line[0].count >= most or line.size > DIRECT_BYTES):
+        if line.total > most:
+            line.shrink(most)
+        while line.size > DIRECT_BYTES:
             line.drop()
 
     def find(self, number: int, room: str | None) -> Said | Told | None:

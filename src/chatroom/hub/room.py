@@ -28,6 +28,7 @@ class Room:
         "_stamped",
         "ahead",
         "count",
+        "frames",
         "key",
         "log",
         "members",
@@ -50,6 +51,8 @@ class Room:
         self.watchers: dict[Client, bool] = {}
         """Those of them who want to know who comes and goes; whether they came before what is not told yet."""
         self.log: list[Said] = []
+        self.frames: list[bytes] = []
+        """The frames of each."""
         self.count = 0
         """Messages in the log."""
         self._stamped: list[bytes] = []  # the log with stamps, as far as anybody needed it
@@ -88,6 +91,7 @@ class Room:
                 self.settle(sender)
             ahead[sender] = end + 1
         log.append(post)
+        self.frames.append(post.frames)
         self.count += post.count
 
     def settle(self, client: Client) -> None:
@@ -99,7 +103,7 @@ class Room:
         cursor = self.ahead.get(client)
         if cursor != end and end:
             if client in self.plain:
-                client.take([post.frames for post in self.log[cursor:]])
+                client.take(self.frames[cursor:])
             elif client in self.stamped:
                 client.take(self._with_stamps()[cursor:])
             else:
@@ -124,13 +128,14 @@ class Room:
         To be called behind `settle_all`.
         """
         log = self.log
-        everything = b"".join([post.frames for post in log])
+        everything = b"".join(self.frames)
         past.keep(self.key, log, self.count, POST * len(log) + len(everything))
         if self.plain:
             self._hand(everything, self.plain)
         if self.stamped:
             self._hand(b"".join(self._with_stamps()), self.stamped)
         log.clear()
+        self.frames.clear()
         self._stamped.clear()
         self.count = 0
         self.ahead.clear()
