@@ -12,10 +12,12 @@ from typing import Any, ClassVar, cast
 from chatroom.doors.connection import Connection
 from chatroom.doors.door import Door
 from chatroom.doors.kernel import Kernel
+from chatroom.hub.account import Account
 from chatroom.hub.entries import Post, Said, Told, decode, encode
+from chatroom.hub.house import House
 from chatroom.hub.hub import Hub
 from chatroom.hub.past import Line, Past
-from chatroom.hub.ports import AHEAD, Known, Restored, Store
+from chatroom.hub.ports import AHEAD, Known, KnownBan, Restored, Store
 from chatroom.hub.reading import Page, Query, Stored, in_memory
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import ErrorReply
@@ -119,7 +121,9 @@ class FakeTransport:
             self.protocol.buffer_updated(size)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return {"peername": self.peer, "socket": self}.get(name, default)
+        host = self.peer[0]
+        own = host if host == "::1" or host.startswith("127.") else "198.51.100.1"
+        return {"peername": self.peer, "sockname": (own, 7777), "socket": self}.get(name, default)
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -250,6 +254,7 @@ class FakeStore:
         """What is on the disk."""
         self.mark = 0
         self.known: dict[int, Known] = {}
+        self.bans: dict[tuple[str, str], KnownBan] = {}
         self._asked: deque[Callable[[bool], None]] = deque()
 
     def work(self, most: int = 1_000_000, *, is_full: bool = False) -> None:
@@ -262,7 +267,7 @@ class FakeStore:
 
     def restore(self, now: int) -> Restored:
         self.mark = now + AHEAD
-        return Restored(now, self.mark, {}, (now, ()), list(self.known.values()))
+        return Restored(now, self.mark, {}, (now, ()), list(self.known.values()), (), [*self.bans.values()])
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
         def work(is_done: bool) -> None:
@@ -300,6 +305,20 @@ class FakeStore:
         def work(is_done: bool) -> None:
             if is_done:
                 self.known.pop(number, None)
+
+        self._asked.append(work)
+
+    def know_ban(self, ban: KnownBan) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.bans[ban.kind, ban.name] = ban
+
+        self._asked.append(work)
+
+    def lift(self, kind: str, name: str) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.bans.pop((kind, name), None)
 
         self._asked.append(work)
 
@@ -416,3 +435,16 @@ class FakeClient:
         received = b"".join(self.transport.segments)
         self.transport.segments.clear()
         return [json.loads(line) for line in received.splitlines()]
+
+
+def register(client: FakeClient, *houses: House, is_operator: bool = False) -> Account:
+    """Give a client's name an account, in each of these houses, as if it had registered."""
+    number = client.connection._client.session.number
+    for house in houses:
+        session = house.sessions[number]
+        account = Account(number, session.name, session.keys, "a hash")
+        account.is_operator = is_operator
+        account.devices.append(session)
+        account.sessions[number] = session
+        house.accounts[number] = session.account = account
+    return account

@@ -1,13 +1,30 @@
 """What the hub must tell each client, from its entries alone, in plain lists and dicts."""
 
 import json
+import math
 from collections import defaultdict
 from itertools import chain
 from typing import Any, NamedTuple
 
 from chatroom.hub import past, replay
 from chatroom.hub.client import Client
-from chatroom.hub.entries import Came, Dropped, Entry, Forgot, Joined, Left, Returned, Said, Told, Went
+from chatroom.hub.entries import (
+    Banned,
+    Came,
+    Dropped,
+    Entry,
+    Forgot,
+    Joined,
+    Kicked,
+    Left,
+    Muted,
+    Returned,
+    Said,
+    Told,
+    Unbanned,
+    Unmuted,
+    Went,
+)
 from chatroom.hub.house import Asked
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Timing
@@ -18,6 +35,8 @@ from chatroom.protocol.messages import Hello, Join, ident, stamped
 from fakes import FakeStore
 
 PUSHED = b'{"code":"incoming'
+PERHAPS_RETRIED = {"unknown_user", "not_in_room", "muted"}
+"""Errors with which a message is refused that may have been delivered before."""
 
 
 class Spoken(NamedTuple):
@@ -49,6 +68,7 @@ class Member:
         self.dropped_at: float | None = None
         self.rooms: set[str] = set()
         self.refs: dict[bytes, int] = {}
+        self.muted_until = -math.inf
 
 
 class Model:
@@ -71,6 +91,8 @@ class Model:
         """The last number given out when a client was let into a room: what is not behind it is old."""
         self.bearers: dict[str, int] = {}
         """Who had a name last, by folded name."""
+        self.bans: dict[str, tuple[Banned, float]] = {}
+        """By name as it was banned, with the time until which it is."""
         self.queries: dict[str, dict[str, Any]] = {}
         """Of the history, by their `ref`."""
         self._pushed: dict[Client, list[bytes]] | None = None
@@ -136,7 +158,48 @@ class Model:
                 return self.told(entry)
             case Forgot():
                 self.forgot(entry, asked, pushed)
+            case _:
+                self.judged(entry)
         return {}
+
+    def judged(self, entry: Entry) -> None:
+        match entry:
+            case Kicked():
+                del self.members[entry.target]
+            case Muted() | Unmuted():
+                until = self.until(entry.minutes) if isinstance(entry, Muted) else -math.inf
+                self.members[entry.target].muted_until = until
+            case Banned():
+                self.bans[entry.name] = entry, self.until(entry.minutes)
+                key = entry.keys[names.ADDRESS]
+                for member in list(self.members.values()):
+                    if names.address(member.name) == key and self.bearers[key] == member.number:
+                        del self.members[member.number]
+            case Unbanned():
+                key = entry.keys[names.ADDRESS]
+                alike = [one for one, (ban, _) in self.bans.items() if ban.keys[names.ADDRESS] == key]
+                for one in [entry.name] if entry.name in self.bans else alike:
+                    del self.bans[one]
+
+    def until(self, minutes: int) -> float:
+        return self.hub.house.time + minutes * 60 if minutes else math.inf
+
+    def is_muted(self, member: Member) -> bool:
+        return member.muted_until > self.hub.house.time
+
+    def writes(self, member: Member) -> None:
+        """A member does what nobody may who is muted; a mute that has ended does not begin again."""
+        assert not self.is_muted(member), "by one who is muted"
+        member.muted_until = -math.inf
+
+    def is_banned(self, entry: Came | Returned) -> bool:
+        """Whether it must not be let in: by its name or, if it is new, by where it comes from."""
+        for ban, until in self.bans.values():
+            alike = any(one == other for one, other in zip(ban.keys, entry.keys, strict=True))
+            from_there = isinstance(entry, Came) and entry.origin in ban.origins
+            if until > self.hub.house.time and (alike or from_there):
+                return True
+        return False
 
     def let_in(
         self, entry: Came | Returned, asked: Asked | None, pushed: dict[Client, list[bytes]]
@@ -144,6 +207,8 @@ class Model:
         assert asked is not None
         client, request = asked.client, asked.request
         assert isinstance(request, Hello)
+        is_old = isinstance(entry, Returned) and entry.keys == names.keys(self.members[entry.session].name)
+        assert is_old or not self.is_banned(entry), "let in, though banned"
         wants = "resume" in client.features
         hashed = self.hub.hashed(request.session or "")
         known = next((one for one in self.members.values() if one.secret == hashed), None)
@@ -189,6 +254,8 @@ class Model:
         if entry.room in member.rooms:
             assert not answer.get("recovered")
             return {}
+        if entry.room not in self.rooms():
+            self.writes(member)
         member.rooms.add(entry.room)
         self.began_at[client, answer["room"]] = self.hub.house.next - 1
         if client in self.views:
@@ -217,6 +284,7 @@ class Model:
         if self.is_retry(member, entry):
             return
         assert not entry.room or entry.room in member.rooms, "said in a room by somebody else"
+        self.writes(member)
         for one in self.keep(entry, 0, "", entry.room):
             for other in self.members.values():
                 if other.client and other is not member and (not entry.room or entry.room in other.rooms):
@@ -226,6 +294,7 @@ class Model:
         member = self.members[entry.session]
         if self.is_retry(member, entry):
             return {}
+        self.writes(member)
         receiver = self.members[entry.receiver]
         assert self.bearers[names.address(entry.to)] == receiver.number, "to one who has the name no more"
         spoken = self.keep(entry, receiver.number, entry.to, None)
@@ -289,8 +358,10 @@ class Model:
         match reply["code"]:
             case "welcome" if "session" in reply:
                 assert client.session.secret == self.hub.hashed(reply["session"])
-            case "error" if reply["error"] in {"unknown_user", "not_in_room"} and client.name is not None:
-                refs = self.members[client.session.number].refs
+            case "error" if reply["error"] in PERHAPS_RETRIED and client.name is not None:
+                sender = self.members[client.session.number]
+                assert reply["error"] != "muted" or self.is_muted(sender), "muted no longer"
+                refs = sender.refs
                 ref = hashed(reply.get("ref", ""))
                 assert ref not in refs, "a retry is refused, though it was delivered"
             case "sent":

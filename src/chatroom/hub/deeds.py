@@ -7,19 +7,24 @@ nothing: a `Refusal` comes first. `asked` is the request to be answered, if it c
 from collections.abc import Callable
 from typing import Any
 
-from chatroom.hub import answers
+from chatroom.hub import answers, verdicts
 from chatroom.hub.entries import (
+    Banned,
     Came,
     Dropped,
     Entry,
     Expired,
     Forgot,
     Joined,
+    Kicked,
     Left,
+    Muted,
     Returned,
     Said,
     Told,
     Turned,
+    Unbanned,
+    Unmuted,
     Went,
 )
 from chatroom.hub.house import Asked, House
@@ -38,7 +43,9 @@ def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: A
 
 def came(house: House, entry: Came, asked: Asked | None) -> None:
     """Let somebody new in."""
+    house.verdicts.refuse_banned(entry.account, entry.keys, entry.origin, house.time)
     session = Session(house.next, entry.secret, house.lobby)
+    session.origin = entry.origin
     house.enter(session, entry.name, entry.keys)
     house.next += 1
     house.sessions[session.number] = session
@@ -52,14 +59,18 @@ def returned(house: House, entry: Returned, asked: Asked | None) -> None:
     session = house.sessions.get(entry.session)
     if session is None:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the session has ended meanwhile")
+    if session.account is not None or entry.keys != session.keys:  # guests who are in may resume
+        house.verdicts.refuse_banned(session.owner if session.account else 0, entry.keys, "", house.time)
     old, name = session.client, session.name
     house.enter(session, entry.name, entry.keys)
+    session.origin = entry.origin
     if old is not None:
-        house.replaced(old, name)
+        house.hang_up(old, name, "replaced")
     _let_in(house, session, asked, is_back=True)
 
 
 def _let_in(house: House, session: Session, asked: Asked | None, *, is_back: bool) -> None:
+    session.may_write = not house.verdicts.is_muted(session.owner)
     house.presence.came(house.lobby, session.name)
     if asked is not None:
         answers.welcome(house, session, asked, is_back=is_back)
@@ -69,24 +80,15 @@ def _let_in(house: House, session: Session, asked: Asked | None, *, is_back: boo
 def dropped(house: House, entry: Dropped, asked: Asked | None) -> None:  # noqa: ARG001
     """Let a session be without a connection: its name goes to whoever asks."""
     session = house.sessions.get(entry.session)
-    if session is not None and session.is_here:
-        house.take_out(session)
-        house.away[session.keys[names.ADDRESS]] = session
-        house.know(session)
+    if session is not None:
+        house.drop(session)
 
 
 def went(house: House, entry: Went, asked: Asked | None) -> None:  # noqa: ARG001
     """Forget a session."""
-    session = house.sessions.pop(entry.session, None)
-    if session is None:
-        return
-    house.take_out(session)
-    if session.secret is not None:
-        del house.secrets[session.secret]
-    if house.away.get(session.keys[names.ADDRESS]) is session:
-        del house.away[session.keys[names.ADDRESS]]
-    if house.store is not None and session.secret is not None:
-        house.store.end(session.number)
+    session = house.sessions.get(entry.session)
+    if session is not None:
+        house.end(session)
 
 
 def joined(house: House, entry: Joined, asked: Asked | None) -> None:
@@ -105,6 +107,8 @@ def joined(house: House, entry: Joined, asked: Asked | None) -> None:
     if session.rooms is not None and len(session.rooms) >= entry.most_of_one:
         raise Refusal(ErrorCode.NOT_ALLOWED, f"you are in {len(session.rooms)} rooms, no more are allowed")
     if room is None:
+        if not session.may_write:
+            _may_write(house, session)
         if len(house.rooms) >= entry.most:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(house.rooms)} rooms, no more are allowed")
         name = house.past.spelling(entry.room) or entry.name
@@ -131,10 +135,20 @@ def left(house: House, entry: Left, asked: Asked | None) -> None:
         house.delivery.reply(asked.client, messages.Left(room=room.name), asked.request)
 
 
+def _may_write(house: House, session: Session, ref: bytes | None = None) -> bool:
+    """Whether one may write, with this `ref`, of whom that is not known. Raises a `Refusal` if it is muted."""
+    if not session.is_here:
+        return False
+    if ref is None or ref not in session.refs:  # a retry is answered
+        house.verdicts.refuse_muted(session.owner, house.time)
+        session.may_write = True
+    return True
+
+
 def said(house: House, entry: Said, asked: Asked | None) -> None:
     """Let all in a room hear a message, or a burst of them."""
     session = house.sessions.get(entry.session)
-    if session is None or not session.is_here:
+    if session is None or not (session.may_write or _may_write(house, session, entry.ref)):
         return
     key = entry.room
     room = house.lobby if not key else session.rooms.get(key) if session.rooms else None
@@ -160,7 +174,7 @@ def said(house: House, entry: Said, asked: Asked | None) -> None:
 def told(house: House, entry: Told, asked: Asked | None) -> None:
     """Let one hear a message of another, or a burst of them."""
     session, receiver = house.sessions.get(entry.session), house.sessions.get(entry.receiver)
-    if session is None or not session.is_here:
+    if session is None or not (session.may_write or _may_write(house, session, entry.ref)):
         return
     ref = entry.ref
     if ref is not None and ref in session.refs:
@@ -203,8 +217,9 @@ def forgot(house: House, entry: Forgot, asked: Asked | None) -> None:
 
 
 def expired(house: House, entry: Expired, asked: Asked | None) -> None:  # noqa: ARG001
-    """Let the past forget what is too old; a store does so by itself."""
+    """Let the past forget what is too old, a store does so by itself; and what was decided until now."""
     house.past.expire(entry.number)
+    house.verdicts.sweep(house.time)
 
 
 Deed = Callable[[House, Any, Asked | None], Any]
@@ -219,5 +234,10 @@ DEEDS: dict[type[Entry], Deed] = {
     Said: said,
     Told: told,
     Forgot: forgot,
+    Kicked: verdicts.kicked,
+    Muted: verdicts.muted,
+    Unmuted: verdicts.unmuted,
+    Banned: verdicts.banned,
+    Unbanned: verdicts.unbanned,
     Expired: expired,
 }

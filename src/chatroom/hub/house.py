@@ -21,6 +21,7 @@ from chatroom.hub.presence import Presence
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
 from chatroom.hub.session import Receipt, Session
+from chatroom.hub.verdicts import Verdicts
 from chatroom.protocol import names
 from chatroom.protocol.messages import ErrorCode, Request
 
@@ -69,6 +70,7 @@ class House:
         self.sessions: dict[int, Session] = {}
         self.accounts: dict[int, Account] = {}
         """By number; also those that were removed, while their names stay reserved."""
+        self.verdicts = Verdicts(store)
         self.secrets: dict[bytes, Session] = {}
         """Those that can come back."""
         self.spelled: dict[str, Session] = {}
@@ -127,7 +129,7 @@ class House:
         """Let the session be here no more; it knows which rooms it was in."""
         if not session.is_here:
             return
-        session.is_here = False
+        session.is_here = session.may_write = False
         client, session.client = session.client, None
         if client is not None:
             self.lobby.leave(client)
@@ -157,12 +159,44 @@ class House:
         """Return how many are in a room, or in the lobby."""
         return len(room.members) if room.key else len(self.spelled)
 
-    def replaced(self, client: Client, name: str) -> None:
-        """End a connection of this machine whose session has another now; it had this name."""
-        self.delivery.say_why(client, "replaced")
+    def drop(self, session: Session) -> None:
+        """Let a session be without a connection until it comes back, if it can: its name goes to whoever asks."""
+        if session.secret is None:
+            self.end(session)
+        elif session.is_here:
+            self.take_out(session)
+            self.away[session.keys[names.ADDRESS]] = session
+            self.know(session)
+
+    def end(self, session: Session) -> None:
+        """Forget a session."""
+        del self.sessions[session.number]
+        self.take_out(session)
+        if session.account is None:
+            self.verdicts.unmute(session.number)
+        if session.secret is not None:
+            del self.secrets[session.secret]
+        if self.away.get(session.keys[names.ADDRESS]) is session:
+            del self.away[session.keys[names.ADDRESS]]
+        if self.store is not None and session.secret is not None:
+            self.store.end(session.number)
+
+    def turn_out(self, session: Session, reason: str, message: str) -> None:
+        """End the connection of a session; a guest's session ends with it."""
+        client, name = session.client, session.name
+        if session.account is None:
+            self.end(session)
+        else:
+            self.drop(session)
+        if client is not None:
+            self.hang_up(client, name, reason, message)
+
+    def hang_up(self, client: Client, name: str, reason: str, message: str = "") -> None:
+        """End a connection of this machine that has no session any more; it had this name."""
+        self.delivery.say_why(client, reason, message)
         self.delivery.hear_no_more(client)
         self.delivery.end(client)
-        self.observer.left(name, client.sink.peer, "replaced")
+        self.observer.left(name, client.sink.peer, reason)
 
     def know(self, session: Session) -> None:
         """Have the store know a session, if it can come back."""
@@ -186,6 +220,9 @@ class House:
             for ref, number, time in known.receipts:
                 session.remember(ref, Receipt(number, time, is_stored=True))
             self.sessions[known.number] = self.secrets[known.secret] = session
+        for ban in restored.bans:
+            number = ban.account
+            self.verdicts.restore(ban, self.accounts.get(number) or self.sessions.get(number))
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine, whoever is connected to it."""
@@ -197,6 +234,8 @@ class House:
                     s.name,
                     s.keys,
                     s.is_here,
+                    s.may_write,
+                    s.origin,
                     s.secret,
                     s.rooms and list(s.rooms),
                     s.was_in,
@@ -213,6 +252,7 @@ class House:
             [(room.key, room.name, list(room.members)) for room in self.rooms.values()],
             self.delivery.all_said(),
             (list(self.past.direct), self.past.direct.floor),
+            self.verdicts.state(),
         ]
 
     def digest(self) -> str:

@@ -13,6 +13,7 @@ from itertools import islice
 
 from msgspec import UNSET, UnsetType
 
+from chatroom.hub import operators
 from chatroom.hub.client import Client
 from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
 from chatroom.hub.delivery import Delivery
@@ -22,7 +23,7 @@ from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
 from chatroom.hub.past import Past
-from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
+from chatroom.hub.ports import Clock, Observer, Order, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
@@ -87,6 +88,7 @@ class Hub:
     ) -> None:
         """`secret` makes a new one: 128 random bits, as text."""
         self.limits = limits
+        self.now = clock
         self.surely_fits = limits.max_content // 4
         """Characters of a content that need not be looked at: none has more than four bytes."""
         now = int(clock() * 1_000_000)
@@ -133,8 +135,10 @@ class Hub:
     def cost(self, client: Client, message: AnyRequest | Fault) -> float:
         """Return what a request costs, as a flood pays for it: 1, and more if many hear of it.
 
-        To leave, or to answer a `ping` of ours, costs nothing.
+        To leave, or to answer a `ping` of ours, costs nothing; nor does anything that an operator asks for.
         """
+        if client.name is not None and client.session.is_operator:
+            return 0
         match message:
             case Quit():
                 return 0
@@ -196,6 +200,12 @@ class Hub:
                 self.append(Dropped(session.number), None)
                 self._waiting.begin(session)
             self._observer.left(name, client.sink.peer, reason)
+
+    # What the command line asks for
+
+    def verdict_order(self, order: Order) -> str:
+        """Ban somebody, or let somebody in again; return why that was not done, or nothing."""
+        return operators.obey(self, order)
 
     # What commands call
 

@@ -46,8 +46,10 @@ class Session:
         "client",
         "is_here",
         "keys",
+        "may_write",
         "name",
         "number",
+        "origin",
         "posted",
         "rooms",
         "secret",
@@ -65,6 +67,10 @@ class Session:
         self.keys: Keys = ("", "", "", "")
         self.is_here = False
         """It has a connection, on whatever machine."""
+        self.may_write = False
+        """It is here, and is not muted, as far as is known: a mute may have ended."""
+        self.origin = ""
+        """The network that it came from last, as one is banned; empty if that is exempt."""
         self.client: Client | None = None
         """Its connection, if that is on this machine."""
         self.rooms: dict[str, Room] | None = None
@@ -81,6 +87,11 @@ class Session:
     def owner(self) -> int:
         """Whose what it writes is, and what is written to it: the account's number, or its own."""
         return self.number if self.account is None else self.account.number
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether its account is an operator's."""
+        return self.account is not None and self.account.is_operator
 
     @property
     def refs(self) -> dict[bytes, Receipt]:
