@@ -160,7 +160,7 @@ class House:
         return len(room.members) if room.key else len(self.spelled)
 
     def drop(self, session: Session) -> None:
-        """Let a session be without a connection until it comes back, if it can: its name goes to whoever asks."""
+        """Let a session be without a connection until it comes back, if it can; its name is free."""
         if session.secret is None:
             self.end(session)
         elif session.is_here:
