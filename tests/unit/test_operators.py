@@ -48,6 +48,13 @@ class Chat:
     def register(self, client: FakeClient, *, is_operator: bool = False) -> Account:
         return register(client, *self.houses, is_operator=is_operator)
 
+    def give_device(self, account: Account, client: FakeClient) -> None:
+        """Let a client be another connection of an account."""
+        for house in self.houses:
+            session = house.sessions[client.connection._client.session.number]
+            session.account = house.accounts[account.number]
+            session.account.devices.append(session)
+
     def came(self, client: FakeClient) -> list[dict[str, Any]]:
         self.fake.loop.turn()
         return client.take()
@@ -189,10 +196,7 @@ def test_kick_an_account() -> None:
     chat = Chat()
     dan, phone = chat.join("dan", "resume"), chat.join("dans phone")
     account = chat.register(dan)
-    for house in chat.houses:
-        session = house.sessions[phone.connection._client.session.number]
-        session.account = house.accounts[account.number]
-        session.account.devices.append(session)
+    chat.give_device(account, phone)
 
     chat.do("kick", name="dan")
 
@@ -235,6 +239,23 @@ def test_muted() -> None:
     assert chat.came(chat.olga) == []
     chat.olga.ask(code="outgoing_broadcast", content="hear")
     assert [message["content"] for message in chat.came(eve)] == ["hear"]
+
+
+def test_mute_an_account() -> None:
+    """No connection of it can write, by whatever name it is found."""
+    chat = Chat()
+    dan, phone = chat.join("dan"), chat.join("dans phone")
+    chat.give_device(chat.register(dan), phone)
+
+    chat.do("mute", name="dans phone")
+
+    for client in (dan, phone):
+        assert chat.error(client, "outgoing_broadcast", content="x") == "muted"
+    chat.do("unmute", name="DAN")
+    for client in (dan, phone):
+        client.ask(code="outgoing", to="olga", content="x")
+        assert chat.came(client) == []
+    assert len(chat.came(chat.olga)) == 2
 
 
 def test_a_burst_of_who_is_muted() -> None:

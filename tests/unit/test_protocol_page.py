@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from fakes import FakeChat, FakeClient
+from fakes import FakeChat, FakeClient, register
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 CONVERSATIONS = re.findall(r"^```\n((?:\w+ [<>:].*\n)+)```$", PAGE, flags=re.MULTILINE)
 
 
 def test_there_are_some() -> None:
-    assert len(CONVERSATIONS) == 3
+    assert len(CONVERSATIONS) == 4
 
 
 class Talk:
@@ -30,6 +30,8 @@ class Talk:
             self.people[name] = self.chat.connect()
         elif name not in self.people:
             self.people[name] = self.chat.join(name)
+            if name == "olga":
+                register(self.people[name], self.chat.hub.house, is_operator=True)
         return self.people[name]
 
     def say(self, name: str, line: str) -> None:
