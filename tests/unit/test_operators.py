@@ -307,6 +307,23 @@ def test_a_mute_ends() -> None:
     assert chat.came(eve) == []
 
 
+def test_a_mute_that_has_ended_does_not_begin_again() -> None:
+    """Though the clock goes back."""
+    chat = Chat()
+    eve = chat.join("eve", "resume")
+    secret = chat.welcome["session"]
+    chat.do("mute", name="eve", minutes=1)
+    chat.fake.loop.pass_time(60)
+    eve.ask(code="outgoing_broadcast", content="x")
+    chat.fake.loop.turn()
+
+    chat.fake.late = 100.0
+    eve = chat.join("eve", "resume", session=secret)
+    eve.ask(code="outgoing_broadcast", content="x")
+
+    assert chat.came(eve) == []
+
+
 def test_a_mute_stays_with_the_session() -> None:
     """Who comes back to it, under another name too, is still muted; with the session, it ends."""
     chat = Chat()
@@ -400,6 +417,20 @@ def test_who_is_in_stays_and_may_resume() -> None:
         answer = chat.ask(client, "hello", name=name, features=["resume"], session=secret)
         assert answer.get("error") == ("banned" if name == "eve" else None)
     assert answer["session"] == secret
+
+
+def test_who_is_in_with_a_name_that_looks_like_a_banned_one() -> None:
+    """Stays, and may resume under this name."""
+    chat = Chat()
+    lookalike = chat.join("\u0435ve", "resume")
+    secret = chat.welcome["session"]
+    chat.do("ban", name="eve")
+    lookalike.transport.vanish(ConnectionResetError())
+
+    chat.join("\u0435ve", "resume", session=secret)
+
+    assert chat.welcome["session"] == secret
+    assert chat.hello("\u0435v\u0435") == "banned"
 
 
 def test_ban_an_account() -> None:
