@@ -272,7 +272,7 @@ class FakeStore:
 
         self._asked.append(work)
 
-    def keep(self, post: Said | Told, then: Callable[[bool], None] | None) -> None:
+    def keep(self, post: Said | Told, then: Callable[[bool], None] | None, device: int | None = None) -> None:
         assert post.number < self.mark, "a number that may be given out again"
         data = encode(post)
 

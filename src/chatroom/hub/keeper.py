@@ -33,12 +33,12 @@ class Keeper:
         """Store a message, or a burst of them."""
         if post.ref is None:
             if self._store is not None:
-                self._store.keep(post, None)
+                self._store.keep(post, None, session.number)
         elif self._store is None:
             self.confirm(session, post, asked)
         else:
             receipt = self._receipt(session, post)
-            self._begin(receipt, post, asked)
+            self._begin(session, receipt, post, asked)
 
     def confirm(self, session: Session, post: Said | Told, asked: "Asked | None") -> None:
         """Say that a message was sent which nobody stores."""
@@ -61,7 +61,7 @@ class Keeper:
             self._refuse(asked.client, Refusal(ErrorCode.NOT_ALLOWED, text), asked.request)
         else:
             receipt.is_stored = None
-            self._begin(receipt, post, asked)
+            self._begin(session, receipt, post, asked)
 
     def forget(self, number: int, asked: "Asked | None") -> None:
         """Have a message forgotten by the store, too."""
@@ -83,11 +83,11 @@ class Keeper:
         self._delivery.remember(session.posted)
         return self._delivery.past.find(receipt.number, receipt.room)
 
-    def _begin(self, receipt: Receipt, post: Said | Told, asked: "Asked | None") -> None:
+    def _begin(self, session: Session, receipt: Receipt, post: Said | Told, asked: "Asked | None") -> None:
         assert self._store is not None  # noqa: S101 - for the type checker
         if asked is not None:
             self._wait(receipt, asked)
-        self._store.keep(post, partial(self._stored, receipt))
+        self._store.keep(post, partial(self._stored, receipt), session.number)
 
     def _wait(self, receipt: Receipt, asked: "Asked") -> None:
         receipt.asked += (asked,)

@@ -48,6 +48,75 @@ MIGRATIONS = [
     -- By number, not by session: each commit would write a page for each session that spoke.
     CREATE INDEX messages_direct ON messages (number, session, receiver) WHERE receiver IS NOT NULL;
     """,
+    """
+    CREATE TABLE accounts (
+        number INTEGER PRIMARY KEY,               -- that of the session that registered it
+        name TEXT NOT NULL,
+        hashed TEXT NOT NULL,                     -- the password's hash; empty: removed, the name is reserved
+        version INTEGER NOT NULL,
+        is_operator INTEGER NOT NULL,
+        seen REAL NOT NULL,                       -- seconds since 1970, UTC, to the day
+        has_returned INTEGER NOT NULL,
+        rooms TEXT NOT NULL,                      -- JSON: those that it is in, as they are spelled
+        away_since INTEGER NOT NULL,
+        waiting INTEGER NOT NULL
+    );
+    CREATE TABLE bans (
+        kind TEXT NOT NULL,                       -- ban or mute
+        name TEXT NOT NULL,
+        account INTEGER NOT NULL,                 -- 0: a guest
+        by TEXT NOT NULL,                         -- empty: the command line
+        time REAL NOT NULL,                       -- both in seconds since 1970, UTC
+        until REAL NOT NULL,                      -- 0: for good
+        origins TEXT NOT NULL,                    -- JSON: networks
+        reason TEXT NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE orders (                         -- of the command line, to whoever holds the lock
+        number INTEGER PRIMARY KEY AUTOINCREMENT, -- none comes twice
+        time REAL NOT NULL,
+        what TEXT NOT NULL,
+        name TEXT NOT NULL,
+        hashed TEXT NOT NULL,
+        minutes INTEGER NOT NULL,
+        is_set INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        is_taken INTEGER NOT NULL DEFAULT 0,      -- it is being done, and cannot be withdrawn
+        answer TEXT                               -- NULL: it is not done yet; else why not, if it was not
+    );
+    ALTER TABLE sessions ADD COLUMN account INTEGER NOT NULL DEFAULT 0;  -- 0: a guest's
+    ALTER TABLE sessions ADD COLUMN until REAL NOT NULL DEFAULT 0;
+    ALTER TABLE messages ADD COLUMN device INTEGER;  -- the session, if `session` is not it, but its account
+
+    -- Direct messages of each account; under 0, those neither of whose ends is one.
+    CREATE TABLE letters (account INTEGER, number INTEGER, PRIMARY KEY (account, number)) WITHOUT ROWID;
+    INSERT INTO letters SELECT 0, number FROM messages WHERE receiver IS NOT NULL;
+    CREATE TRIGGER told AFTER INSERT ON messages WHEN new.receiver IS NOT NULL BEGIN
+        INSERT OR IGNORE INTO letters SELECT number, new.number FROM accounts
+        WHERE number IN (new.session, new.receiver) AND hashed <> '';
+        INSERT OR IGNORE INTO letters SELECT 0, new.number WHERE NOT EXISTS (
+            SELECT 1 FROM letters WHERE account IN (new.session, new.receiver) AND number = new.number);
+    END;
+    CREATE TRIGGER swept AFTER DELETE ON messages WHEN old.receiver IS NOT NULL BEGIN
+        DELETE FROM letters WHERE account IN (old.session, old.receiver, 0) AND number = old.number;
+    END;
+    CREATE TRIGGER registered AFTER INSERT ON accounts WHEN new.hashed <> '' BEGIN
+        INSERT OR IGNORE INTO letters SELECT new.number, number FROM messages INDEXED BY messages_direct
+        WHERE receiver IS NOT NULL AND number > new.number AND new.number IN (session, receiver);
+        DELETE FROM letters WHERE account = 0
+        AND number IN (SELECT number FROM letters WHERE account = new.number);
+    END;
+    CREATE TRIGGER removed AFTER UPDATE OF hashed ON accounts WHEN new.hashed = '' AND old.hashed <> '' BEGIN
+        INSERT OR IGNORE INTO letters SELECT 0, letters.number FROM letters JOIN messages USING (number)
+        WHERE account = old.number AND NOT EXISTS (
+            SELECT 1 FROM letters AS other WHERE account <> old.number AND account IN (session, receiver)
+            AND other.number = letters.number);
+        DELETE FROM letters WHERE account = old.number;
+    END;
+    CREATE TRIGGER freed BEFORE DELETE ON accounts BEGIN
+        UPDATE accounts SET hashed = '' WHERE number = old.number;
+    END;
+    """,
 ]
 """What leads from each version (`PRAGMA user_version`) to the next; the first, from an empty file."""
 
@@ -56,37 +125,42 @@ class StoreError(Exception):
     """A file cannot be used; the text says which and why, in one line."""
 
 
-def lock(path: Path) -> int:
+class InUseError(StoreError):
+    """Another process holds the file's lock."""
+
+
+def lock(path: Path, patience: float = PATIENCE) -> int:
     """Lock the file for this process, and make it if there is none; return the descriptor that holds the lock.
 
-    It must be closed behind all connections: to close it drops SQLite's own locks
-    (sqlite.org/howtocorrupt.html, 2.2). Raises `StoreError`.
+    It must be closed behind all connections, and not be opened beside one: to close it drops SQLite's own locks
+    (sqlite.org/howtocorrupt.html, 2.2). Raises `InUseError` after so many seconds, and `StoreError`.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
     try:
-        _lock(descriptor, path)
+        _lock(descriptor, path, patience)
     except StoreError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path, patience: float) -> None:
     if fcntl is None:
         return
-    for _ in range(round(PATIENCE / PAUSE)):
+    for tries_left in range(round(patience / PAUSE), -1, -1):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
         except BlockingIOError:
-            pause(PAUSE)
+            if tries_left:
+                pause(PAUSE)
         except OSError as error:
             raise StoreError(f"{path}: it cannot be locked: {error.strerror}") from error
         else:
             return
-    raise StoreError(f"{path}: another server uses this file")
+    raise InUseError(f"{path}: another server uses this file")
 
 
 def _hide(path: Path) -> None:
