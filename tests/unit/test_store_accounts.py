@@ -66,10 +66,12 @@ class Drive:
 
     def sweep(self) -> None:
         """Wait until it has swept."""
+        self.settle()
         self.loop.now += sweeper.INTERVAL
         self.settle()
         while self.store.writer.sweeper.is_due():
             self.settle()
+        self.settle()
 
     def tell(self, number: int, session: int, receiver: int, content: str = "") -> None:
         """Store a direct message."""
@@ -517,7 +519,11 @@ def test_an_order_that_cannot_be_erased(drive: Drive) -> None:
     reading.execute("BEGIN")
     reading.execute("SELECT * FROM messages").fetchall()
 
-    obey(drive, lambda _: drive.store.erase(10, lambda _: None) or "")
+    def forget(order: Order) -> str:
+        drive.store.erase(10, lambda _: None)
+        return ""
+
+    obey(drive, forget)
 
     assert "could not be taken out of the file" in wait_for(drive, number)
     reading.close()

@@ -92,9 +92,9 @@ class Sweeper:
             if self._thin_out(self._crowded[0]) < STEP:
                 self._crowded.popleft()
         elif self._run(_OLD, int((self._clock() - self._seconds) * 1_000_000)) < STEP:
-            self._looks_at = self._clock() + INTERVAL
             self._crowded.extend(self._added)  # however slowly they fill
             self._added.clear()
+            self._looks_at = self._clock() + INTERVAL
 
     def _thin_out(self, place: str | int) -> int:
         """Delete some messages of a room, an account or all guests, if there are too many; return how many."""
