@@ -90,6 +90,8 @@ class FakeTransport:
     def __init__(self, loop: FakeLoop, peer: tuple[str, int]) -> None:
         self.loop = loop
         self.peer = peer
+        self.own = peer[0] if peer[0] in {"127.0.0.1", "::1"} else "198.51.100.1"
+        """The server's address."""
         self.protocol: Connection | None = None
         self.segments: list[bytes] = []
         self.is_reading = True
@@ -119,7 +121,7 @@ class FakeTransport:
             self.protocol.buffer_updated(size)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return {"peername": self.peer, "socket": self}.get(name, default)
+        return {"peername": self.peer, "sockname": (self.own, 7777), "socket": self}.get(name, default)
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes

@@ -22,7 +22,7 @@ from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
 from chatroom.hub.past import Past
-from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
+from chatroom.hub.ports import Clock, Hasher, Observer, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
@@ -84,9 +84,11 @@ class Hub:
         observer: Observer,
         secret: Callable[[], str],
         store: Store | None = None,
+        hasher: Hasher | None = None,
     ) -> None:
-        """`secret` makes a new one: 128 random bits, as text."""
+        """`secret` makes a new one: 128 random bits, as text. Without a `hasher` there are no accounts."""
         self.limits = limits
+        self.hasher = hasher
         self.surely_fits = limits.max_content // 4
         """Characters of a content that need not be looked at: none has more than four bytes."""
         now = int(clock() * 1_000_000)

@@ -107,12 +107,15 @@ class Log(Protocol):
 
 
 class Hasher(Protocol):
-    """Hashes passwords, one at a time and in a thread of its own: each takes some 50 ms."""
+    """Hashes passwords, one at a time and in a thread of its own: each takes some 50 ms.
 
-    def hash(self, password: str, then: "Callable[[str], None]") -> bool:
-        """Make a hash and tell `then`, later and in the hub's thread; return False if too many wait."""
+    What is called back is called later and in the hub's thread. None: it failed, for a reason that the log has.
+    """
 
-    def verify(self, hashed: str, password: str, then: "Callable[[bool], None]") -> bool:
+    def hash(self, password: str, then: "Callable[[str | None], None]") -> bool:
+        """Make a hash (PHC string format) and tell `then`; return False if too many wait."""
+
+    def verify(self, hashed: str, password: str, then: "Callable[[bool | None], None]") -> bool:
         """Tell `then` whether this is the password; return False if too many wait."""
 
 
