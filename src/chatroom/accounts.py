@@ -23,21 +23,24 @@ from chatroom.config import ConfigError, Settings, from_environment, load
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Order
 from chatroom.passwords import hash_now
-from chatroom.protocol import names
-from chatroom.protocol.messages import ErrorReply
+from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, ErrorReply
 from chatroom.protocol.passwords import BadPassword, checked
 from chatroom.stores import orders
-from chatroom.stores.file import InUseError, StoreError, connect, ready, to_read
+from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, ready, version
 from chatroom.stores.sqlite import SqliteStore
+from chatroom.terminal.text import visible
 from chatroom.usage import Command, Group, WholeNumber
 
 PATIENCE = 30.0
 """Seconds until an order that nobody takes is withdrawn."""
 PAUSE = 0.05
 """Seconds between two looks for the answer."""
+MAX_LINE = 1024
+"""Bytes that are read of a password: more than the longest has."""
 DRAIN = 60.0
 """Seconds for the disk to write what an order has changed."""
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -46,7 +49,7 @@ class NotDoneError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print it."""
-        click.echo(f"{self.message}", file=file or sys.stderr)
+        click.echo(visible(self.message), file=file or sys.stderr)
 
 
 class WrongFileError(NotDoneError):
@@ -79,21 +82,18 @@ def add(name: str, **file: Any) -> None:
     """
     path, settings = _file(**file, may_be_new=True)
     _order(path, settings, "add", name, hashed=_hash(name))
-    click.echo(f"{_shown(name)} has an account")
+    _say(f"{name} has an account")
 
 
 @account.command(name="list")
 @_on_file
 def list_(**file: Any) -> None:
     """List the accounts: the day on which each was last used, and what it is."""
-    with _reading(_file(**file)[0]) as connection:
-        rows = connection.execute(
-            "SELECT seen, hashed, is_operator, name FROM accounts ORDER BY name COLLATE NOCASE"
-        ).fetchall()
-    for seen, hashed, is_operator, name in rows:
+    statement = "SELECT seen, hashed, is_operator, name FROM accounts ORDER BY name COLLATE NOCASE"
+    for seen, hashed, is_operator, name in _rows(_file(**file)[0], statement):
         kind = "operator" if is_operator else "account" if hashed else "removed"
         day = time.strftime("%Y-%m-%d", time.gmtime(seen)) if seen else "never"
-        click.echo(f"{day:10}  {kind:8}  {_shown(name)}")
+        _say(f"{day:10}  {kind:8}  {name}")
 
 
 @account.command()
@@ -106,7 +106,7 @@ def password(name: str, **file: Any) -> None:
     """
     path, settings = _file(**file)
     _order(path, settings, "password", name, hashed=_hash(name))
-    click.echo(f"{_shown(name)} has another password")
+    _say(f"{name} has another password")
 
 
 @account.command()
@@ -117,7 +117,7 @@ def operator(name: str, *, off: bool, **file: Any) -> None:
     """Make an account an operator's."""
     path, settings = _file(**file)
     _order(path, settings, "operator", name, is_set=not off)
-    click.echo(f"{_shown(name)} is {'no operator' if off else 'an operator'}")
+    _say(f"{name} is {'no operator' if off else 'an operator'}")
 
 
 @account.command()
@@ -127,7 +127,7 @@ def forget(name: str, **file: Any) -> None:
     """Overwrite all that somebody wrote. The account stays."""
     path, settings = _file(**file)
     _order(path, settings, "forget", name)
-    click.echo(f"what {_shown(name)} wrote is overwritten")
+    _say(f"what {name} wrote is overwritten")
 
 
 @account.command()
@@ -138,21 +138,25 @@ def remove(name: str, *, free: bool, **file: Any) -> None:
     """Remove an account; its name stays reserved."""
     path, settings = _file(**file)
     _order(path, settings, "remove", name, is_set=free)
-    click.echo(f"{_shown(name)} has no account; the name is {'free' if free else 'reserved'}")
+    _say(f"{name} has no account; the name is {'free' if free else 'reserved'}")
 
 
 @click.command(cls=Command)
 @click.argument("name_or_network")
 @click.option(
-    "--minutes", type=WholeNumber(0, 525_600), default=60, metavar="N", help="60 by default; 0: for good."
+    "--minutes", type=WholeNumber(0, MAX_MINUTES), default=60, metavar="N", help="60 by default; 0: for good."
 )
 @click.option("--reason", default="", metavar="TEXT", help="What the banned are told.")
 @_on_file
 def ban(name_or_network: str, minutes: int, reason: str, **file: Any) -> None:
     """Ban an account, guests of this name, or guests from a network."""
+    if len(reason) > MAX_REASON:
+        raise click.BadParameter(
+            f"it has {len(reason)} characters, at most {MAX_REASON} allowed", param_hint="--reason"
+        )
     path, settings = _file(**file)
     _order(path, settings, "ban", name_or_network, minutes=minutes, reason=reason)
-    click.echo(f"{_shown(name_or_network)} is banned {f'for {minutes} minutes' if minutes else 'for good'}")
+    _say(f"{name_or_network} is banned {f'for {minutes} minutes' if minutes else 'for good'}")
 
 
 @click.command(cls=Command)
@@ -162,23 +166,21 @@ def unban(name_or_network: str, **file: Any) -> None:
     """Undo all bans of a name or a network."""
     path, settings = _file(**file)
     _order(path, settings, "unban", name_or_network)
-    click.echo(f"{_shown(name_or_network)} is not banned")
+    _say(f"{name_or_network} is not banned")
 
 
 @click.command(cls=Command)
 @_on_file
 def bans(**file: Any) -> None:
     """List who is banned or muted: until when (UTC), by whom, since when, and why."""
-    with _reading(_file(**file)[0]) as connection:
-        rows = connection.execute(
-            "SELECT kind, name, by, time, until, reason FROM bans WHERE until = 0 OR until > ? "
-            "ORDER BY time, name",
-            (time.time(),),
-        ).fetchall()
-    for kind, name, by, since, until, reason in rows:
+    statement = """
+        SELECT kind, name, by, time, until, reason FROM bans
+        WHERE until = 0 OR until > ? ORDER BY time, name, kind
+    """
+    for kind, name, by, since, until, reason in _rows(_file(**file)[0], statement, time.time()):
         end = f"until {_moment(until)}" if until else "for good"
-        who = f"by {_shown(by) if by else 'the command line'}, {_moment(since)}"
-        click.echo(f"{kind:4}  {end:22}  {_shown(name)} ({who}){': ' * bool(reason)}{_shown(reason)}")
+        who = f"by {by or 'the command line'}, {_moment(since)}"
+        _say(f"{kind:4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
 
 
 @click.command(cls=Command)
@@ -190,7 +192,7 @@ def backup(copy: Path, **file: Any) -> None:
     Only its owner can read the copy.
     """
     path, _ = _file(**file)
-    with _reading(path) as connection:
+    with _open(path) as connection:
         try:
             os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except OSError as error:
@@ -201,14 +203,13 @@ def backup(copy: Path, **file: Any) -> None:
                 descriptor = os.open(part, os.O_RDONLY)
                 os.fsync(descriptor)
                 os.close(descriptor)
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
             with suppress(OSError):
                 copy.unlink()
-            raise NotDoneError(f"{copy}: it cannot be written: {error}") from None
-        except BaseException:
-            copy.unlink()
+            if isinstance(error, sqlite3.Error | OSError | UnicodeError):
+                raise NotDoneError(f"{copy}: it cannot be written: {error}") from None
             raise
-    click.echo(f"{path} is copied to {copy}")
+    _say(f"{path} is copied to {copy}")
 
 
 # Parts
@@ -221,7 +222,9 @@ def _file(data: str | None, config: Path | None, *, may_be_new: bool = False) ->
     except ConfigError as error:
         raise WrongFileError(str(error)) from None
     if settings.data is None:
-        raise WrongFileError("no data file is named: use --data, CHATROOM_DATA, or data in the file of --config")
+        raise WrongFileError(
+            "no data file is named: use --data, CHATROOM_DATA, or data in the file of --config"
+        )
     path = Path(settings.data)
     if not may_be_new and not path.exists():
         raise WrongFileError(f"{path}: there is no such file")
@@ -229,38 +232,63 @@ def _file(data: str | None, config: Path | None, *, may_be_new: bool = False) ->
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Return a connection to a file that this chatroom has made or brought up to date."""
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """Return a connection to a data file. Raises `WrongFileError`."""
     try:
-        with closing(to_read(path)) as connection:
+        with closing(connect(path)) as connection:
+            version(connection, path)
             yield connection
-    except (StoreError, sqlite3.Error) as error:
+    except StoreError as error:
         raise WrongFileError(str(error)) from None
+    except sqlite3.Error as error:
+        raise WrongFileError(f"{path}: {error}") from None
+
+
+def _rows(path: Path, statement: str, *values: float) -> list[Any]:
+    """Return what this selects of accounts or bans: nothing, if the file was made when there were none."""
+    with _open(path) as connection:
+        if version(connection, path) < ACCOUNTS:
+            return []
+        return connection.execute(statement, values).fetchall()
 
 
 def _hash(name: str) -> str:
     """Return the hash of a password that is asked for. Raises `NotDoneError`."""
-    if sys.stdin is not None and sys.stdin.isatty():
-        given = getpass.getpass(f"password for {_shown(name)}: ")
+    if _is_terminal():
+        given = getpass.getpass(f"password for {visible(name)}: ")
         if getpass.getpass("the same again: ") != given:
             raise NotDoneError("the two passwords differ")
     else:
-        given = "" if sys.stdin is None else sys.stdin.readline().rstrip("\r\n")
+        line = b"" if sys.stdin is None else sys.stdin.buffer.readline(MAX_LINE)
+        try:
+            given = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise NotDoneError("the password on standard input is not in UTF-8") from None
     try:
         return hash_now(checked(given))
     except BadPassword as error:
         raise NotDoneError(str(error)) from None
 
 
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _order(path: Path, settings: Settings, what: str, name: str, **more: Any) -> None:
     """Have something done by whoever holds the file's lock. Raises `NotDoneError`."""
-    order = Order(0, what, name, **{"hashed": "", "minutes": 0, "is_set": False, "reason": ""} | more)
+    order = Order(0, what, name, **more)
+    try:
+        f"{name}{order.reason}".encode()
+    except UnicodeEncodeError:
+        raise NotDoneError("what was given is not in UTF-8") from None
     try:
         answer = _done(path, settings, order)
-    except (StoreError, sqlite3.Error) as error:
-        raise WrongFileError(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error)) from None
+    except StoreError as error:
+        raise WrongFileError(str(error)) from None
+    except sqlite3.Error as error:
+        raise WrongFileError(f"{path}: {error}") from None
     if answer:
-        raise NotDoneError(_shown(answer))
+        raise NotDoneError(answer)
 
 
 def _done(path: Path, settings: Settings, order: Order) -> str:
@@ -268,27 +296,30 @@ def _done(path: Path, settings: Settings, order: Order) -> str:
     end = time.monotonic() + PATIENCE
     _make_ready(path, end)
     with closing(connect(path)) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {round(PATIENCE * 1000)}")
         number = orders.leave(connection, order, time.time())
     try:
-        while True:
-            with closing(connect(path)) as connection:
-                answer = orders.answer(connection, number)
-                if answer is not None:
-                    return answer
-                if time.monotonic() > end and orders.withdraw(connection, number):
-                    raise NotDoneError(
-                        f"{path}: whoever uses this file has not answered for {PATIENCE:g} seconds: "
-                        "the order is withdrawn, and nothing was done"
-                    )
+        while (answer := _ask(path, orders.answer, number)) is None:
             try:
                 _do_orders(path, settings)
             except InUseError:
+                if time.monotonic() > end and _ask(path, orders.withdraw, number):
+                    raise NotDoneError(
+                        f"{path}: whoever uses this file has not answered for {PATIENCE:g} seconds: "
+                        "the order is withdrawn, and nothing was done"
+                    ) from None
                 time.sleep(PAUSE)
     except KeyboardInterrupt:
-        with closing(connect(path)) as connection:
-            if orders.withdraw(connection, number):
-                raise NotDoneError("withdrawn: nothing was done") from None
-        raise NotDoneError("it is being done") from None
+        if _ask(path, orders.withdraw, number):
+            raise NotDoneError("the order is withdrawn, and nothing was done") from None
+        raise NotDoneError("it is being done, or has been") from None
+    return answer
+
+
+def _ask(path: Path, ask: Callable[[sqlite3.Connection, int], T], number: int) -> T:
+    """Return what the file says of an order. The connection may not last: a lock is tried in between."""
+    with closing(connect(path)) as connection:
+        return ask(connection, number)
 
 
 def _make_ready(path: Path, end: float) -> None:
@@ -307,23 +338,21 @@ def _do_orders(path: Path, settings: Settings) -> None:
 async def _doing(path: Path, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     days = settings.limits.history_days
-    store = SqliteStore(path, loop=loop, clock=time.time, note=_note, days=days, patience=0)
-    hub = None
+    notes: list[str] = []
+    store = SqliteStore(path, loop=loop, clock=time.time, note=notes.append, days=days, patience=0)
+    secret = partial(token_urlsafe, 16)
+    hub = Hub(
+        limits=settings.limits, clock=time.time, timing=loop, observer=_Quiet(), secret=secret, store=store
+    )
     try:
-        hub = Hub(
-            limits=settings.limits,
-            clock=time.time,
-            timing=loop,
-            observer=_Quiet(),
-            secret=partial(token_urlsafe, 16),
-            store=store,
-        )
         store.take_orders(hub.obey)
         with closing(connect(path)) as connection:
             while orders.are_left(connection):
+                if why := store.failure or "; ".join(notes):
+                    raise NotDoneError(f"{path}: {why}: the order is left to whoever uses the file next")
                 await asyncio.sleep(PAUSE)
     finally:
-        store.close(0 if hub is None else hub.house.next - 1, DRAIN)
+        store.close(hub.house.next - 1, DRAIN)
 
 
 class _Quiet:
@@ -343,17 +372,14 @@ class _Quiet:
 
     def note(self, text: str) -> None:
         """Print what else the operator should know."""
-        _note(text)
-
-
-def _note(text: str) -> None:
-    click.echo(_shown(text), err=True)
+        click.echo(visible(text), err=True)
 
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
-def _shown(text: str) -> str:
-    """Return text of others as it can be printed."""
-    return names.visible(text) if hasattr(names, "visible") else text
+def _say(text: str) -> None:
+    """Print a line; what the terminal lacks, as an escape."""
+    encoding = sys.stdout.encoding or "ascii"
+    click.echo(visible(text).encode(encoding, "backslashreplace").decode(encoding))

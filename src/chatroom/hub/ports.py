@@ -166,11 +166,11 @@ class Order(NamedTuple):
     """`add`, `password`, `operator`, `forget`, `remove`, `ban` or `unban`."""
     name: str
     """Of the account or the guest; or a network."""
-    hashed: str
-    minutes: int
-    is_set: bool
+    hashed: str = ""
+    minutes: int = 0
+    is_set: bool = False
     """`operator`: whether it becomes one; `remove`: whether the name is freed."""
-    reason: str
+    reason: str = ""
 
 
 class Known(NamedTuple):

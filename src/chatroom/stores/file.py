@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from time import sleep as pause
 from types import ModuleType
@@ -119,6 +120,8 @@ MIGRATIONS = [
     """,
 ]
 """What leads from each version (`PRAGMA user_version`) to the next; the first, from an empty file."""
+ACCOUNTS = 2
+"""The version from which on there are accounts, bans and orders."""
 
 
 class StoreError(Exception):
@@ -213,7 +216,28 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def ready(path: Path) -> bool:
+    """Whether the file takes orders; if nobody uses it, it is made, or migrated, first.
+
+    To be called without a connection. Raises `StoreError` as `opened` does.
+    """
+    if path.exists():
+        with closing(connect(path)) as connection:
+            if version(connection, path) >= ACCOUNTS:
+                return True
+    try:
+        descriptor = lock(path, 0)
+    except InUseError:
+        return False
+    try:
+        opened(path).close()
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's version; 0: there is nothing in it. Raises `StoreError` if it is not ours, or newer."""
     try:
         application, version, tables = (
             connection.execute(question).fetchone()[0]
@@ -228,13 +252,19 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             raise StoreError(f"{path}: this file is no database of chatroom") from error
         raise
     if (application, version, tables) == (0, 0, 0):
-        return
+        return 0
     if application != APPLICATION:
         raise StoreError(f"{path}: this file is no database of chatroom")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path}: a newer chatroom has written this file: version {version}; {len(MIGRATIONS)} is known"
         )
+    return int(version)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    if not version(connection, path):
+        return
     [(finding,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
     if finding != "ok":
         raise StoreError(f"{path}: this file is damaged: {' '.join(finding.split())}")

@@ -95,6 +95,11 @@ def answer(connection: sqlite3.Connection, number: int) -> str | None:
     return None if found[0][0] is None else str(found[0][0])
 
 
+def are_left(connection: sqlite3.Connection) -> bool:
+    """Whether there are orders that are not done."""
+    return bool(connection.execute("SELECT 1 FROM orders WHERE answer IS NULL LIMIT 1").fetchall())
+
+
 def withdraw(connection: sqlite3.Connection, number: int) -> bool:
     """Forget an order that nobody has taken; return whether that was so."""
     statement = "DELETE FROM orders WHERE number = ? AND NOT is_taken AND answer IS NULL"

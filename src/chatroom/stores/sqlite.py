@@ -95,6 +95,8 @@ class SqliteStore:
         self._changed: dict[Key, _State | None] = {}  # being written, and what has changed meanwhile
         self._lookout: Lookout | None = None
         self._held: list[Write] | None = None  # what an order does, to be done in one transaction
+        self.failure = ""
+        """Why what was asked for last could not be stored; empty, if it was."""
         self._is_failing = False
         self._noted = float("-inf")
 
@@ -282,6 +284,7 @@ class SqliteStore:
 
     def _written(self, batch: Sequence[Write], error: str | None, not_erased: str | None) -> None:
         """Tell those who asked, in the event loop's thread."""
+        self.failure = error or ""
         if error or not_erased:
             self._fails(error or f"what was taken back cannot be erased: {not_erased}")
         elif self._is_failing:
