@@ -89,15 +89,9 @@ MIGRATIONS = [
     ALTER TABLE sessions ADD COLUMN until REAL NOT NULL DEFAULT 0;
     ALTER TABLE messages ADD COLUMN device INTEGER;  -- the session, if `session` is not it, but its account
 
-    -- Direct messages of each account; under 0, those neither of whose ends is one.
+    -- Direct messages of each account; under 0, those neither of whose ends is one. The writer inserts them.
     CREATE TABLE letters (account INTEGER, number INTEGER, PRIMARY KEY (account, number)) WITHOUT ROWID;
     INSERT INTO letters SELECT 0, number FROM messages WHERE receiver IS NOT NULL;
-    CREATE TRIGGER told AFTER INSERT ON messages WHEN new.receiver IS NOT NULL BEGIN
-        INSERT OR IGNORE INTO letters SELECT number, new.number FROM accounts
-        WHERE number IN (new.session, new.receiver) AND hashed <> '';
-        INSERT OR IGNORE INTO letters SELECT 0, new.number WHERE NOT EXISTS (
-            SELECT 1 FROM letters WHERE account IN (new.session, new.receiver) AND number = new.number);
-    END;
     CREATE TRIGGER swept AFTER DELETE ON messages WHEN old.receiver IS NOT NULL BEGIN
         DELETE FROM letters WHERE account IN (old.session, old.receiver, 0) AND number = old.number;
     END;

@@ -40,6 +40,19 @@ _INSERT = {
     rows: "INSERT OR REPLACE INTO messages VALUES " + ",".join(["(" + ",".join("?" * _COLUMNS) + ")"] * rows)
     for rows in ROWS
 }
+# In one statement: triggers cost each message 15 µs.
+_LETTERS = """
+    INSERT OR IGNORE INTO letters
+    WITH told AS (
+        SELECT number, session, receiver,
+        EXISTS (SELECT 1 FROM accounts WHERE number = session AND hashed <> '') AS is_from_account,
+        EXISTS (SELECT 1 FROM accounts WHERE number = receiver AND hashed <> '') AS is_to_account
+        FROM json_each(?) CROSS JOIN messages INDEXED BY messages_direct
+        ON number = json_each.value AND receiver IS NOT NULL)
+    SELECT session, number FROM told WHERE is_from_account
+    UNION ALL SELECT receiver, number FROM told WHERE is_to_account
+    UNION ALL SELECT 0, number FROM told WHERE NOT is_from_account AND NOT is_to_account
+"""
 _line: msgspec.json.Decoder[Incoming | IncomingBroadcast] = msgspec.json.Decoder(Incoming | IncomingBroadcast)
 _folded = lru_cache(10_000)(names.address)
 
@@ -255,6 +268,9 @@ class Writer:
                 values = [value for row in rows[start : start + size] for value in row]
                 self._connection.execute(_INSERT[size], values)
                 start += size
+        direct = [row[0] for row in rows if row[6] is not None]
+        if direct:
+            self._connection.execute(_LETTERS, (msgspec.json.encode(direct).decode(),))
         self.sweeper.added(rows)
 
 
