@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
-from chatroom.hub import history
+from chatroom.hub import accounts, history
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM, FOLD, REPLAY
-from chatroom.hub.entries import Came, Joined, Left, Returned, Said, Told
+from chatroom.hub.entries import Joined, Left, Said, Told
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked
 from chatroom.hub.naming import folded, room_of
@@ -22,7 +22,6 @@ from chatroom.hub.session import hashed
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
-    FEATURES,
     ErrorCode,
     Fault,
     Forget,
@@ -36,6 +35,7 @@ from chatroom.protocol.messages import (
     Pong,
     PongReply,
     Quit,
+    Register,
     Request,
     Rooms,
     RoomsReply,
@@ -51,31 +51,12 @@ if TYPE_CHECKING:
 
 
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
-    """Give the client a name; or its session back, if it has one."""
+    """Give the client a name; or its session back, if it has one; or an account, for its password."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
     claim = 0 if request.name.isascii() else CLAIM
     hub.may_take(client, claim + (0 if request.after is UNSET else REPLAY))
-    try:
-        name = names.checked(request.name)
-        keys = names.keys(name)
-    except BadName as error:
-        raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
-    hub.bury_the_dead(keys)
-    client.ask_for(FEATURES.intersection(request.features or ()))
-    session, secret = None, ""
-    if "resume" in client.features:
-        session, secret = hub.known_session(request.session or "")
-    try:
-        if session is not None:
-            hub.append(Returned(session.number, name, keys), Asked(client, request, secret))
-        else:
-            hub.append(Came(name, keys, hub.hashed(secret)), Asked(client, request, secret))
-    except Refusal as refusal:
-        client.ask_for(frozenset())
-        if refusal.error.error == ErrorCode.NAME_TAKEN:
-            refusal.error.suggestion = hub.free_name(name)
-        raise
+    accounts.hello(hub, client, request)
 
 
 def ping(hub: "Hub", client: Client, request: Ping) -> None:
@@ -118,7 +99,7 @@ def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
         flow.ask(client, receiver.client, len(frame))
     ref = None if request.ref is UNSET else hashed(request.ref)
     hub.append(
-        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.number, receiver.name),
+        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.owner, receiver.name),
         Asked(client, request),
     )
 
@@ -160,7 +141,7 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
                 flow.left -= len(frames)
                 count = len(burst.contents)
                 hub.append(
-                    Told(0, 0.0, client.session.number, frames, count, None, receiver.number, receiver.name),
+                    Told(0, 0.0, client.session.number, frames, count, None, receiver.owner, receiver.name),
                     Asked(client, first),
                 )
                 return
@@ -270,6 +251,7 @@ COMMANDS: dict[type, Command] = {
     Rooms: Command(rooms, cost=5),
     History: Command(history.read, cost=5),
     Forget: Command(history.take_back, cost=5),
+    Register: Command(accounts.register, cost=5),
     Quit: Command(quit_, needs_name=False),
     Ping: Command(ping, needs_name=False),
     Pong: Command(pong, needs_name=False),

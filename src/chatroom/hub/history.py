@@ -130,7 +130,7 @@ def _forget(
     if has_failed:
         hub.refuse(client, Refusal(ErrorCode.UNAVAILABLE, _UNREADABLE), request)
         return
-    if stored is None or stored.session != client.session.number:
+    if stored is None or stored.session != client.session.owner:
         refusal = Refusal(ErrorCode.NOT_ALLOWED, "you wrote no message with this id")
         hub.refuse(client, refusal, request)
         return
@@ -162,7 +162,7 @@ def _query(hub: "Hub", client: Client, request: History) -> Query:
         room = room_of(hub, client, request.room).key
     find = None if request.find is UNSET else request.find.encode().lower()
     before, after = _number(request.before), _number(request.after)
-    return Query(room, client.session.number, partner, before, after, min(limit, MAX_PAGE), find)
+    return Query(room, client.session.owner, partner, before, after, min(limit, MAX_PAGE), find)
 
 
 def _number(ident: str | UnsetType) -> int | None:
