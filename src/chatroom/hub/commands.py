@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
-from chatroom.hub import history, operators
+from chatroom.hub import accounts, history, operators
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM, FOLD, REPLAY
-from chatroom.hub.entries import Came, Joined, Left, Returned, Said, Told
+from chatroom.hub.entries import Joined, Left, Said, Told
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked
 from chatroom.hub.naming import folded, room_of
@@ -22,7 +22,6 @@ from chatroom.hub.session import hashed
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
-    FEATURES,
     Ban,
     Bans,
     ErrorCode,
@@ -40,6 +39,7 @@ from chatroom.protocol.messages import (
     Pong,
     PongReply,
     Quit,
+    Register,
     Request,
     Rooms,
     RoomsReply,
@@ -57,33 +57,12 @@ if TYPE_CHECKING:
 
 
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
-    """Give the client a name; or its session back, if it has one."""
+    """Give the client a name; or its session back, if it has one; or an account, for its password."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
     claim = 0 if request.name.isascii() else CLAIM
     hub.may_take(client, claim + (0 if request.after is UNSET else REPLAY))
-    try:
-        name = names.checked(request.name)
-        keys = names.keys(name)
-    except BadName as error:
-        raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
-    hub.bury_the_dead(keys)
-    client.ask_for(FEATURES.intersection(request.features or ()))
-    session, secret = None, ""
-    if "resume" in client.features:
-        session, secret = hub.known_session(request.session or "")
-    try:
-        if session is not None:
-            returned = Returned(session.number, name, keys, client.sink.origin)
-            hub.append(returned, Asked(client, request, secret))
-        else:
-            came = Came(name, keys, hub.hashed(secret), client.sink.origin)
-            hub.append(came, Asked(client, request, secret))
-    except Refusal as refusal:
-        client.ask_for(frozenset())
-        if refusal.error.error == ErrorCode.NAME_TAKEN:
-            refusal.error.suggestion = hub.free_name(name)
-        raise
+    accounts.hello(hub, client, request)
 
 
 def ping(hub: "Hub", client: Client, request: Ping) -> None:
@@ -126,7 +105,7 @@ def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
         flow.ask(client, receiver.client, len(frame))
     ref = None if request.ref is UNSET else hashed(request.ref)
     hub.append(
-        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.number, receiver.name),
+        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.owner, receiver.name),
         Asked(client, request),
     )
 
@@ -168,7 +147,7 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
                 flow.left -= len(frames)
                 count = len(burst.contents)
                 hub.append(
-                    Told(0, 0.0, client.session.number, frames, count, None, receiver.number, receiver.name),
+                    Told(0, 0.0, client.session.number, frames, count, None, receiver.owner, receiver.name),
                     Asked(client, first),
                 )
                 return
@@ -279,6 +258,7 @@ COMMANDS: dict[type, Command] = {
     Rooms: Command(rooms, cost=5),
     History: Command(history.read, cost=5),
     Forget: Command(history.take_back, cost=5),
+    Register: Command(accounts.register, cost=5),
     Kick: Command(operators.kick, needs_operator=True),
     Mute: Command(operators.mute, needs_operator=True),
     Unmute: Command(operators.unmute, needs_operator=True),

@@ -171,7 +171,7 @@ def _query(hub: "Hub", client: Client, request: History) -> Query:
         room = room_of(hub, client, request.room).key
     find = None if request.find is UNSET else request.find.encode().lower()
     before, after = _number(request.before), _number(request.after)
-    return Query(room, client.session.number, partner, before, after, min(limit, MAX_PAGE), find)
+    return Query(room, client.session.owner, partner, before, after, min(limit, MAX_PAGE), find)
 
 
 def _number(ident: str | UnsetType) -> int | None:

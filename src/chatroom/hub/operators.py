@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from chatroom.hub.account import Account
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM
 from chatroom.hub.entries import Banned, Keys, Kicked, Muted, Unbanned, Unmuted
@@ -91,21 +90,21 @@ def bans(hub: "Hub", client: Client, request: Bans) -> None:
     hub.reply(client, BansReply(bans=hub.house.verdicts.listed(hub.now())), request)
 
 
-def obey(hub: "Hub", order: Order) -> str:
-    """Do what the command line asks for, `ban` or `unban`; return why not, or nothing."""
-    try:
-        if order.what == "unban":
-            hub.append(_unban(hub.house, order.name, 0), None)
-        elif network := _network(order.name):
-            text = _text(network)
-            if any(_is_part(network, ip_network(exempt)) for exempt in hub.limits.exempt):
-                return f"{text} is exempt"
-            hub.append(Banned(0, text, NO_KEYS, 0, order.minutes, (text,), order.reason), None)
-        else:
-            hub.append(_ban(hub.house, order.name, 0, order.minutes, order.reason), None)
-    except Refusal as refusal:
-        return str(refusal)
-    return ""
+def order_ban(hub: "Hub", order: Order) -> None:
+    """Ban a user, or guests from a network, for the command line."""
+    network = _network(order.name)
+    if network is None:
+        hub.append(_ban(hub.house, order.name, 0, order.minutes, order.reason), None)
+        return
+    text = _text(network)
+    if any(_is_part(network, ip_network(exempt)) for exempt in hub.limits.exempt):
+        raise Refusal(ErrorCode.NOT_ALLOWED, f"{text} is exempt")
+    hub.append(Banned(0, text, NO_KEYS, 0, order.minutes, (text,), order.reason), None)
+
+
+def order_unban(hub: "Hub", order: Order) -> None:
+    """Let a user in again, or guests from a network."""
+    hub.append(_unban(hub.house, order.name, 0), None)
 
 
 def find(house: House, name: str, key: str) -> Target | None:
@@ -115,7 +114,9 @@ def find(house: House, name: str, key: str) -> Target | None:
     """
     session = house.spelled.get(name) or house.claimed[names.ADDRESS].get(key)
     if session is None:
-        account = _account(house, name, key)
+        account = house.reserved.named(name)
+        if account is None or not account.hashed:
+            account = house.reserved.addressed(key)
         session = house.away.get(key) if account is None else None
     else:
         account = session.account
@@ -124,16 +125,6 @@ def find(house: House, name: str, key: str) -> Target | None:
     if session is not None:
         return Target(session.number, session.name, session.keys, [session], is_account=False)
     return None
-
-
-def _account(house: House, name: str, key: str) -> Account | None:
-    found = None
-    for account in house.accounts.values():
-        if account.hashed and account.name == name:
-            return account
-        if account.hashed and account.keys[names.ADDRESS] == key:
-            found = account
-    return found
 
 
 def _somebody(hub: "Hub", client: Client, name: str) -> int:
