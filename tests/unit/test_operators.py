@@ -411,14 +411,16 @@ def test_why_one_is_banned() -> None:
     chat = Chat()
     chat.join("eve", host=HOME)
     chat.do("ban", name="eve", minutes=5, reason="spam")
+    chat.fake.hub.obey(Order(1, "ban", "198.51.100.0/24", "", 0, False, "a flood"))
 
     texts = [
         chat.ask(chat.fake.connect(host), "hello", name=name)["message"]
-        for name, host in (("Eve", "192.0.2.9"), ("adam", HOME))
+        for name, host in (("Eve", "192.0.2.9"), ("adam", HOME), ("adam", "198.51.100.1"))
     ]
     assert texts == [
         "this name is banned for 5 more minutes: spam",
-        "guests from your network are banned for 5 more minutes: accounts are let in",
+        "accounts are let in, but guests from your network are banned for 5 more minutes",
+        "accounts are let in, but guests from your network are banned: a flood",
     ]
 
 

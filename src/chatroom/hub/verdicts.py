@@ -132,8 +132,10 @@ class Verdicts:
             return
         self._refuse(list(enumerate(keys)), "this name is banned", now)
         for verdict in self._holding([(_NETWORK, one) for one in self._networks(origin)], now):
-            ending = _ending(verdict._replace(reason="accounts are let in"), now)
-            raise Refusal(ErrorCode.BANNED, f"guests from your network are banned{ending}")
+            is_of_network = verdict.name in verdict.origins
+            told = verdict if is_of_network else verdict._replace(reason="")  # which is somebody else's
+            text = "accounts are let in, but guests from your network are banned"
+            raise Refusal(ErrorCode.BANNED, text + _ending(told, now))
 
     # Both
 
