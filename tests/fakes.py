@@ -291,6 +291,7 @@ class FakeStore:
         self.known: dict[int, Known] = {}
         self.accounts: dict[int, KnownAccount] = {}
         self.erased: list[int] = []
+        self.bans: dict[tuple[str, str], KnownBan] = {}
         self._asked: deque[Callable[[bool], None]] = deque()
 
     def work(self, most: int = 1_000_000, *, is_full: bool = False) -> None:
@@ -309,7 +310,8 @@ class FakeStore:
             {},
             (now, ()),
             list(self.known.values()),
-            accounts=list(self.accounts.values()),
+            list(self.accounts.values()),
+            list(self.bans.values()),
         )
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
@@ -368,10 +370,18 @@ class FakeStore:
         self._asked.append(work)
 
     def know_ban(self, ban: KnownBan) -> None:
-        raise NotImplementedError
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.bans[ban.kind, ban.name] = ban
+
+        self._asked.append(work)
 
     def lift(self, kind: str, name: str) -> None:
-        raise NotImplementedError
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.bans.pop((kind, name), None)
+
+        self._asked.append(work)
 
     def take_orders(self, do: Callable[[Order], str]) -> None:
         raise NotImplementedError

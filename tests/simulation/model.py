@@ -1,15 +1,19 @@
 """What the hub must tell each client, from its entries alone, in plain lists and dicts."""
 
 import json
+import math
 from collections import defaultdict
 from itertools import chain
 from typing import Any, NamedTuple
+
+from msgspec import UNSET
 
 from chatroom.hub import past, replay
 from chatroom.hub.account import MOST_DEVICES, MOST_SESSIONS, SESSION_DAYS
 from chatroom.hub.client import Client
 from chatroom.hub.entries import (
     Appointed,
+    Banned,
     Came,
     Changed,
     Dropped,
@@ -18,12 +22,16 @@ from chatroom.hub.entries import (
     Forgot,
     Joined,
     Keys,
+    Kicked,
     Left,
+    Muted,
     Registered,
     Removed,
     Returned,
     Said,
     Told,
+    Unbanned,
+    Unmuted,
     Went,
 )
 from chatroom.hub.house import Asked
@@ -36,6 +44,8 @@ from chatroom.protocol.messages import Hello, Join, ident, stamped
 from fakes import FakeStore
 
 PUSHED = b'{"code":"incoming'
+PERHAPS_RETRIED = {"unknown_user", "not_in_room", "muted"}
+"""Errors with which a message is refused that may have been delivered before."""
 
 
 class Spoken(NamedTuple):
@@ -116,6 +126,8 @@ class Model:
         self.spoken: dict[str | None, list[Spoken]] = defaultdict(list)
         """By room; None: direct messages."""
         self.by_number: dict[int, Spoken] = {}
+        self.muted: dict[int, float] = {}
+        """Until when somebody may not write, by account or guest's session."""
         self.kept_numbers: set[int] = set()
         """Of direct messages, those that one end could read again."""
         self.forgotten: set[int] = set()
@@ -125,6 +137,8 @@ class Model:
         """The last number given out when a client was let into a room: what is not behind it is old."""
         self.bearers: dict[str, int] = {}
         """Who had a name last, by folded name."""
+        self.bans: dict[str, tuple[Banned, float]] = {}
+        """By name as it was banned, with the time until which it is."""
         self.queries: dict[str, dict[str, Any]] = {}
         """Of the history, by their `ref`."""
         self._pushed: dict[Client, list[bytes]] | None = None
@@ -192,6 +206,7 @@ class Model:
                 self.forgot(entry, asked, pushed)
             case _:
                 self.account_done(entry)
+                self.judged(entry)
         return {}
 
     def account_done(self, entry: Entry) -> None:
@@ -223,6 +238,7 @@ class Model:
                 account.waiting.clear()
                 self.end_all(account)
                 if entry.frees:
+                    self.muted.pop(entry.account, None)
                     del self.accounts[entry.account]
                     self.bearers.pop(names.address(account.name), None)
             case Erased():
@@ -244,6 +260,8 @@ class Model:
     def end(self, member: Member) -> None:
         self.drop(member)
         del self.members[member.number]
+        if member.account is None:
+            self.muted.pop(member.number, None)
 
     def leave(self, member: Member, room: str) -> None:
         member.rooms.remove(room)
@@ -271,12 +289,63 @@ class Model:
                 found = account
         return found
 
+    def judged(self, entry: Entry) -> None:
+        match entry:
+            case Kicked():
+                self.turn_out([one for one in self.members.values() if one.owner == entry.target])
+            case Muted():
+                self.muted[entry.target] = self.until(entry.minutes)
+            case Unmuted():
+                self.muted.pop(entry.target, None)
+            case Banned():
+                self.bans[entry.name] = entry, self.until(entry.minutes)
+                key = entry.keys[names.ADDRESS]
+                its = [one for one in self.members.values() if names.address(one.name) == key]
+                its = [one for one in its if one.account is None]
+                self.turn_out([one for one in its if one.client or self.last_bearer(key) == one.number])
+            case Unbanned():
+                key = entry.keys[names.ADDRESS]
+                alike = [one for one, (ban, _) in self.bans.items() if ban.keys[names.ADDRESS] == key]
+                for one in [entry.name] if entry.name in self.bans else alike:
+                    del self.bans[one]
+
+    def turn_out(self, members: list[Member]) -> None:
+        """A guest's session ends; an account's can come back."""
+        for member in members:
+            if member.account is None or not member.secret:
+                self.end(member)
+            elif member.client is not None:
+                self.drop(member)
+
+    def until(self, minutes: int) -> float:
+        return self.hub.house.time + minutes * 60 if minutes else math.inf
+
+    def is_muted(self, member: Member) -> bool:
+        return self.muted.get(member.owner, -math.inf) > self.hub.house.time
+
+    def writes(self, member: Member) -> None:
+        """A member does what nobody may who is muted; a mute that has ended does not begin again."""
+        assert not self.is_muted(member), "by one who is muted"
+        self.muted.pop(member.owner, None)
+
+    def is_banned(self, entry: Came | Returned) -> bool:
+        """Whether a guest must not be let in: by its name or, if it is new, by where it comes from."""
+        for ban, until in self.bans.values():
+            alike = any(one == other for one, other in zip(ban.keys, entry.keys, strict=True))
+            from_there = isinstance(entry, Came) and entry.origin in ban.origins
+            if until > self.hub.house.time and (alike or from_there):
+                return True
+        return False
+
     def let_in(
         self, entry: Came | Returned, asked: Asked | None, pushed: dict[Client, list[bytes]]
     ) -> dict[Client, list[bytes]]:
         assert asked is not None
         client, request = asked.client, asked.request
         assert isinstance(request, Hello)
+        is_old = isinstance(entry, Returned) and entry.keys == names.keys(self.members[entry.session].name)
+        is_account = bool(client.session.account)
+        assert is_old or is_account or not self.is_banned(entry), "let in, though banned"
         wants = "resume" in client.features
         hashed, owned = self.hub.hashed(request.session or ""), self.owned(request.name)
         known = next((one for one in self.members.values() if one.secret == hashed), None)
@@ -337,20 +406,20 @@ class Model:
         assert welcome["code"] == "welcome"
         assert ("session" in welcome) == wants
         has_past = is_back or account is not None
-        asks = request.session or (has_past and request.after)
+        asks = (wants and request.session is not UNSET) or (account and request.after is not UNSET)
         if account is None:
-            assert ("rooms" in welcome) == bool(wants and request.session)
+            assert ("rooms" in welcome) == bool(wants and request.session is not UNSET)
         else:
             assert sorted(map(names.address, welcome["rooms"])) == sorted(account.rooms)
             assert welcome.get("operator", False) is account.is_operator
-        assert ("recovered" in welcome) == bool(wants and asks)
+        assert ("recovered" in welcome) == bool(asks)
         self.began_at[client, ""] = self.hub.house.next - 1
         if "presence" in client.features:
             self.views[client] = {"": self.names_in("")}
         waited = [] if account is None else account.waiting
         if account is not None:
             account.waiting = []
-        if has_past and client.has_stamps and request.after:
+        if has_past and client.has_stamps and request.after is not UNSET:
             missed = [
                 one
                 for one in (*self.spoken[""], *self.spoken[None])
@@ -360,7 +429,7 @@ class Model:
             is_known = bool(welcome.get("recovered"))
             return {client: self.missed(missed, request.after, floor, is_known=is_known)}
         assert not welcome.get("recovered")
-        if request.after or account is None:
+        if request.after is not UNSET or account is None:
             return {}
         return {client: self.waited(waited, client, [line for line in lines if line.startswith(PUSHED)])}
 
@@ -388,6 +457,8 @@ class Model:
         if entry.room in member.rooms:
             assert not answer.get("recovered")
             return {}
+        if entry.room not in self.rooms():
+            self.writes(member)
         member.rooms.add(entry.room)
         account = member.account
         if account is not None:
@@ -423,6 +494,7 @@ class Model:
 
     def said(self, entry: Said, member: Member) -> dict[Client, list[bytes]]:
         assert not entry.room or entry.room in member.rooms, "said in a room by somebody else"
+        self.writes(member)
         for one in self.keep(entry, 0, "", entry.room):
             for other in self.members.values():
                 if other.client is None or other is member or (entry.room and entry.room not in other.rooms):
@@ -434,6 +506,7 @@ class Model:
     def told(self, entry: Told, member: Member) -> dict[Client, list[bytes]]:
         receiver = entry.receiver
         assert self.bearer(entry.to) == receiver, "to one who has the name no more"
+        self.writes(member)
         spoken = self.keep(entry, receiver, entry.to, None)
         account = self.accounts.get(receiver)
         if self.kept() & {member.owner, receiver}:
@@ -456,7 +529,10 @@ class Model:
         address = names.address(name)
         here = [one for one in self.members.values() if one.client and names.address(one.name) == address]
         account = self.owned(name)
-        return here[0].owner if here else account.number if account else self.bearers[address]
+        return here[0].owner if here else account.number if account else self.last_bearer(address)
+
+    def last_bearer(self, address: str) -> int:
+        return self.bearers.get(address, 0)
 
     def is_retry(self, member: Member, entry: Said | Told) -> bool:
         """Whether it has been said already."""
@@ -514,8 +590,10 @@ class Model:
         match reply["code"]:
             case "welcome" if "session" in reply:
                 assert client.session.secret == self.hub.hashed(reply["session"])
-            case "error" if reply["error"] in {"unknown_user", "not_in_room"} and client.name is not None:
-                refs = self.members[client.session.number].refs
+            case "error" if reply["error"] in PERHAPS_RETRIED and client.name is not None:
+                sender = self.members[client.session.number]
+                assert reply["error"] != "muted" or self.is_muted(sender), "muted no longer"
+                refs = sender.refs
                 ref = hashed(reply.get("ref", ""))
                 assert ref not in refs, "a retry is refused, though it was delivered"
             case "sent":

@@ -8,7 +8,7 @@ import json
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -16,7 +16,10 @@ from chatroom.doors.connection import Connection
 from chatroom.doors.intake import INPUT
 from chatroom.doors.outbox import Outbox
 from chatroom.hub.client import Client
+from chatroom.hub.entries import Banned, Entry, Kicked, Muted, Unbanned, Unmuted
 from chatroom.hub.ports import Order
+from chatroom.hub.refusal import Refusal
+from chatroom.protocol import names
 from chatroom.protocol.messages import ident
 from fakes import FakeChat, FakeClient, FakeHasher, FakeStore
 from simulation.model import PUSHED, Model
@@ -42,8 +45,7 @@ BASE = {"welcome", "users", "incoming", "incoming_broadcast", "error"}
 CODES = BASE | {"sent", "pong", "joined", "left", "rooms", "history", "forgotten", "registered"}
 PUSHED_TO = {"ping": "ping", "presence": "presence"}
 """What only those get who asked for it."""
-NOTICES = b'{"code":"forgotten"', b'{"code":"presence"'
-"""What keeps its place among what others said."""
+FORGOTTEN = b'{"code":"forgotten"'
 TIGHT = {
     "chatroom.hub.past": {"ROOM": 30, "ROOMS": 20_000, "SLACK": 2000, "DIRECT": 20, "DIRECT_BYTES": 9000},
     "chatroom.hub.replay": {"MOST": 20, "MOST_DIRECT": 5, "BYTES": 5000},
@@ -118,7 +120,8 @@ class Person:
             room = json.loads(line).get("room")
             if room:
                 return f"#{room}"
-        return "pushed" if self.was_bare and line.startswith((PUSHED, *NOTICES)) else ""
+        is_pushed = line.startswith(PUSHED) or (line.startswith(FORGOTTEN) and b'"ref":' not in line)
+        return "pushed" if self.was_bare and is_pushed else ""
 
 
 class World:
@@ -172,6 +175,7 @@ class World:
             (self.register, 4),
             (self.hash_some, 16),
             (self.order, 2),
+            (self.judge, 2),
             (self.change_clock, 1),
             (self.wait, 12),
             (self.wait_long, 1),
@@ -396,6 +400,26 @@ class World:
             if self.chance.random() < 0.2:
                 self.is_full = not self.is_full
             self.store.work(self.chance.choice([1, 10, 1000]), is_full=self.is_full)
+
+    def judge(self) -> None:
+        """The command line bans somebody, or lets somebody in again; what operators do is done in its name."""
+        chance, hub = self.chance, self.chat.hub
+        target = chance.choice([one.owner for one in hub.house.sessions.values()] or [0])
+        minutes = chance.choice([0, 1, 1])
+        name = chance.choice(NAMES[:6])
+        entry: Entry = Unbanned(name, names.keys(name), 0)
+        match chance.randrange(6):
+            case 0:
+                entry = Kicked(target, 0, "enough")
+            case 1:
+                entry = Muted(target, 0, minutes)
+            case 2:
+                entry = Unmuted(target, 0)
+            case 3:
+                origins = tuple(chance.sample(["192.0.2.1", "2001:db8::/64"], k=chance.randrange(2)))
+                entry = Banned(0, name, names.keys(name), 0, minutes, origins)
+        with suppress(Refusal):
+            hub.append(entry, None)
 
     def change_clock(self) -> None:
         self.chat.late = self.chance.choice([0.0, 0.5, 3600.0, -100.0, -20.0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
-from chatroom.hub import accounts, history
+from chatroom.hub import accounts, history, operators
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM, FOLD, REPLAY
 from chatroom.hub.entries import Joined, Left, Said, Told
@@ -22,13 +22,17 @@ from chatroom.hub.session import hashed
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
+    Ban,
+    Bans,
     ErrorCode,
     Fault,
     Forget,
     Hello,
     History,
     Join,
+    Kick,
     Leave,
+    Mute,
     Outgoing,
     OutgoingBroadcast,
     Ping,
@@ -39,6 +43,8 @@ from chatroom.protocol.messages import (
     Request,
     Rooms,
     RoomsReply,
+    Unban,
+    Unmute,
     Users,
     Who,
     complete,
@@ -132,7 +138,7 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
 def burst(hub: "Hub", client: Client, burst: Burst) -> None:
     """Pass many messages on in one piece, if there is nothing to be said of any of them."""
     first, flow = burst.first, hub.flow
-    if client.name is None or not burst.fits(hub.limits.max_content):
+    if client.name is None or not client.session.may_write or not burst.fits(hub.limits.max_content):
         pass
     elif type(first) is Outgoing:
         if receiver := hub.house.spelled.get(first.to):
@@ -239,6 +245,7 @@ class Command(NamedTuple):
     needs_name: bool = True
     cost: float = 1
     """What it counts as, in requests."""
+    needs_operator: bool = False
 
 
 COMMANDS: dict[type, Command] = {
@@ -252,6 +259,12 @@ COMMANDS: dict[type, Command] = {
     History: Command(history.read, cost=5),
     Forget: Command(history.take_back, cost=5),
     Register: Command(accounts.register, cost=5),
+    Kick: Command(operators.kick, needs_operator=True),
+    Mute: Command(operators.mute, needs_operator=True),
+    Unmute: Command(operators.unmute, needs_operator=True),
+    Ban: Command(operators.ban, needs_operator=True),
+    Unban: Command(operators.unban, needs_operator=True),
+    Bans: Command(operators.bans, needs_operator=True),
     Quit: Command(quit_, needs_name=False),
     Ping: Command(ping, needs_name=False),
     Pong: Command(pong, needs_name=False),
@@ -263,6 +276,17 @@ COMMANDS: dict[type, Command] = {
 def hello_first(hub: "Hub", client: Client, request: Request) -> None:
     """Refuse what needs a name."""
     raise Refusal(ErrorCode.HELLO_FIRST, "say hello first")
+
+
+def operators_only(run: Callable[["Hub", Client, Any], None]) -> Callable[["Hub", Client, Any], None]:
+    """Return what does this for operators, and refuses it to others."""
+
+    def run_for_operators(hub: "Hub", client: Client, request: Request) -> None:
+        if not client.session.is_operator:
+            raise Refusal(ErrorCode.NOT_ALLOWED, "only operators may ask for this")
+        run(hub, client, request)
+
+    return run_for_operators
 
 
 def turn_away(hub: "Hub", client: Client, request: Request) -> None:
@@ -282,7 +306,10 @@ def nothing(hub: "Hub", client: Client, request: Request) -> None:
 
 # What a client may do, by how things stand: the conditions are looked up once, not for each message.
 FIRST = {kind: hello_first if command.needs_name else command.run for kind, command in COMMANDS.items()}
-ANYTHING = {kind: command.run for kind, command in COMMANDS.items()}
+ANYTHING = {
+    kind: operators_only(command.run) if command.needs_operator else command.run
+    for kind, command in COMMANDS.items()
+}
 TURNED_AWAY = dict.fromkeys(COMMANDS, turn_away)
 LATER = dict.fromkeys(COMMANDS, later)
 NOTHING = dict.fromkeys(COMMANDS, nothing)

@@ -7,11 +7,12 @@ nothing: a `Refusal` comes first. `asked` is the request to be answered, if it c
 from collections.abc import Callable
 from typing import Any
 
-from chatroom.hub import answers
+from chatroom.hub import answers, verdicts
 from chatroom.hub.account import MOST_SESSIONS, Account
 from chatroom.hub.client import Client
 from chatroom.hub.entries import (
     Appointed,
+    Banned,
     Came,
     Changed,
     Dropped,
@@ -20,13 +21,17 @@ from chatroom.hub.entries import (
     Expired,
     Forgot,
     Joined,
+    Kicked,
     Left,
+    Muted,
     Registered,
     Removed,
     Returned,
     Said,
     Told,
     Turned,
+    Unbanned,
+    Unmuted,
     Went,
 )
 from chatroom.hub.house import Asked, House
@@ -45,12 +50,14 @@ def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: A
 
 def came(house: House, entry: Came, asked: Asked | None) -> None:
     """Let somebody new in."""
+    house.verdicts.refuse_banned(entry.account, entry.keys, entry.origin, house.time)
     account = None
     if entry.account:
         account = house.accounts.get(entry.account)
         if account is None or account.version != entry.version:
             raise Refusal(ErrorCode.BAD_PASSWORD, "the password has changed meanwhile")
     session = Session(house.next, entry.secret, house.lobby, account)
+    session.origin = entry.origin
     house.enter(session, entry.name, entry.keys)
     house.next += 1
     house.sessions[session.number] = session
@@ -70,11 +77,14 @@ def returned(house: House, entry: Returned, asked: Asked | None) -> None:
     if session is None or 0 < session.until <= house.time:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the session has ended meanwhile")
     old, name, account = session.client, session.name, session.account
+    if account is not None or entry.keys != session.keys:  # guests who are in may resume
+        house.verdicts.refuse_banned(0 if account is None else account.number, entry.keys, "", house.time)
     if account is None:
         house.enter(session, entry.name, entry.keys)
     else:
         house.enter(session, account.name, account.keys)
         session.until = 0.0
+    session.origin = entry.origin
     if old is not None:
         house.hang_up(old, name, "replaced")
     _let_in(house, session, asked, is_back=True)
@@ -82,6 +92,7 @@ def returned(house: House, entry: Returned, asked: Asked | None) -> None:
 
 def _let_in(house: House, session: Session, asked: Asked | None, *, is_back: bool) -> None:
     since = 0 if session.account is None else house.welcome_back(session.account)
+    session.may_write = not house.verdicts.is_muted(session.owner)
     if asked is not None:
         answers.welcome(house, session, asked, since, is_back=is_back)
     house.know(session)
@@ -117,10 +128,7 @@ def joined(house: House, entry: Joined, asked: Asked | None) -> None:
     if session.rooms is not None and len(session.rooms) >= entry.most_of_one:
         raise Refusal(ErrorCode.NOT_ALLOWED, f"you are in {len(session.rooms)} rooms, no more are allowed")
     if room is None:
-        if len(house.rooms) >= entry.most:
-            raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(house.rooms)} rooms, no more are allowed")
-        name = house.past.spelling(entry.room) or entry.name
-        room = house.rooms[entry.room] = Room(entry.room, name)
+        room = _make_room(house, session, entry)
     if session.rooms is None:
         session.rooms = {}
     session.rooms[room.key] = room
@@ -131,6 +139,16 @@ def joined(house: House, entry: Joined, asked: Asked | None) -> None:
         answers.joined(house, session, room, asked, is_new=True)
     house.know(session)
     house.went_to(session, room, entry.most_of_one)
+
+
+def _make_room(house: House, session: Session, entry: Joined) -> Room:
+    if not session.may_write:
+        _may_write(house, session)
+    if len(house.rooms) >= entry.most:
+        raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(house.rooms)} rooms, no more are allowed")
+    name = house.past.spelling(entry.room) or entry.name
+    room = house.rooms[entry.room] = Room(entry.room, name)
+    return room
 
 
 def left(house: House, entry: Left, asked: Asked | None) -> None:
@@ -148,10 +166,20 @@ def left(house: House, entry: Left, asked: Asked | None) -> None:
         house.delivery.reply(asked.client, messages.Left(room=room.name), asked.request)
 
 
+def _may_write(house: House, session: Session, ref: bytes | None = None) -> bool:
+    """Whether one may write, with this `ref`, of whom that is not known. Raises a `Refusal` if it is muted."""
+    if not session.is_here:
+        return False
+    if ref is None or ref not in session.refs:  # a retry is answered
+        house.verdicts.refuse_muted(session.owner, house.time)
+        session.may_write = True
+    return True
+
+
 def said(house: House, entry: Said, asked: Asked | None) -> None:
     """Let all in a room hear a message, or a burst of them."""
     session = house.sessions.get(entry.session)
-    if session is None or not session.is_here:
+    if session is None or not (session.may_write or _may_write(house, session, entry.ref)):
         return
     key = entry.room
     room = house.lobby if not key else session.rooms.get(key) if session.rooms else None
@@ -179,7 +207,7 @@ def said(house: House, entry: Said, asked: Asked | None) -> None:
 def told(house: House, entry: Told, asked: Asked | None) -> None:
     """Let one hear a message of another, or a burst of them."""
     session, receiver = house.sessions.get(entry.session), house.sessions.get(entry.receiver)
-    if session is None or not session.is_here:
+    if session is None or not (session.may_write or _may_write(house, session, entry.ref)):
         return
     ref = entry.ref
     if ref is not None and ref in session.refs:
@@ -314,11 +342,13 @@ def removed(house: House, entry: Removed, asked: Asked | None) -> None:
     for session in list(account.sessions.values()):
         house.cut_off(session, "kicked")
     account.hashed, account.is_operator, account.waiting = "", False, 0
+    house.verdicts.unmute(account.number)
     account.rooms.clear()
     account.version += 1
     if entry.frees:
         del house.accounts[account.number]
         house.reserved.free(account)
+        house.verdicts.unmute(account.number)
         if house.store is not None:
             house.store.remove_account(account.number)
     else:
@@ -334,8 +364,9 @@ def erased(house: House, entry: Erased, asked: Asked | None) -> None:  # noqa: A
 
 
 def expired(house: House, entry: Expired, asked: Asked | None) -> None:  # noqa: ARG001
-    """Let the past forget what is too old; a store does so by itself."""
+    """Let the past forget what is too old, a store does so by itself; and what was decided until now."""
     house.past.expire(entry.number)
+    house.verdicts.sweep(house.time)
 
 
 Deed = Callable[[House, Any, Asked | None], Any]
@@ -355,5 +386,10 @@ DEEDS: dict[type[Entry], Deed] = {
     Appointed: appointed,
     Removed: removed,
     Erased: erased,
+    Kicked: verdicts.kicked,
+    Muted: verdicts.muted,
+    Unmuted: verdicts.unmuted,
+    Banned: verdicts.banned,
+    Unbanned: verdicts.unbanned,
     Expired: expired,
 }

@@ -22,6 +22,7 @@ from chatroom.hub.refusal import Refusal
 from chatroom.hub.reserved import Reserved
 from chatroom.hub.room import Room
 from chatroom.hub.session import Receipt, Session
+from chatroom.hub.verdicts import Verdicts
 from chatroom.protocol import names
 from chatroom.protocol.messages import ErrorCode, Message, Request
 
@@ -74,6 +75,7 @@ class House:
         """By number; also those that were removed, while their names stay reserved."""
         self.reserved = Reserved()
         """The same by name."""
+        self.verdicts = Verdicts(store)
         self.secrets: dict[bytes, Session] = {}
         """Those that can come back."""
         self.spelled: dict[str, Session] = {}
@@ -156,7 +158,7 @@ class House:
         """Let the session be here no more; it knows which rooms it was in."""
         if not session.is_here:
             return
-        session.is_here = False
+        session.is_here = session.may_write = False
         client, session.client = session.client, None
         if client is not None:
             self.lobby.leave(client)
@@ -217,7 +219,9 @@ class House:
             del self.secrets[session.secret]
         if self.away.get(session.keys[names.ADDRESS]) is session:
             del self.away[session.keys[names.ADDRESS]]
-        if session.account is not None:
+        if session.account is None:
+            self.verdicts.unmute(session.number)
+        else:
             del session.account.sessions[session.number]
             if was_here:
                 self.see(session.account)
@@ -241,9 +245,19 @@ class House:
         devices = account.devices if account is not None else [session] if session is not None else []
         return [one.client for one in devices if one.client is not None]
 
-    def hang_up(self, client: Client, name: str, reason: str) -> None:
+    def turn_out(self, session: Session, reason: str, message: str) -> None:
+        """End the connection of a session; a guest's session ends with it."""
+        client, name = session.client, session.name
+        if session.account is None:
+            self.end(session)
+        else:
+            self.drop(session)
+        if client is not None:
+            self.hang_up(client, name, reason, message)
+
+    def hang_up(self, client: Client, name: str, reason: str, message: str = "") -> None:
         """End a connection of this machine whose session has ended, or has another; it had this name."""
-        self.delivery.say_why(client, reason)
+        self.delivery.say_why(client, reason, message)
         self.delivery.hear_no_more(client)
         self.delivery.end(client)
         self.observer.left(name, client.sink.peer, reason)
@@ -355,6 +369,9 @@ class House:
             for ref, number, time in known.receipts:
                 session.remember(ref, Receipt(number, time, is_stored=True))
             self.sessions[known.number] = self.secrets[known.secret] = session
+        for ban in restored.bans:
+            number = ban.account
+            self.verdicts.restore(ban, self.accounts.get(number) or self.sessions.get(number))
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine, whoever is connected to it."""
@@ -366,6 +383,8 @@ class House:
                     s.name,
                     s.keys,
                     s.is_here,
+                    s.may_write,
+                    s.origin,
                     s.secret,
                     s.rooms and list(s.rooms),
                     s.was_in,
@@ -395,6 +414,7 @@ class House:
             [(room.key, room.name, list(room.members)) for room in self.rooms.values()],
             self.delivery.all_said(),
             (list(self.past.direct), self.past.direct.floor),
+            self.verdicts.state(),
         ]
 
     def digest(self) -> str:

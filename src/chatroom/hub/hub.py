@@ -148,8 +148,10 @@ class Hub:
     def cost(self, client: Client, message: AnyRequest | Fault) -> float:
         """Return what a request costs, as a flood pays for it: 1, and more if many hear of it.
 
-        To leave, or to answer a `ping` of ours, costs nothing.
+        To leave, or to answer a `ping` of ours, costs nothing; nor does anything that an operator asks for.
         """
+        if client.name is not None and client.session.is_operator:
+            return 0
         match message:
             case Quit():
                 return 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from chatroom.hub import operators
 from chatroom.hub.account import Account
 from chatroom.hub.entries import Appointed, Changed, Erased, Registered, Removed
 from chatroom.hub.ports import Order
@@ -73,4 +74,6 @@ ORDERS: dict[str, Callable[["Hub", Order], None]] = {
     "operator": _operator,
     "remove": _remove,
     "forget": _forget,
+    "ban": operators.order_ban,
+    "unban": operators.order_unban,
 }

@@ -47,8 +47,10 @@ class Session:
         "is_here",
         "is_kept",
         "keys",
+        "may_write",
         "name",
         "number",
+        "origin",
         "owner",
         "posted",
         "rooms",
@@ -76,6 +78,10 @@ class Session:
         self.keys: Keys = ("", "", "", "")
         self.is_here = False
         """It has a connection, on whatever machine."""
+        self.may_write = False
+        """It is here, and is not muted, as far as is known: a mute may have ended."""
+        self.origin = ""
+        """The network that it came from last, as one is banned; empty if that is exempt."""
         self.client: Client | None = None
         """Its connection, if that is on this machine."""
         self.rooms: dict[str, Room] | None = None
@@ -91,6 +97,11 @@ class Session:
     def register(self, account: "Account") -> None:
         """It is this account's from now on, which has its number."""
         self.account, self.is_kept = account, True
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether its account is an operator's."""
+        return self.account is not None and self.account.is_operator
 
     @property
     def refs(self) -> dict[bytes, Receipt]:
