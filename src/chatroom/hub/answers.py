@@ -27,12 +27,13 @@ def welcome(house: House, session: Session, asked: Asked, since: int, *, is_back
         reply.limits = house.limits
     if asked.secret:
         reply.session = asked.secret
-    has_past = is_back or account is not None
-    if has_past and client.has_stamps and request.after is not UNSET:
+    is_return = request.session is not UNSET and bool(asked.secret)
+    if (is_back or account is not None) and client.has_stamps and request.after is not UNSET:
         house.delivery.remember(house.lobby)
         missed = missed_in_lobby(house.past, session, request.after, last=house.next - 1)
-    if asked.secret and (request.session is not UNSET or (has_past and request.after is not UNSET)):
+    if is_return or (account is not None and request.after is not UNSET):
         reply.recovered = missed is not None
+    if is_return:
         reply.rooms = list(session.was_in)
     if account is not None:
         reply.rooms = list(account.rooms.values())

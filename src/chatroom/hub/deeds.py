@@ -348,6 +348,7 @@ def removed(house: House, entry: Removed, asked: Asked | None) -> None:
     if entry.frees:
         del house.accounts[account.number]
         house.reserved.free(account)
+        house.verdicts.unmute(account.number)
         if house.store is not None:
             house.store.remove_account(account.number)
     else:
