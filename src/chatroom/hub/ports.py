@@ -147,7 +147,7 @@ class KnownBan(NamedTuple):
     kind: str
     """`ban` or `mute`."""
     account: int
-    """0: a guest."""
+    """The account; of a mute, also a guest's session; 0: guests of this name, or from this network."""
     name: str
     by: str
     """The operator's name; empty: the command line."""
