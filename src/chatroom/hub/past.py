@@ -4,11 +4,11 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from chatroom.hub.entries import Post, Said, Told
+from chatroom.hub.entries import GONE, Post, Said, Told
 from chatroom.protocol.messages import IncomingBroadcast
 
 ROOM = 1000
@@ -164,6 +164,17 @@ class Past:
             else:
                 self.rooms[post.room].size -= less
                 self.size -= less
+
+    def erase(self, owner: int) -> None:
+        """Take back all that an account or a session wrote."""
+        lines: list[Line[Any]] = [*self.rooms.values(), self.direct]
+        for line in lines:
+            for post in line:
+                if post.session == owner:
+                    less = len(post.frames) - post.count
+                    post.frames = GONE * post.count
+                    line.size -= less
+                    self.size -= 0 if line is self.direct else less
 
     def expire(self, number: int) -> None:
         """Forget the pieces that end with this number, or before."""

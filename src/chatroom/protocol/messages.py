@@ -381,9 +381,9 @@ class PingEvent(Reply, tag="ping", gc=False):
 class Closing(Reply, tag="closing", gc=False):
     """The last message before the server ends the connection; sent to those with the feature `notices`.
 
-    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if the client ended the
-    connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is what an operator said who
-    kicked or banned the client.
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if
+    the client ended the connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is
+    what an operator said who kicked or banned the client.
     """
 
     reason: str
@@ -522,6 +522,12 @@ _ENDS = [b"%02x" % low for low in range(256)]
 @lru_cache(2)  # many have the same
 def _when(time: float) -> bytes:
     return repr(time).encode()
+
+
+def with_to(lines: bytes, to: str) -> bytes:
+    """Return lines of direct messages, as `complete` or a burst made them, with whom they are sent to."""
+    kind = b'{"code":"incoming",'  # within a string, its quotation marks would be escaped
+    return lines.replace(kind, b'%b"to":%b,' % (kind, json.dumps(to).encode("ascii")))
 
 
 def ident(number: int) -> str:
