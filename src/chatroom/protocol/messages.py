@@ -28,6 +28,8 @@ MAX_REASON = 256
 MAX_MINUTES = 60 * 24 * 3660
 """Minutes for which somebody can be muted or banned: ten years; longer is for good."""
 
+SECRETS = frozenset({"old", "password", "session"})
+"""Fields of requests that nobody may see: not in a log either."""
 FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
 """What a client can ask to be sent beyond the base protocol."""
 
@@ -43,10 +45,18 @@ Minutes = Annotated[int, Meta(ge=0, le=MAX_MINUTES)]
 Reason = Annotated[str, Meta(max_length=MAX_REASON)]
 
 
-class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
+class Request(Struct, tag_field="code", kw_only=True, gc=False):
     """What a client asks for. Its `ref`, if there is one, comes back in the replies to it."""
 
     ref: Ref | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        """Show what is in it, but for secrets."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = {
+            name: "…" if name in SECRETS else repr(value) for name, value in given.items() if value is not UNSET
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
 
 class Hello(Request, tag="hello", gc=False):
