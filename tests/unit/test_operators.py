@@ -594,6 +594,37 @@ def test_what_has_ended_is_swept() -> None:
 # The store
 
 
+REMEMBERED = [
+    {"code": "mute", "name": "dan"},
+    {"code": "ban", "name": "eve"},
+    {"code": "unban", "name": "adam"},
+    {"code": "unmute", "name": "bob"},
+]
+
+
+@pytest.mark.parametrize("request_", REMEMBERED)
+def test_done_means_stored(request_: dict[str, Any]) -> None:
+    """It has its effect at once, and is confirmed when it is stored; or the operator hears that it is not."""
+    store = FakeStore()
+    chat = Chat(store)
+    for name in ("dan", "bob"):
+        chat.join(name)
+    chat.do("mute", name="bob")
+    chat.do("ban", name="adam")
+
+    def ask(*, is_full: bool) -> list[dict[str, Any]]:
+        chat.fake.loop.settle = lambda: None
+        chat.olga.ask(**request_)
+        assert chat.came(chat.olga) == []
+        store.work(is_full=is_full)
+        chat.fake.loop.settle = store.work
+        return chat.came(chat.olga)
+
+    if request_["code"] in {"mute", "ban"}:
+        assert [answer["error"] for answer in ask(is_full=True)] == ["not_stored"]
+    assert [answer["code"] for answer in ask(is_full=False)] == ["done"]
+
+
 def test_over_a_restart() -> None:
     """Bans stand, and the mutes of those whose session does; of who has gone for good, they are forgotten."""
     store = FakeStore()
