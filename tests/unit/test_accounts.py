@@ -952,6 +952,34 @@ def test_with_after_gaps_are_filled() -> None:
         town.drop(client)
 
 
+def test_gaps_have_what_other_devices_sent() -> None:
+    """And not what one sent oneself; in the lobby, in rooms, and to somebody."""
+    town = Town()
+    ann, bob = town.account("ann"), town.come("bob")
+    phone = town.come("ann", "resume", password=PASSWORD)
+    for client in (ann, phone):
+        client.ask(code="join", room="a")
+    town.loop.turn()
+    bob.ask(code="outgoing_broadcast", content="0")
+    town.loop.turn()
+    last = ann.take()[-1]["id"]
+    for client, number in ((ann, 1), (phone, 2)):
+        client.ask(code="outgoing_broadcast", content=f"{number}")
+        client.ask(code="outgoing_broadcast", content=f"{number}", room="a")
+        client.ask(code="outgoing", to="bob", content=f"{number}")
+        client.ask(code="outgoing", to="ann", content=f"{number}")
+        town.drop(ann)
+
+    back = town.come("ann", "resume", session=secret(ann), after=last)
+    back.ask(code="join", room="a", after=last)
+    town.loop.turn()
+
+    welcome, *messages = back.take()
+    assert welcome["recovered"]
+    shown = [(one["content"], one["from"], one.get("to")) for one in messages if "content" in one]
+    assert shown == [("2", "ann", None), ("2", "ann", "bob"), ("2", "ann", "ann"), ("2", "ann", None)]
+
+
 def test_a_session_without_after() -> None:
     """Gets what waits as well."""
     town = Town()
