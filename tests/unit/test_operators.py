@@ -8,10 +8,12 @@ import pytest
 
 from chatroom.hub import verdicts
 from chatroom.hub.entries import Kicked
-from chatroom.hub.ports import Order
+from chatroom.hub.ports import KnownBan, Order
 from chatroom.hub.refusal import Refusal
+from chatroom.hub.verdicts import NO_KEYS, Verdicts
 from fakes import FakeChat, FakeClient, FakeStore
 from simulation.twin import Twin
+from unit.test_cost import steps
 
 HOME = "192.0.2.7"
 PASSWORD = "correct horse"
@@ -573,6 +575,31 @@ def test_there_may_be_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     chat.do("ban", name="c")
     store.work()
     assert sorted(store.bans) == [("ban", "b"), ("ban", "c"), ("mute", "eve")]
+
+
+def test_many_requests_of_an_operator() -> None:
+    """Each may look at all verdicts: where there are many, one is done in a turn."""
+    chat = Chat()
+    for number in range(3000):
+        chat.house.verdicts.ban(KnownBan("ban", 0, f"n{number}", "", 1.0, 2.0, (), ""), NO_KEYS, 1.0)
+
+    chat.olga.send(b'{"code":"bans"}\n' * 100)
+
+    assert len(chat.olga.connection._client.own) == 1
+    assert len(chat.came(chat.olga)) == 100
+
+
+def test_what_sweeping_costs() -> None:
+    """Twice as many that have ended cost twice as much."""
+
+    def cost(count: int) -> int:
+        found = Verdicts(FakeStore())
+        for number in range(count):
+            found.mute(KnownBan("mute", number, f"n{number}", "", 1.0, 2.0, (), ""), NO_KEYS, 1.0)
+            found.ban(KnownBan("ban", 0, f"n{number}", "", 1.0, 2.0, (), ""), NO_KEYS, 1.0)
+        return steps(lambda: found.sweep(3.0))
+
+    assert cost(400) < 2.1 * cost(200)
 
 
 def test_what_has_ended_is_swept() -> None:

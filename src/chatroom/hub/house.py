@@ -369,9 +369,8 @@ class House:
             for ref, number, time in known.receipts:
                 session.remember(ref, Receipt(number, time, is_stored=True))
             self.sessions[known.number] = self.secrets[known.secret] = session
-        for ban in restored.bans:
-            number = ban.account
-            self.verdicts.restore(ban, self.accounts.get(number) or self.sessions.get(number))
+        everybody: dict[int, Session | Account] = {**self.sessions, **self.accounts}
+        self.verdicts.restore(restored.bans, everybody.get)
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine, whoever is connected to it."""

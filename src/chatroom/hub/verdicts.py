@@ -4,7 +4,7 @@ Times are the log's, so that a verdict ends at the same place of it on every mac
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 from math import ceil
@@ -42,9 +42,7 @@ class Verdicts:
         self._mutes: dict[int, tuple[KnownBan, Keys]] = {}  # by account, or a guest's session
         self._bans: dict[str, tuple[KnownBan, Keys]] = {}  # by name, as it was when it was banned
         self._marked: dict[_Mark, dict[str, None]] = {}  # the names of the bans that hold for something
-        self._wide: set[tuple[int, int]] = (
-            set()
-        )  # IP versions and prefix lengths of networks that are no origin
+        self._wide: set[tuple[int, int]] = set()  # IP version and prefix length of networks that are no origin
 
     def __len__(self) -> int:
         """Return how many there are, with those that have ended and are not swept yet."""
@@ -62,11 +60,7 @@ class Verdicts:
     def unmute(self, target: int, then: Then | None = None) -> None:
         """Let an account or a session write again, if it could not; `then` as in `know`."""
         if target in self._mutes:
-            name = self._mutes.pop(target)[0].name
-            self._lift(MUTE, name, then)
-            for other, _ in self._mutes.values():  # another guest may have had this name
-                if other.name == name:
-                    self.know(other)
+            self._unmute([target], then)
 
     def is_muted(self, target: int) -> bool:
         """Whether it may not write, or might not until lately."""
@@ -144,8 +138,7 @@ class Verdicts:
 
     def sweep(self, now: float) -> None:
         """Forget what has ended."""
-        for target in [one for one, (verdict, _) in self._mutes.items() if not _holds(verdict, now)]:
-            self.unmute(target)
+        self._unmute([target for target, (verdict, _) in self._mutes.items() if not _holds(verdict, now)])
         for verdict in [one for one, _ in self._bans.values() if not _holds(one, now)]:
             self.unban(verdict, "")
 
@@ -163,24 +156,35 @@ class Verdicts:
                 found.append(messages.Banned(one.kind, one.name, one.by, one.time, until, one.reason or None))
         return found[::-1]
 
-    def restore(self, known: KnownBan, who: "Account | Session | None") -> None:
-        """Go on with what a store knew; `who`: whose number it has. The mute of a guest who has gone ends."""
-        if known.kind == MUTE:
-            self._mutes[known.account] = known, NO_KEYS if who is None else who.keys
-            if who is None:
-                self.unmute(known.account)
-            return
-        keys = NO_KEYS
-        if who is not None:
-            keys = who.keys
-        elif known.name not in known.origins:
-            with suppress(names.BadName):  # no name any more, since Unicode has changed
-                keys = names.keys(known.name)
-        self._put(known, keys)
+    def restore(self, bans: Sequence[KnownBan], find: "Callable[[int], Account | Session | None]") -> None:
+        """Go on with what a store knew; `find` tells who has a number. Mutes of guests who have gone end."""
+        gone = []
+        for known in bans:
+            who, keys = find(known.account), NO_KEYS
+            if who is not None:
+                keys = who.keys
+            elif known.kind == MUTE:
+                gone.append(known.account)
+            elif known.name not in known.origins:
+                with suppress(names.BadName):  # no name any more, since Unicode has changed
+                    keys = names.keys(known.name)
+            if known.kind == MUTE:
+                self._mutes[known.account] = known, keys
+            else:
+                self._put(known, keys)
+        self._unmute(gone)
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine."""
         return [list(self._mutes.items()), list(self._bans.items())]
+
+    def _unmute(self, targets: Sequence[int], then: Then | None = None) -> None:
+        lifted = {self._mutes.pop(target)[0].name for target in targets}
+        for name in lifted:
+            self._lift(MUTE, name, then)
+        for other, _ in self._mutes.values() if lifted else ():  # another guest may have had the name
+            if other.name in lifted:
+                self.know(other)
 
     def _lift(self, kind: str, name: str, then: Then | None) -> None:
         if self._store is not None:
@@ -264,7 +268,7 @@ def kicked(house: "House", entry: Kicked, asked: "Asked | None") -> None:
     _check(house, entry.by, entry.target)
     sessions = _sessions(house, entry.target)
     if not sessions:
-        raise Refusal(ErrorCode.UNKNOWN_USER, "this user has just gone")
+        raise Refusal(ErrorCode.UNKNOWN_USER, "this user is not here")
     for session in sessions:
         house.turn_out(session, "kicked", entry.reason)
     if asked is not None:
