@@ -83,8 +83,21 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
     help="PEM file with the certificate authorities to trust. Implies --tls.",
 )
 @click.option("--bell", is_flag=True, help="Ring the terminal's bell for direct messages.")
-def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool, bell: bool) -> None:
-    """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT."""
+@click.option("--stay", is_flag=True, help="Stay logged in until the next start with --stay.")
+def join(
+    server_ip: str,
+    server_port: int,
+    my_nickname: str,
+    ca: str | None,
+    *,
+    tls: bool,
+    bell: bool,
+    stay: bool,
+) -> None:
+    """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT.
+
+    The password of a name that somebody owns is asked for, or taken from CHATROOM_PASSWORD.
+    """
     import ssl
 
     from chatroom.terminal.program import chat
@@ -95,4 +108,4 @@ def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, 
         raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from None
     except OSError as error:
         raise click.BadParameter(f"{ca}: {error.strerror}", param_hint="--ca") from None
-    sys.exit(chat(server_ip, server_port, my_nickname, context, bell=bell))
+    sys.exit(chat(server_ip, server_port, my_nickname, context, bell=bell, stay=stay))

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,8 +15,10 @@ ROOM = 1000
 """Messages of one room, and at most a burst more."""
 ROOMS = 64 * 1024 * 1024
 """Bytes of all rooms together, and at most a turn more."""
-SLACK = 256 * 1024
-"""Bytes that are forgotten at a time when there are more."""
+SLACK = 4 * 1024 * 1024
+"""Bytes that are forgotten at a time when there are more: to look at all rooms takes time."""
+LARGEST = 256
+"""Rooms that are found in one look."""
 DIRECT = 10_000
 """Direct messages of all sessions together."""
 DIRECT_BYTES = 16 * 1024 * 1024
@@ -194,14 +197,15 @@ class Past:
 
         To be called between turns of the log, whose ends are the same on every machine.
         """
-        goal = ROOMS - SLACK
-        for key, line in sorted(self.rooms.items(), key=lambda item: (-item[1].size, item[0])):
-            half = line.size // 2
-            while line and line.size >= half and self.size > goal:
-                self.size -= line.drop()
-            self._forget_room(key, line)
-            if self.size <= goal:
-                return
+        goal = max(0, ROOMS - SLACK)
+        while self.size > goal:
+            for key, line in nsmallest(LARGEST, self.rooms.items(), key=lambda item: (-item[1].size, item[0])):
+                half = line.size // 2
+                while line and line.size >= half and self.size > goal:
+                    self.size -= line.drop()
+                self._forget_room(key, line)
+                if self.size <= goal:
+                    return
 
 
 def newest(floor: int, total: int, posts: list[Said]) -> tuple[int, list[Said]]:
