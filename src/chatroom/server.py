@@ -85,6 +85,8 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
         )
     except StoreError as error:
         raise ConfigError(f"data: {error}") from error
+    if store is not None:
+        store.take_orders(hub.obey)
     patience = limits.drain_timeout
     try:
         patience = await _let_in(hub, settings, observer, announce)

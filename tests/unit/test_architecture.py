@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "config.py": {"protocol"},
     "announce.py": set(),
     "usage.py": set(),
+    "accounts.py": {"config", "hub", "passwords", "protocol", "stores", "terminal", "usage"},
     "passwords.py": {"protocol"},
     "server.py": {"announce", "config", "doors", "hub", "observe", "passwords", "protocol", "stores"},
 }

@@ -150,7 +150,7 @@ class KnownBan(NamedTuple):
     kind: str
     """`ban` or `mute`."""
     account: int
-    """0: a guest."""
+    """The account; of a mute, also a guest's session; 0: guests of this name, or from this network."""
     name: str
     by: str
     """The operator's name; empty: the command line."""
@@ -169,11 +169,11 @@ class Order(NamedTuple):
     """`add`, `password`, `operator`, `forget`, `remove`, `ban` or `unban`."""
     name: str
     """Of the account or the guest; or a network."""
-    hashed: str
-    minutes: int
-    is_set: bool
+    hashed: str = ""
+    minutes: int = 0
+    is_set: bool = False
     """`operator`: whether it becomes one; `remove`: whether the name is freed."""
-    reason: str
+    reason: str = ""
 
 
 class Known(NamedTuple):
@@ -227,8 +227,11 @@ class Store(Protocol):
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
         """Store a number that is more than any that is given out; `then` is told whether it is on the disk."""
 
-    def keep(self, post: "Said | Told", then: Callable[[bool], None] | None) -> None:
-        """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk."""
+    def keep(self, post: "Said | Told", then: Callable[[bool], None] | None, device: int | None = None) -> None:
+        """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk.
+
+        `device`: the session that said it, whose `ref` it is, if `post.session` is an account.
+        """
 
     def know(self, session: Known) -> None:
         """Store a session that can come back, or what has changed of it."""
@@ -240,7 +243,7 @@ class Store(Protocol):
         """Store an account, or what has changed of it; `then` is told whether it is on the disk."""
 
     def remove_account(self, number: int) -> None:
-        """Forget an account whose name is free, and what was said between it and others that are forgotten too."""
+        """Forget an account whose name is free, and what was said between it and others that are gone."""
 
     def know_ban(self, ban: KnownBan) -> None:
         """Store who is banned or muted; there is one of a kind for a name."""

@@ -7,6 +7,7 @@ sent only to those who asked for it: `ref` comes back only to whoever sent one.
 
 import json
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -27,6 +28,8 @@ MAX_REASON = 256
 MAX_MINUTES = 60 * 24 * 3660
 """Minutes for which somebody can be muted or banned: ten years; longer is for good."""
 
+SECRETS = frozenset({"old", "password", "session"})
+"""Fields of requests that nobody may see: not in a log either."""
 FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
 """What a client can ask to be sent beyond the base protocol."""
 
@@ -42,10 +45,18 @@ Minutes = Annotated[int, Meta(ge=0, le=MAX_MINUTES)]
 Reason = Annotated[str, Meta(max_length=MAX_REASON)]
 
 
-class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
+class Request(Struct, tag_field="code", kw_only=True, gc=False):
     """What a client asks for. Its `ref`, if there is one, comes back in the replies to it."""
 
     ref: Ref | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        """Show what is in it, but for secrets."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = {
+            name: "…" if name in SECRETS else repr(value) for name, value in given.items() if value is not UNSET
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
 
 class Hello(Request, tag="hello", gc=False):
@@ -380,9 +391,9 @@ class PingEvent(Reply, tag="ping", gc=False):
 class Closing(Reply, tag="closing", gc=False):
     """The last message before the server ends the connection; sent to those with the feature `notices`.
 
-    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if the client ended the
-    connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is what an operator said who
-    kicked or banned the client.
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if
+    the client ended the connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is
+    what an operator said who kicked or banned the client.
     """
 
     reason: str
@@ -498,13 +509,35 @@ def stamped(lines: bytes, number: int, time: float) -> bytes:
     The lines are as `complete` or a burst made them, all of one kind: their `code` comes first.
     """
     end = lines.index(b",")
+    head, when = lines[:end], _when(time)
     if lines.index(b"\n") + 1 == len(lines):  # as most are, and at half the cost
-        return b'%b,"id":"%016x","time":%b%b' % (lines[:end], number, repr(time).encode(), lines[end:])
-    kind, when = lines[:end] + b',"id":"', b'","time":%b' % repr(time).encode()
-    return b"".join(
-        b"%b%016x%b%b" % (kind, number + place, when, line[end:])
-        for place, line in enumerate(lines.splitlines(keepends=True))
-    )
+        return b'%b,"id":"%016x","time":%b%b' % (head, number, when, lines[end:])
+    rests = lines[end:-1].split(b"\n" + head)
+    made = []
+    while rests:  # all that has an id that begins alike in one go
+        low = number % 256
+        some, rests = rests[: 256 - low], rests[256 - low :]
+        fields = [b""] * (2 * len(some))
+        fields[::2], fields[1::2] = _ENDS[low : low + len(some)], some
+        line = head + b',"id":"%014x' % (number // 256) + b'%b","time":' + when + b"%b\n"
+        made.append(line * len(some) % tuple(fields))
+        number += len(some)
+    return b"".join(made)
+
+
+_ENDS = [b"%02x" % low for low in range(256)]
+"""The last two digits of ids."""
+
+
+@lru_cache(2)  # many have the same
+def _when(time: float) -> bytes:
+    return repr(time).encode()
+
+
+def with_to(lines: bytes, to: str) -> bytes:
+    """Return lines of direct messages, as `complete` or a burst made them, with whom they are sent to."""
+    kind = b'{"code":"incoming",'  # within a string, its quotation marks would be escaped
+    return lines.replace(kind, b'%b"to":%b,' % (kind, json.dumps(to).encode("ascii")))
 
 
 def ident(number: int) -> str:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
-from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, Reconnected, Unconfirmed
+from chatroom.client.errors import ConnectionLost, InboxFull, NameReserved, NameTaken, Refused
+from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, OwnMessage, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
-from chatroom.terminal import typed
+from chatroom.terminal import login, typed
+from chatroom.terminal.login import offered, refused
+from chatroom.terminal.order import carry_out, list_bans
 from chatroom.terminal.reasons import interrupted, reason
 from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
@@ -43,6 +45,11 @@ class Conversation:
         self._is_renamed.set()
         self._sent: deque[tuple[str, str, typed.Say]] = deque(maxlen=REMEMBERED)  # `ref`, line's place, message
 
+    @property
+    def name(self) -> str:
+        """One's own name."""
+        return self._name
+
     # What the screen asks
 
     @property
@@ -54,6 +61,11 @@ class Conversation:
     def has_rooms(self) -> bool:
         """Whether the server has rooms and a history, and a person is here to see them."""
         return self._rooms is not None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether one may kick, mute and ban others."""
+        return self._client.is_operator
 
     @property
     def joined(self) -> list[str]:
@@ -170,9 +182,9 @@ class Conversation:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def leave(self) -> None:
-        """Say quit, and show what is still on its way."""
-        closing = asyncio.create_task(self._client.close())
+    async def leave(self, *, stay: bool) -> None:
+        """Say quit, unless the session is to `stay`, and show what is still on its way."""
+        closing = asyncio.create_task(self._client.close(stay=stay))
         try:
             async for message in self._client:
                 self.show(message)
@@ -185,7 +197,7 @@ class Conversation:
             try:
                 async for message in self._client:
                     self.show(message)
-            except NameTaken as refusal:
+            except (NameTaken, NameReserved) as refusal:
                 self._is_renamed.clear()
                 again = "Enter tries again"
                 self._screen.complain(
@@ -222,7 +234,9 @@ class Conversation:
                         if hint and "\n" not in lines:  # else it was said before they were sent
                             self._complain(hint)
                     case typed.Help():
-                        for row in typed.help_rows(rooms=self.has_rooms, keys=self._screen.has_editor):
+                        for row in typed.help_rows(
+                            rooms=self.has_rooms, keys=self._screen.has_editor, operator=self.is_operator
+                        ):
                             self._screen.show([("", row)])
                     case typed.Name(name):
                         self._rename(name)
@@ -237,6 +251,13 @@ class Conversation:
                     await self._list_users(room)
                 case typed.Say():
                     await self._say(meaning)
+                case typed.Register():
+                    await login.register(self._client, self._screen)
+                case typed.Order():
+                    named = replace(meaning, name=await self._receiver(meaning.name))
+                    await carry_out(self._client, self._screen, named)
+                case typed.ListBans():
+                    await list_bans(self._client, self._screen)
                 case _ if self._rooms:
                     if isinstance(meaning, typed.Past) and meaning.to is not None:
                         meaning = replace(meaning, to=await self._receiver(meaning.to))
@@ -283,9 +304,11 @@ class Conversation:
     def show(self, message: Message) -> None:
         """Show what came."""
         match message:
-            case Incoming() | IncomingBroadcast() | Presence() | Forgotten() | Gap() if self._rooms:
+            case Incoming() | IncomingBroadcast() | OwnMessage() | Presence() | Forgotten() | Gap() if (
+                self._rooms
+            ):
                 self._rooms.show(message)
-            case Incoming() | IncomingBroadcast():
+            case Incoming() | IncomingBroadcast() | OwnMessage():
                 self._screen.show(line(message))
             case Disconnected(reason=why):
                 self._screen.complain(f"{interrupted(why)}; reconnecting… (Enter tries at once)")
@@ -327,14 +350,3 @@ class Conversation:
 
 def _another(error: ErrorReply) -> str:
     return f"/name {offered(error) or 'NEW'} takes another name"
-
-
-def refused(refusal: Refused, name: str) -> str:
-    """Say that a name was refused, and why."""
-    return f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
-
-
-def offered(error: ErrorReply) -> str:
-    """Return the name that the server suggests, if it is one that can be shown and typed."""
-    offer = error.suggestion if isinstance(error.suggestion, str) else ""
-    return offer if offer == visible(offer) else ""

@@ -18,6 +18,9 @@ _ENDS = {
     "draining": "the server is going down",
     "idle": "the server ended the connection: nothing was said for too long",
     "flood": "the server ended the connection: too much was sent too fast",
+    "replaced": "the server ended the connection: another one of yours has taken its place",
+    "kicked": "an operator ended the connection",
+    "banned": "an operator ended the connection: you are banned",
     "too_many_errors": "the server ended the connection: too much that it did not understand was sent",
 }
 _SAY_NO_MORE = {os.strerror(errno.EPIPE), os.strerror(errno.ECONNRESET)}
@@ -52,9 +55,9 @@ def is_name_mismatch(error: BaseException | None) -> bool:
 
 def lost(why: str) -> str:
     """Say why the connection was lost: the server's own word for it in words for people."""
-    end = why.removeprefix(_ENDED)
-    if end != why and end in _ENDS:
-        return _ENDS[end]
+    end, _, said = why.removeprefix(_ENDED).partition(": ")
+    if why.startswith(_ENDED) and end in _ENDS:
+        return f"{_ENDS[end]}: {visible(said)}" if said else _ENDS[end]
     return f"the connection was lost: {visible(why)}"
 
 

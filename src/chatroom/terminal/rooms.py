@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import InboxFull, Refused
-from chatroom.client.inbox import Gap
+from chatroom.client.inbox import Gap, OwnMessage
 from chatroom.client.inbox import Message as News
 from chatroom.protocol.messages import (
     MAX_FIND,
@@ -28,6 +28,7 @@ from chatroom.terminal.shown import (
     label,
     quoted,
     said,
+    said_elsewhere,
     was_said,
 )
 from chatroom.terminal.text import Pieces, visible
@@ -123,6 +124,11 @@ class Rooms:
                     self._screen.show(pieces)
                     if message.id is not None:
                         self._remember(message.id, pieces, place)
+            case OwnMessage() if message.id not in self._shown:
+                pieces = said_elsewhere(message)
+                self._screen.show(pieces)
+                self._remember(message.id, pieces)
+                self._read(_place(message))
             case Presence() if message.joined or message.left:  # of a crowd, only how many there are is told
                 self._screen.show(came_and_went(message))
             case Forgotten(id=ident) if ident in self._shown:
@@ -321,7 +327,7 @@ class Rooms:
         self._screen.show([("", text)])
 
 
-def _place(what: Say | Past) -> str:
+def _place(what: Say | Past | OwnMessage) -> str:
     """Return what is typed for a room, for somebody, or for the lobby."""
     if what.room is not None:
         return label(what.room)

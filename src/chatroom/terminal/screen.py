@@ -24,6 +24,10 @@ class Chat(Protocol):
         """Whether the server has rooms and a history."""
 
     @property
+    def is_operator(self) -> bool:
+        """Whether one may kick, mute and ban others."""
+
+    @property
     def joined(self) -> Sequence[str]:
         """The rooms one is in."""
 
@@ -62,6 +66,12 @@ class Screen(Protocol):
 
     async def read_name(self, question: str, offer: str) -> str | None:
         """Ask for another name, offering one, before the conversation; None if nobody can be asked."""
+
+    async def read_password(self, prompt: str, question: str = "") -> str | None:
+        """Ask for a password, which is not shown; None if nobody can be asked, or wants to answer.
+
+        With a `question`, it is one that nobody has expected, before the conversation.
+        """
 
     def conversation(self, chat: Chat) -> AbstractAsyncContextManager[None]:
         """Within this context lines are typed and shown."""

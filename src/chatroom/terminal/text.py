@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable
 
+from chatroom.client.inbox import OwnMessage
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
 
 Pieces = list[tuple[str, str]]
@@ -36,7 +37,7 @@ def users(names: Iterable[str], heading: str = "current users:") -> list[Pieces]
     return [[("", heading)], *([("sender", f"  {visible(name)}")] for name in names)]
 
 
-def line(message: Incoming | IncomingBroadcast | ErrorReply) -> Pieces:
+def line(message: Incoming | IncomingBroadcast | OwnMessage | ErrorReply) -> Pieces:
     """Return a message as pieces of text, each with the kind of thing it is.
 
     The kinds: `time`, `sender`, `direct`, `broadcast`, `text`, `error`. A sender called `bob to you: pay me`
@@ -45,6 +46,8 @@ def line(message: Incoming | IncomingBroadcast | ErrorReply) -> Pieces:
     if isinstance(message, ErrorReply):
         return [("error", visible(message.message)), *_suggested(message)]
     kind, to = ("direct", "you") if isinstance(message, Incoming) else ("broadcast", "all")
+    if isinstance(message, OwnMessage) and message.to is not None:
+        to = called(message.to)
     return [
         ("time", time.strftime("%H:%M ")),
         ("sender", called(message.from_)),

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 
 from chatroom.protocol.messages import MAX_FIND
 from chatroom.protocol.names import BARS, STARS
@@ -11,6 +13,7 @@ from chatroom.terminal.text import visible
 HINT = "type NAME|text (to one) or *|text (to all); /help lists the commands"
 EMPTY = "the message is empty"
 NO_ROOMS = "rooms and history need a terminal, and a server that has them"
+NO_ACCOUNTS = "accounts and operators need a terminal, and a server that has them"
 HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
@@ -29,10 +32,20 @@ HELP_IN_ROOMS = """\
 /history #chess 50            the last 50 in a room; /history bob with bob
 /find tea, /find #chess tea   the last 20 with "tea"; /find bob|tea with bob
 /me waves, /me #chess waves   shown as "* ann waves"
-/forget or /forget TEXT       take back your last message, or that with TEXT"""
+/forget or /forget TEXT       take back your last message, or that with TEXT
+/register                     own your name with a password, or change that"""
+HELP_FOR_OPERATORS = """\
+/kick NAME, /kick bob spam    disconnect somebody, for a reason if you like
+/mute NAME, /mute bob 10      let nothing be written for 60 or so many minutes
+/ban NAME, /ban bob 0 spam    let nobody of that name in; 0 minutes: for good
+/unmute NAME, /unban NAME     let them again
+/bans                         who is banned or muted"""
 KEYS_IN_ROOMS = "Enter on an empty line marks all as read"
 COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
-COMMANDS_IN_ROOMS = sorted([*COMMANDS, "/find", "/forget", "/history", "/join", "/leave", "/me", "/rooms"])
+COMMANDS_IN_ROOMS = sorted(
+    [*COMMANDS, "/find", "/forget", "/history", "/join", "/leave", "/me", "/register", "/rooms"]
+)
+COMMANDS_FOR_OPERATORS = ["/ban", "/bans", "/kick", "/mute", "/unban", "/unmute"]
 LAST = 20
 """Messages of the past that are shown if nobody says how many."""
 
@@ -43,6 +56,8 @@ _NAME = r'"[^"]+"|[^"\s]\S*'
 _PLACE = rf'[{HASHES}]"[^"]+"|{_NAME}'
 _MSG = re.compile(rf"/msg\s+({_NAME})\s+(\S.*)", re.DOTALL)
 _PLACE_AND_TEXT = re.compile(rf"({_PLACE})\s+(\S.*)", re.DOTALL)
+_NAME_AND_REASON = re.compile(rf"({_NAME})(?:\s+(\S.*))?", re.DOTALL)
+_MINUTES_AND_REASON = re.compile(r"(\d{1,9})(?:\s+(.*))?", re.DOTALL)
 _HISTORY = re.compile(rf"(.*?)(?:(?:^|[{re.escape(BARS)}\s]\s*)(-?\d{{1,9}})|[{re.escape(BARS)}]\s*)?")
 _LAST_BAR = re.compile(rf"\s*[{re.escape(BARS)}]\s*$")
 _MSG_HINT = 'type /msg NAME text; a NAME with blanks in it stands in "quotation marks"'
@@ -101,6 +116,36 @@ class Forget:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Own the name, or change its password."""
+
+
+class Act(StrEnum):
+    """What operators do, as it is typed."""
+
+    KICK = "/kick"
+    MUTE = "/mute"
+    UNMUTE = "/unmute"
+    BAN = "/ban"
+    UNBAN = "/unban"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Do this to somebody, for so many minutes (None: as many as the server does by itself; 0: for good)."""
+
+    act: Act
+    name: str
+    minutes: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ListBans:
+    """Who is banned or muted?"""
+
+
+@dataclass(frozen=True)
 class Name:
     """Take another name, while there is no connection under the old one."""
 
@@ -124,7 +169,7 @@ class Unclear:
     hint: str
 
 
-Request = Say | Who | Join | Leave | ListRooms | Past | Forget
+Request = Say | Who | Join | Leave | ListRooms | Past | Forget | Register | Order | ListBans
 """What the server is needed for."""
 Meaning = Request | Name | Quit | Help | Unclear
 
@@ -189,10 +234,16 @@ def about(lines: list[str], *, rooms: bool = False) -> str:
     return f"{count} lines, {are}: Enter sends the others, Ctrl-C drops all"
 
 
-def help_rows(*, rooms: bool, keys: bool) -> list[str]:
+def asks_back(lines: str, *, rooms: bool) -> bool:
+    """Whether one of the lines is followed by a question, which has the keyboard first."""
+    return any(isinstance(understand(line, rooms=rooms), Register) for line in lines.split("\n"))
+
+
+def help_rows(*, rooms: bool, keys: bool, operator: bool = False) -> list[str]:
     """Return what can be typed; what the keys do comes last, where there is an editor that they work in."""
     commands, others = HELP.split("\nTab")
     rows = [*commands.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else [])]
+    rows += HELP_FOR_OPERATORS.split("\n") if rooms and operator else []
     if keys:
         rows += [*f"Tab{others}".split("\n"), *[KEYS_IN_ROOMS] * rooms]
     return rows
@@ -204,8 +255,10 @@ def as_unicode(text: str) -> str:
 
 
 def _about_command(word: str, *, rooms: bool) -> str:
-    if word in (COMMANDS_IN_ROOMS if rooms else COMMANDS):
+    if word in ([*COMMANDS_IN_ROOMS, *COMMANDS_FOR_OPERATORS] if rooms else COMMANDS):
         return f"{word} takes no argument; /help lists the commands"
+    if word in COMMANDS_FOR_OPERATORS or word == "/register":
+        return f"unknown command {word}: {NO_ACCOUNTS}"
     hint = f": {NO_ROOMS}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
     return f"unknown command {word}{hint}"
 
@@ -282,6 +335,19 @@ def _me(rest: str) -> Meaning:
     )
 
 
+def _order(act: Act, rest: str) -> Meaning:
+    found = _NAME_AND_REASON.fullmatch(rest)
+    if not found:
+        return Unclear(f"type {act} NAME")
+    name, reason = found.groups()
+    if act in {Act.UNMUTE, Act.UNBAN} and reason:
+        return Unclear(f'type {act} NAME; a NAME with blanks in it stands in "quotation marks"')
+    minutes = None
+    if act in {Act.MUTE, Act.BAN} and (timed := _MINUTES_AND_REASON.fullmatch(reason or "")):
+        minutes, reason = int(timed[1]), timed[2]
+    return Order(act, name, minutes, reason or None)
+
+
 _COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
     "who": _who,
     "/who": _slash_who,
@@ -293,6 +359,9 @@ _COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
     "/find": _find,
     "/me": _me,
     "/forget": Forget,
+    "/register": lambda rest: None if rest else Register(),
+    "/bans": lambda rest: None if rest else ListBans(),
+    **{act: partial(_order, act) for act in Act},
 }
 
 

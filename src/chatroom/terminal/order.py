@@ -1,0 +1,55 @@
+"""What operators do to others, and what is said of it."""
+
+from chatroom.client.aio import AsyncClient
+from chatroom.protocol.messages import Banned
+from chatroom.terminal.screen import Screen
+from chatroom.terminal.shown import clock, quoted
+from chatroom.terminal.text import visible
+from chatroom.terminal.typed import Act, Order
+
+MINUTES = 60
+"""For which somebody is muted or banned, if the operator does not say."""
+
+
+async def carry_out(client: AsyncClient, screen: Screen, order: Order) -> None:
+    """Do what an operator has typed. Raises what the client raises."""
+    name, minutes, why = order.name, order.minutes, order.reason
+    match order.act:
+        case Act.KICK:
+            await client.kick(name, reason=why)
+            done = "was disconnected"
+        case Act.MUTE:
+            await client.mute(name, minutes=minutes, reason=why)
+            done = f"may not write {_for(minutes)}"
+        case Act.UNMUTE:
+            await client.unmute(name)
+            done = "may write again"
+        case Act.BAN:
+            others = await client.ban(name, minutes=minutes, reason=why)
+            are = "1 other is" if others == 1 else f"{others} others are"
+            done = f"is banned {_for(minutes)}" + (f"; {are} on the same addresses" if others else "")
+        case Act.UNBAN:
+            await client.unban(name)
+            done = "may come again"
+    screen.show([("", f"{quoted(name)} {done}")])
+
+
+async def list_bans(client: AsyncClient, screen: Screen) -> None:
+    """Show who is banned or muted. Raises what the client raises."""
+    bans = await client.bans()
+    screen.show([("", "banned or muted:" if bans else "nobody is banned or muted")])
+    for ban in bans:
+        screen.show([("", f"  {_said(ban)}")])
+
+
+def _for(minutes: int | None) -> str:
+    minutes = MINUTES if minutes is None else minutes
+    return f"for {minutes} minute{'s' * (minutes != 1)}" if minutes else "for good"
+
+
+def _said(ban: Banned) -> str:
+    did = "banned" if ban.kind == "ban" else "muted"
+    by = f" by {quoted(ban.by)}" if ban.by else ""
+    until = "for good" if ban.until is None else f"until {clock(ban.until)}"
+    why = "" if ban.reason is None else f": {visible(ban.reason)}"
+    return f"{quoted(ban.name)} {did}{by} {clock(ban.time)}, {until}{why}"
