@@ -217,6 +217,23 @@ def test_who_waits_for_a_hash_is_not_read() -> None:
     assert contents(bob) == ["behind"]
 
 
+def test_passwords_not_in_ascii_wait_for_their_turn() -> None:
+    """To check one takes longer: all connections together have an allowance for that."""
+    town = Town()
+    town.account("ann", "пароль ann")
+    bob, ann = town.come("bob"), town.connect()
+    bob.take()
+    town.hub.effort.left = 0
+    bob.ask(code="register", password="пароль bob")
+    ann.ask(code="hello", name="ann", password="пароль ann")
+    town.loop.turn()
+    assert bob.take() == ann.take() == []
+
+    town.hub.effort._renew()
+    assert told(bob) == {"code": "registered"}
+    assert told(ann)["code"] == "welcome"
+
+
 @pytest.mark.parametrize("closes", [False, True])
 def test_a_hash_may_take_its_time(*, closes: bool) -> None:
     """While one waits for a hash, no time passes for it; who closes its side meanwhile is answered, too."""
