@@ -1,26 +1,31 @@
-"""The command line: `chatroom serve`, `chatroom join`, `chatroom bench`."""
+"""The command line: `chatroom serve`, `chatroom join`, and the table of the commands that are elsewhere."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from chatroom.usage import Group, WholeNumber
 
+ELSEWHERE = {"bench": "chatroom.bench.command"} | dict.fromkeys(
+    ("account", "backup", "ban", "bans", "unban"), "chatroom.accounts"
+)
+"""Commands, and the modules in which they have the same name."""
+
 
 class Commands(Group):
-    """The commands; `bench` is loaded only when it is asked for."""
+    """The commands; those elsewhere are loaded only when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
-        return sorted([*super().list_commands(ctx), "bench"])
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name."""
-        if cmd_name == "bench":
-            from chatroom.bench.command import bench
-
-            return bench
+        if cmd_name in ELSEWHERE:
+            command: click.Command = getattr(import_module(ELSEWHERE[cmd_name]), cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
 
 

@@ -2,11 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
 from chatroom.protocol import burst
-from chatroom.protocol.messages import Outgoing, OutgoingBroadcast, opening
+from chatroom.protocol.messages import Outgoing, OutgoingBroadcast, complete, opening, stamped
 from chatroom.protocol.stream import REQUESTS, StreamDecoder
 from fakes import FakeChat, FakeClient
 
@@ -154,3 +155,21 @@ def test_who_is_throttled_has_no_bursts() -> None:
     chat.loop.turn()
 
     assert 5 < len(contents(bob)) < 15
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 300, 600])
+@pytest.mark.parametrize("number", [0, 250, 256, 10**15 + 255])
+def test_stamps_of_many_lines(count: int, number: int) -> None:
+    """Lines of a burst get the same stamps as each would alone."""
+    start = opening("ann", is_direct=True)
+    alone = [complete(start, f'%s {place}, "é"\n{{"code":"incoming"') for place in range(count)]
+
+    together = stamped(b"".join(alone), number, 1.5)
+
+    assert together == b"".join(stamped(line, number + place, 1.5) for place, line in enumerate(alone))
+    last = msgspec.json.decode(together.splitlines()[-1])
+    assert (last["id"], last["time"], last["content"]) == (
+        f"{number + count - 1:016x}",
+        1.5,
+        f'%s {count - 1}, "é"\n{{"code":"incoming"',
+    )

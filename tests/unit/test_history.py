@@ -154,6 +154,18 @@ def test_find() -> None:
     assert read(ann, find="nothing")["complete"]
 
 
+@pytest.mark.parametrize("kept", ["memory", "file"], indirect=True)
+def test_a_search_ends_at_4_mib() -> None:
+    """In memory, where all others wait for it, the longest messages take no longer than short ones."""
+    chat = FakeChat()
+    ann = chat.join("ann")
+    speak(ann, "needle", *["x" * 16_000] * 300)
+
+    page = read(ann, find="needle")
+    assert (page["messages"], page["complete"]) == ([], False)
+    assert contents(read(ann, find="needle", before=page["before"])) == ["needle"]
+
+
 def test_direct_messages() -> None:
     """One's own, of both ends, with whoever bore the name when they were said; nobody else's."""
     chat = FakeChat()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from chatroom.hub import past
+from chatroom.hub.entries import Said
 from chatroom.hub.hub import CHANGES
 from chatroom.hub.past import Past
 from chatroom.hub.room import Room
@@ -287,6 +288,20 @@ def test_the_past_is_cut_between_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             kept[reads].append(len(chat.hub.house.past.rooms[""]))
 
     assert kept[True] == kept[False]
+
+
+def test_many_rooms_are_looked_at_seldom() -> None:
+    """To find the largest of 30,000 rooms takes time, so much is forgotten at a time."""
+    memory, looks = Past(0), 0
+    for number in range(34_000):
+        post = Said(number, 0.0, 1, b"x" * 900, 1, None, str(number))
+        memory.keep(post.room, (post,), 1, past.POST + len(post.frames))
+        if memory.size > past.ROOMS:
+            looks += 1
+            memory.forget_some()
+            assert memory.size <= past.ROOMS - past.SLACK
+
+    assert 0 < looks <= 34_000 * (900 + past.POST + past.LINE) / past.SLACK
 
 
 def test_a_lost_connection_still_joins() -> None:

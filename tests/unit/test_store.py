@@ -20,7 +20,7 @@ from chatroom.stores.file import APPLICATION, StoreError
 from chatroom.stores.reader import Reader
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.stores.sweeper import PAUSE
-from chatroom.stores.writer import Barrier, Change
+from chatroom.stores.writer import Barrier
 from fakes import FakeChat, FakeClient
 from stored import Disk
 
@@ -383,7 +383,7 @@ def somebody_elses(path: Path) -> None:
 def of_a_newer_chatroom(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
 
 
 def damaged(path: Path) -> None:
@@ -409,8 +409,8 @@ def a_folder(path: Path) -> None:
     [
         (nothing_of_ours, "this file is no database of chatroom"),
         (somebody_elses, "this file is no database of chatroom"),
-        (of_a_newer_chatroom, "a newer chatroom has written this file: version 2; 1 is known"),
-        (damaged, "this file is damaged"),
+        (of_a_newer_chatroom, "a newer chatroom has written this file: version 3; 2 is known"),
+        (damaged, "damaged|malformed"),
         (cut_off, "damaged|malformed"),
         (a_folder, "Is a directory"),
     ],
@@ -714,7 +714,7 @@ def test_nobody_reads_while_the_log_is_cut_off(disk: Disk) -> None:
     store.reader.queue.put(lambda: store.reader.searches.append(search()))
     assert is_reading.wait(100)
     for _ in range(20):
-        assert store.writer._erase([Change("", (), erases=True)]) is None
+        assert store.writer._cut_off() is None
     is_over.set()
 
     assert seen == [False] * 20

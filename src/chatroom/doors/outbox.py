@@ -77,6 +77,8 @@ class Outbox:
         "_transport",
         "is_bare",
         "is_congested",
+        "is_private",
+        "origin",
         "peer",
         "push",
     )
@@ -92,14 +94,15 @@ class Outbox:
         dialect: Dialect,
         *,
         peer: str,
+        origin: str,
+        is_private: bool,
     ) -> None:
-        """`backlog`: counts what all hold. `dialect`: how bare peers get frames.
-
-        `peer`: the address, for the log.
-        """
+        """`backlog`: counts what all hold. `dialect`: how bare peers get frames. The rest: see `Sink`."""
         self._backlog = backlog
         self._dialect = dialect
         self.peer = peer
+        self.origin = origin
+        self.is_private = is_private
         self.push = self._pace
         self._transport = transport
         self._owner = owner

@@ -1,8 +1,11 @@
 """A name that somebody owns: who has its password comes back to it, from as many devices as may be."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chatroom.hub.entries import Keys
+from chatroom.hub.ports import KnownAccount
+from chatroom.protocol import names
 
 if TYPE_CHECKING:
     from chatroom.hub.session import Session
@@ -13,10 +16,17 @@ MOST_SESSIONS = 20
 """Sessions of one account that can come back; one more ends the one that was made first."""
 SESSION_DAYS = 30.0
 """Days that a session of an account lives beyond its connection."""
+MOST_WAITING = 1000
+"""Direct messages that may wait for an account without a connection."""
 
 
 class Account:
-    """One account: what all machines know of it. Its number is that of the session that registered it."""
+    """One account: what all machines know of it. Its number is that of the session that registered it.
+
+    One that is away is addressed as a session would be, which has no connection.
+    """
+
+    client = None
 
     __slots__ = (
         "away_since",
@@ -57,3 +67,35 @@ class Account:
         """The number behind which direct messages wait for it; 0 while it is here."""
         self.waiting = 0
         """How many of them wait."""
+
+    @property
+    def owner(self) -> int:
+        """Whose what is written to it is."""
+        return self.number
+
+    @classmethod
+    def restored(cls, known: KnownAccount, keys: Keys, last: int) -> "Account":
+        """Return an account that was stored; `last`: no number given out was more. All of it is away."""
+        account = cls(known.number, known.name, keys, known.hashed)
+        account.version, account.is_operator = known.version, known.is_operator
+        account.seen, account.has_returned = known.seen, known.has_returned
+        for room in known.rooms:
+            with suppress(names.BadName):  # it is none since Unicode has changed
+                account.rooms[names.address(room)] = room
+        account.away_since, account.waiting = known.away_since or last, known.waiting
+        return account
+
+    def known(self) -> KnownAccount:
+        """Return what is stored of it."""
+        return KnownAccount(
+            self.number,
+            self.name,
+            self.hashed,
+            self.version,
+            self.is_operator,
+            self.seen,
+            self.has_returned,
+            tuple(self.rooms.values()),
+            self.away_since,
+            self.waiting,
+        )

@@ -180,6 +180,12 @@ class Removed(Entry, tag="removed", gc=False):
     frees: bool
 
 
+class Erased(Entry, tag="erased", gc=False):
+    """The texts of all that an account, or a session, wrote are forgotten; nobody is told."""
+
+    owner: int
+
+
 class Kicked(Entry, tag="kicked", gc=False):
     """All connections of an account end; or of a guest's session, which ends too."""
 
@@ -249,6 +255,7 @@ AnyEntry = (
     | Changed
     | Appointed
     | Removed
+    | Erased
     | Kicked
     | Muted
     | Unmuted

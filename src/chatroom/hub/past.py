@@ -3,19 +3,22 @@
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from heapq import nsmallest
+from typing import Any, TypeVar
 
 import msgspec
 
-from chatroom.hub.entries import Post, Said, Told
+from chatroom.hub.entries import GONE, Post, Said, Told
 from chatroom.protocol.messages import IncomingBroadcast
 
 ROOM = 1000
 """Messages of one room, and at most a burst more."""
 ROOMS = 64 * 1024 * 1024
 """Bytes of all rooms together, and at most a turn more."""
-SLACK = 256 * 1024
-"""Bytes that are forgotten at a time when there are more."""
+SLACK = 4 * 1024 * 1024
+"""Bytes that are forgotten at a time when there are more: to look at all rooms takes time."""
+LARGEST = 256
+"""Rooms that are found in one look."""
 DIRECT = 10_000
 """Direct messages of all sessions together."""
 DIRECT_BYTES = 16 * 1024 * 1024
@@ -162,6 +165,17 @@ class Past:
                 self.rooms[post.room].size -= less
                 self.size -= less
 
+    def erase(self, owner: int) -> None:
+        """Take back all that an account or a session wrote."""
+        lines: list[Line[Any]] = [*self.rooms.values(), self.direct]
+        for line in lines:
+            for post in line:
+                if post.session == owner:
+                    less = len(post.frames) - post.count
+                    post.frames = GONE * post.count
+                    line.size -= less
+                    self.size -= 0 if line is self.direct else less
+
     def expire(self, number: int) -> None:
         """Forget the pieces that end with this number, or before."""
         for key, line in list(self.rooms.items()):
@@ -183,14 +197,15 @@ class Past:
 
         To be called between turns of the log, whose ends are the same on every machine.
         """
-        goal = ROOMS - SLACK
-        for key, line in sorted(self.rooms.items(), key=lambda item: (-item[1].size, item[0])):
-            half = line.size // 2
-            while line and line.size >= half and self.size > goal:
-                self.size -= line.drop()
-            self._forget_room(key, line)
-            if self.size <= goal:
-                return
+        goal = max(0, ROOMS - SLACK)
+        while self.size > goal:
+            for key, line in nsmallest(LARGEST, self.rooms.items(), key=lambda item: (-item[1].size, item[0])):
+                half = line.size // 2
+                while line and line.size >= half and self.size > goal:
+                    self.size -= line.drop()
+                self._forget_room(key, line)
+                if self.size <= goal:
+                    return
 
 
 def newest(floor: int, total: int, posts: list[Said]) -> tuple[int, list[Said]]:

@@ -107,12 +107,15 @@ class Log(Protocol):
 
 
 class Hasher(Protocol):
-    """Hashes passwords, one at a time and in a thread of its own: each takes some 50 ms."""
+    """Hashes passwords, one at a time and in a thread of its own: each takes some 50 ms.
 
-    def hash(self, password: str, then: "Callable[[str], None]") -> bool:
-        """Make a hash and tell `then`, later and in the hub's thread; return False if too many wait."""
+    What is called back is called later and in the hub's thread. None: it failed, for a reason that the log has.
+    """
 
-    def verify(self, hashed: str, password: str, then: "Callable[[bool], None]") -> bool:
+    def hash(self, password: str, then: "Callable[[str | None], None]") -> bool:
+        """Make a hash (PHC string format) and tell `then`; return False if too many wait."""
+
+    def verify(self, hashed: str, password: str, then: "Callable[[bool | None], None]") -> bool:
         """Tell `then` whether this is the password; return False if too many wait."""
 
 
@@ -144,7 +147,7 @@ class KnownBan(NamedTuple):
     kind: str
     """`ban` or `mute`."""
     account: int
-    """0: a guest."""
+    """The account; of a mute, also a guest's session; 0: guests of this name, or from this network."""
     name: str
     by: str
     """The operator's name; empty: the command line."""
@@ -163,11 +166,11 @@ class Order(NamedTuple):
     """`add`, `password`, `operator`, `forget`, `remove`, `ban` or `unban`."""
     name: str
     """Of the account or the guest; or a network."""
-    hashed: str
-    minutes: int
-    is_set: bool
+    hashed: str = ""
+    minutes: int = 0
+    is_set: bool = False
     """`operator`: whether it becomes one; `remove`: whether the name is freed."""
-    reason: str
+    reason: str = ""
 
 
 class Known(NamedTuple):
@@ -221,8 +224,11 @@ class Store(Protocol):
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
         """Store a number that is more than any that is given out; `then` is told whether it is on the disk."""
 
-    def keep(self, post: "Said | Told", then: Callable[[bool], None] | None) -> None:
-        """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk."""
+    def keep(self, post: "Said | Told", then: Callable[[bool], None] | None, device: int | None = None) -> None:
+        """Store a message, or a burst, with its `ref`; `then` is told whether it is on the disk.
+
+        `device`: the session that said it, whose `ref` it is, if `post.session` is an account.
+        """
 
     def know(self, session: Known) -> None:
         """Store a session that can come back, or what has changed of it."""
@@ -234,7 +240,7 @@ class Store(Protocol):
         """Store an account, or what has changed of it; `then` is told whether it is on the disk."""
 
     def remove_account(self, number: int) -> None:
-        """Forget an account whose name is free, and what was said between it and others that are forgotten too."""
+        """Forget an account whose name is free, and what was said between it and others that are gone."""
 
     def know_ban(self, ban: KnownBan) -> None:
         """Store who is banned or muted; there is one of a kind for a name."""

@@ -17,6 +17,8 @@ BYTES = 256 * 1024
 """Bytes with which a page ends."""
 SEARCHED = 20_000
 """Messages that one request looks through."""
+SEARCHED_BYTES = 4 * 1024 * 1024
+"""Bytes of messages that one request looks through: in memory, all others wait for that."""
 MOST_DIRECT = 100
 """Direct messages in a page."""
 _MESSAGE = 100
@@ -35,7 +37,7 @@ class Query(NamedTuple):
     room: str | None
     """By folded name; None: one's direct messages."""
     session: int
-    """Who asks."""
+    """Who asks: a session, or an account."""
     partner: str | None
     """The folded name of the other end; None is anybody. Of direct messages only."""
     before: int | None
@@ -78,6 +80,7 @@ class Page:
         self._query = query
         self.left = SEARCHED
         """Messages that a search may still look through."""
+        self._searched = 0  # bytes
         self.size = 0
         self.messages: list[Message] = []
         self.complete = True
@@ -93,10 +96,11 @@ class Page:
         if not self.complete:
             return False
         for one in stored:
-            if find is not None and not self.left:
+            if find is not None and (not self.left or self._searched >= SEARCHED_BYTES):
                 self.break_off(one.number)
                 return False
             self.left -= 1
+            self._searched += len(one.line)
             if find is not None and b"\\" not in one.line and find not in one.line.lower():
                 continue  # without escapes, the content stands in the line as it is
             message = _line.decode(one.line)

@@ -6,7 +6,7 @@ from heapq import merge
 from chatroom.hub.entries import Post, Said
 from chatroom.hub.past import Line, Past
 from chatroom.hub.session import Session
-from chatroom.protocol.messages import stamped
+from chatroom.protocol.messages import Message, complete, opening, stamped
 
 MOST = 1000
 """Messages that are replayed."""
@@ -14,6 +14,8 @@ MOST_DIRECT = 100
 """Of them, those to one."""
 BYTES = 512 * 1024
 """Bytes that are replayed."""
+MOST_WAITING = 200
+"""Messages that follow a `welcome`, of those that waited for an account."""
 
 
 def missed_in_lobby(past: Past, session: Session, after: str, *, last: int) -> bytes | None:
@@ -24,7 +26,7 @@ def missed_in_lobby(past: Past, session: Session, after: str, *, last: int) -> b
     number = parsed(after)
     if number is None or not max(past.rooms[""].floor, past.direct.floor) <= number <= last:
         return None
-    direct = [post for post in past.direct.behind(number) if post.receiver == session.number]
+    direct = [post for post in past.direct.behind(number) if post.receiver == session.owner]
     if sum(post.count for post in direct) > MOST_DIRECT:
         return None
     others = _of_others(past.rooms[""], session, number)
@@ -44,6 +46,32 @@ def missed_in_room(past: Past, session: Session, room: str, after: str, *, last:
     return None if others is None else _lines(reversed(others), number)
 
 
+def waiting(past: Past, account: int, since: int, stored: Iterable[Message]) -> list[tuple[int, float, bytes]]:
+    """Return the newest of what was said to an account alone behind this number: number, time and line of each.
+
+    `stored`: what was read from the store lately, as memory does not have all of it.
+    """
+    found = [
+        (number, post.time, line)
+        for post in past.direct.behind(since)
+        if post.receiver == account
+        for number, line in post.lines()
+    ]
+    for one in stored:
+        number = int(one.id, 16)
+        if since < number <= past.direct.floor:
+            beginning = opening(one.from_, is_direct=True)
+            found.append((number, one.time, complete(beginning, one.content)))
+    found.sort(reverse=True)
+    size, newest = 0, []
+    for one_waiting in found[:MOST_WAITING]:
+        size += len(one_waiting[2])
+        if size > BYTES:
+            break
+        newest.append(one_waiting)
+    return newest[::-1]
+
+
 def parsed(ident: str) -> int | None:
     """Return the number of a message with this id; None if we gave none such."""
     if len(ident) != 16 or not ident.isascii() or not ident.isalnum() or ident != ident.lower():
@@ -58,9 +86,9 @@ def parsed(ident: str) -> int | None:
 def _of_others(line: Line[Said], session: Session, number: int) -> list[Said] | None:
     """Return what others said behind this number, newest first; None if it is too much."""
     found: list[Said] = []
-    count = size = 0
+    owner, count, size = session.owner, 0, 0
     for post in line.behind(number):
-        if post.session != session.number:
+        if post.session != owner:
             found.append(post)
             count += post.count
             size += len(post.frames)

@@ -7,6 +7,7 @@ sent only to those who asked for it: `ref` comes back only to whoever sent one.
 
 import json
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -390,9 +391,9 @@ class PingEvent(Reply, tag="ping", gc=False):
 class Closing(Reply, tag="closing", gc=False):
     """The last message before the server ends the connection; sent to those with the feature `notices`.
 
-    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if the client ended the
-    connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is what an operator said who
-    kicked or banned the client.
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if
+    the client ended the connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is
+    what an operator said who kicked or banned the client.
     """
 
     reason: str
@@ -508,13 +509,35 @@ def stamped(lines: bytes, number: int, time: float) -> bytes:
     The lines are as `complete` or a burst made them, all of one kind: their `code` comes first.
     """
     end = lines.index(b",")
+    head, when = lines[:end], _when(time)
     if lines.index(b"\n") + 1 == len(lines):  # as most are, and at half the cost
-        return b'%b,"id":"%016x","time":%b%b' % (lines[:end], number, repr(time).encode(), lines[end:])
-    kind, when = lines[:end] + b',"id":"', b'","time":%b' % repr(time).encode()
-    return b"".join(
-        b"%b%016x%b%b" % (kind, number + place, when, line[end:])
-        for place, line in enumerate(lines.splitlines(keepends=True))
-    )
+        return b'%b,"id":"%016x","time":%b%b' % (head, number, when, lines[end:])
+    rests = lines[end:-1].split(b"\n" + head)
+    made = []
+    while rests:  # all that has an id that begins alike in one go
+        low = number % 256
+        some, rests = rests[: 256 - low], rests[256 - low :]
+        fields = [b""] * (2 * len(some))
+        fields[::2], fields[1::2] = _ENDS[low : low + len(some)], some
+        line = head + b',"id":"%014x' % (number // 256) + b'%b","time":' + when + b"%b\n"
+        made.append(line * len(some) % tuple(fields))
+        number += len(some)
+    return b"".join(made)
+
+
+_ENDS = [b"%02x" % low for low in range(256)]
+"""The last two digits of ids."""
+
+
+@lru_cache(2)  # many have the same
+def _when(time: float) -> bytes:
+    return repr(time).encode()
+
+
+def with_to(lines: bytes, to: str) -> bytes:
+    """Return lines of direct messages, as `complete` or a burst made them, with whom they are sent to."""
+    kind = b'{"code":"incoming",'  # within a string, its quotation marks would be escaped
+    return lines.replace(kind, b'%b"to":%b,' % (kind, json.dumps(to).encode("ascii")))
 
 
 def ident(number: int) -> str:

@@ -6,14 +6,14 @@ from collections import defaultdict
 
 from chatroom.hub.entries import Said, Told
 from chatroom.hub.past import DIRECT, LINE, POST, ROOM, ROOMS
-from chatroom.hub.ports import AHEAD, Known, Restored
+from chatroom.hub.ports import AHEAD, Known, KnownAccount, KnownBan, Restored
 from chatroom.hub.session import MAX_REFS
 from chatroom.stores.reader import COLUMNS, Row, stored
 
 _REFS = """
-    SELECT session, ref, number, time FROM messages
+    SELECT coalesce(device, session) AS device, ref, number, time FROM messages
     WHERE number > (SELECT min(number) FROM sessions) AND ref IS NOT NULL
-    AND session IN (SELECT number FROM sessions) ORDER BY number DESC
+    AND coalesce(device, session) IN (SELECT number FROM sessions) ORDER BY number DESC
 """
 
 Receipt = tuple[bytes, int, float]
@@ -35,7 +35,9 @@ def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
         rooms[room] = _floor(rows, ROOM, oldest), said
     rows = _newest(connection, None, DIRECT, oldest)
     told = [Told(*_post(row), row[5] or 0, row[6]) for row in rows if row[7] is not None]
-    return Restored(last, mark, rooms, (_floor(rows, DIRECT, oldest), told), _sessions(connection))
+    direct = _floor(rows, DIRECT, oldest), told
+    people = _sessions(connection), _accounts(connection), _bans(connection)
+    return Restored(last, mark, rooms, direct, *people)
 
 
 def _rooms() -> str:
@@ -67,12 +69,31 @@ def _floor(rows: list[Row], most: int, oldest: int) -> int:
 
 
 def _sessions(connection: sqlite3.Connection) -> list[Known]:
-    found = connection.execute("SELECT number, secret, name, rooms FROM sessions ORDER BY number").fetchall()
+    statement = "SELECT number, secret, name, rooms, account, until FROM sessions ORDER BY number"
+    found = connection.execute(statement).fetchall()
     receipts: defaultdict[int, list[Receipt]] = defaultdict(list)
     for session, ref, number, time in connection.execute(_REFS):
         if len(receipts[session]) < MAX_REFS:
             receipts[session].append((ref, number, time / 1_000_000))
     return [
-        Known(number, secret, name, tuple(json.loads(rooms)), tuple(reversed(receipts[number])))
-        for number, secret, name, rooms in found
+        Known(number, secret, name, tuple(json.loads(rooms)), tuple(reversed(receipts[number])), account, until)
+        for number, secret, name, rooms, account, until in found
     ]
+
+
+def _accounts(connection: sqlite3.Connection) -> list[KnownAccount]:
+    found = map(KnownAccount._make, connection.execute("SELECT * FROM accounts ORDER BY number"))
+    return [
+        one._replace(
+            is_operator=bool(one.is_operator),
+            has_returned=bool(one.has_returned),
+            rooms=tuple(json.loads(str(one.rooms))),
+        )
+        for one in found
+    ]
+
+
+def _bans(connection: sqlite3.Connection) -> list[KnownBan]:
+    statement = f"SELECT {', '.join(KnownBan._fields)} FROM bans ORDER BY time, name, kind"
+    found = map(KnownBan._make, connection.execute(statement))
+    return [one._replace(origins=tuple(json.loads(str(one.origins)))) for one in found]

@@ -1,0 +1,226 @@
+"""Names that somebody owns: to register one, and to come to it with its password.
+
+To hash a password takes time: the client waits for it, as for what is read from the disk, and nobody else does.
+What is checked by then is checked against a version of the account, which the entry names.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from msgspec import UNSET
+
+from chatroom.hub.account import Account
+from chatroom.hub.client import Client
+from chatroom.hub.entries import Came, Changed, Keys, Registered, Returned
+from chatroom.hub.history import wait
+from chatroom.hub.house import Asked
+from chatroom.hub.ports import Hasher
+from chatroom.hub.reading import Page, Query
+from chatroom.hub.refusal import Refusal
+from chatroom.hub.replay import MOST_WAITING
+from chatroom.protocol import names
+from chatroom.protocol.messages import FEATURES, ErrorCode, Hello, Message, Register, Request
+from chatroom.protocol.passwords import BadPassword, checked
+
+if TYPE_CHECKING:
+    from chatroom.hub.hub import Hub
+
+BUSY = 5.0
+"""Seconds after which to try again if too many passwords wait to be hashed: by then, they are done."""
+
+T = TypeVar("T")
+
+
+def register(hub: "Hub", client: Client, request: Register) -> None:
+    """Let the client own its name; or, with the old password, set another."""
+    session, account, slow = client.session, client.session.account, _Slow(hub, client, request)
+    slow.hasher()
+    try:
+        password = checked(request.password)
+    except BadPassword as error:
+        raise Refusal(ErrorCode.BAD_PASSWORD, str(error)) from None
+    if request.old is not UNSET:
+        if account is None:
+            raise Refusal(ErrorCode.NOT_ALLOWED, "you have no account: leave `old` out to register")
+        change = partial(Changed, account.number, account.version, session=session.number)
+        slow.check(account, request.old, lambda: slow.make_hash(password, lambda new: slow.append(change(new))))
+        return
+    if account is not None:
+        raise Refusal(ErrorCode.NOT_ALLOWED, "the name is yours already: send `old` to change its password")
+    if not hub.limits.register:
+        raise Refusal(ErrorCode.NOT_ALLOWED, "only the operators of this server add accounts")
+    if why := hub.house.reservation(session.name, session.keys):
+        raise Refusal(ErrorCode.NAME_RESERVED, why)
+    if seconds := hub.guessing.may_register(client.sink.peer):
+        why = "too many accounts were registered from your address"
+        raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=seconds)
+
+    def own(hashed: str) -> None:
+        slow.append(Registered(session.number, session.name, session.keys, hashed, hub.limits.max_accounts))
+        hub.guessing.registered(client.sink.peer)
+
+    slow.make_hash(password, own)
+
+
+def hello(hub: "Hub", client: Client, request: Hello) -> None:
+    """Give the client a name; or its session back, if it has one; or an account, for its password."""
+    account, name, keys = _named(hub, request.name)
+    hub.bury_the_dead(keys)
+    slow = _Slow(hub, client, request)
+    session, secret = None, ""
+    if "resume" in (request.features or ()):
+        session = hub.known_session(request.session or "")
+        if session is not None and session.account is not account:
+            session = None  # another's
+        secret = hub.new_secret() if session is None else request.session or ""
+    hashed, origin = hub.hashed(secret), client.sink.origin
+    if request.password is not UNSET or (session is not None and account is not None):
+        _check_private(client)
+    if session is not None and account is not None:
+        slow.read_waiting(account, partial(slow.enter, Returned(session.number, name, keys, origin), secret))
+    elif request.password is not UNSET and session is None:
+        if account is None:
+            why = f"nobody has registered the name {names.quoted(name)}"
+            raise Refusal(ErrorCode.BAD_PASSWORD, why)
+        came = Came(name, keys, hashed, origin, account.number, account.version)
+        come = partial(slow.enter, came, secret)
+        slow.check(account, request.password, lambda: slow.read_waiting(account, come))
+    elif account is None and not hub.limits.guests:
+        raise Refusal(ErrorCode.NOT_ALLOWED, "this server lets nobody in without an account")
+    elif session is not None:
+        slow.enter(Returned(session.number, name, keys, origin), secret)
+    else:
+        slow.enter(Came(name, keys, hashed, origin), secret)
+
+
+class _Slow(NamedTuple):
+    """A request that may take time, and the steps that do."""
+
+    hub: "Hub"
+    client: Client
+    request: Request
+
+    def append(self, entry: Changed | Registered) -> None:
+        """Have an entry done. Raises a `Refusal`."""
+        self.hub.append(entry, Asked(self.client, self.request))
+
+    def enter(self, entry: Came | Returned, secret: str, waiting: Sequence[Message] = ()) -> None:
+        """Let the client in. Raises a `Refusal`."""
+        hub, client, request = self
+        assert isinstance(request, Hello)  # noqa: S101 - for the type checker
+        client.ask_for(FEATURES.intersection(request.features or ()))
+        try:
+            hub.append(entry, Asked(client, request, secret, waiting))
+        except Refusal as refusal:
+            client.ask_for(frozenset())
+            if refusal.error.error in {ErrorCode.NAME_TAKEN, ErrorCode.NAME_RESERVED}:
+                refusal.error.suggestion = hub.free_name(entry.name)
+            raise
+
+    def check(self, account: Account, password: str, then: Callable[[], None]) -> None:
+        """Go on if this is the account's password. Raises a `Refusal`."""
+        hasher, guessing, peer = self.hasher(), self.hub.guessing, self.client.sink.peer
+        key = account.keys[names.ADDRESS]
+        wrong = Refusal(ErrorCode.BAD_PASSWORD, f"this is not the password of {names.quoted(account.name)}")
+        try:
+            password = checked(password)
+        except BadPassword:
+            raise wrong from None
+        if seconds := guessing.may_guess(key, peer):
+            why = "too many wrong passwords have come from your address"
+            raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=seconds)
+
+        def begin(done: Callable[[bool | None], None]) -> bool:
+            def verified(is_right: bool | None) -> None:  # noqa: FBT001 - called by the hasher
+                (guessing.guessed_wrong if is_right is False else guessing.guessed_right)(key, peer)
+                done(is_right)
+
+            is_begun = hasher.verify(account.hashed, password, verified)
+            if not is_begun:
+                guessing.guessed_right(key, peer)
+            return is_begun
+
+        def end(is_right: bool) -> None:  # noqa: FBT001 - called by the hasher
+            if not is_right:
+                raise wrong
+            then()
+
+        self._hashed(begin, end)
+
+    def make_hash(self, password: str, then: Callable[[str], None]) -> None:
+        """Go on with the hash of a new password."""
+        hasher = self.hasher()
+        self._hashed(lambda done: hasher.hash(password, done), then)
+
+    def read_waiting(self, account: Account, then: Callable[[Sequence[Message]], None]) -> None:
+        """Go on with the messages that wait for the account, if they are to be sent and not all in memory."""
+        house, request = self.hub.house, self.request
+        store = house.store
+        is_asked = isinstance(request, Hello) and request.after is UNSET and account.waiting
+        if store is None or not is_asked or house.past.direct.floor <= account.away_since:
+            then(())
+            return
+        query = Query(None, account.number, None, None, None, MOST_WAITING, None)
+        page = Page(query)
+        self._wait(partial(store.fill, page, query), lambda: then(page.messages))
+
+    def hasher(self) -> Hasher:
+        """Return what hashes passwords. Raises a `Refusal` if it may not have this client's."""
+        if self.hub.hasher is None or self.hub.house.store is None:
+            why = "this server keeps no accounts: it was started without `--data`"
+            raise Refusal(ErrorCode.NOT_ALLOWED, why)
+        _check_private(self.client)
+        return self.hub.hasher
+
+    def _hashed(self, begin: Callable[[Callable[[T | None], None]], bool], end: Callable[[T], None]) -> None:
+        """Have something hashed, and go on with what came of it."""
+
+        def try_to_begin(done: Callable[[T | None], None]) -> None:
+            if not begin(done):
+                self.hub.call_soon(partial(done, None))
+
+        def answer(outcome: T | None) -> None:
+            if outcome is None:
+                why = "too many passwords wait to be checked, or this one could not be"
+                raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=BUSY)
+            end(outcome)
+
+        self._wait(try_to_begin, answer)
+
+    def _wait(self, begin: Callable[[Callable[..., None]], None], end: Callable[..., None]) -> None:
+        """Begin something that takes time, and go on with what came of it."""
+
+        def answer(*outcome: object) -> None:
+            try:
+                end(*outcome)
+            except Refusal as refusal:
+                self.hub.refuse(self.client, refusal, self.request)
+
+        wait(self.hub, self.client, begin, answer)
+
+
+def _named(hub: "Hub", given: str) -> tuple[Account | None, str, Keys]:
+    """Return the account of this name, as it is given or else folds, and how that is spelled.
+
+    Or, if nobody owns it, the name. Raises a `Refusal`.
+    """
+    reserved = hub.house.reserved
+    account = reserved.named(given)
+    if account is None or not account.hashed:
+        try:
+            name = names.checked(given)
+            keys = names.keys(name)
+        except names.BadName as error:
+            raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
+        account = reserved.addressed(keys[names.ADDRESS])
+        if account is None:
+            return None, name, keys
+    return account, account.name, account.keys
+
+
+def _check_private(client: Client) -> None:
+    """Refuse passwords, and what can be used in their place, where others could read them."""
+    if not client.sink.is_private:
+        why = "others could read it on the way: a password, or an account's session, needs TLS"
+        raise Refusal(ErrorCode.NOT_ALLOWED, why)

@@ -1,0 +1,345 @@
+"""Who may not write, and who is not let in: what operators decide, and what becomes of it.
+
+Times are the log's, so that a verdict ends at the same place of it on every machine.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_network
+from math import ceil
+from typing import TYPE_CHECKING
+
+from chatroom.hub.entries import Banned, Keys, Kicked, Muted, Unbanned, Unmuted
+from chatroom.hub.ports import KnownBan, Store
+from chatroom.hub.refusal import Refusal
+from chatroom.protocol import messages, names
+from chatroom.protocol.messages import Done, ErrorCode
+
+if TYPE_CHECKING:
+    from chatroom.hub.account import Account
+    from chatroom.hub.house import Asked, House
+    from chatroom.hub.session import Session
+
+MOST = 10_000
+"""Bans and mutes that there may be."""
+LISTED = 256 * 1024
+"""Bytes of them that are listed, about: the newest."""
+BAN, MUTE = "ban", "mute"
+NO_KEYS: Keys = ("", "", "", "")
+"""Of a ban that no name falls under."""
+_NETWORK, _ACCOUNT = 4, 5
+_Mark = tuple[int, str | int]
+"""What a ban holds for: one of a guest's `names.keys` with its kind, a network or an account."""
+
+
+class Verdicts:
+    """All bans and mutes that have not been lifted. Those that have ended count as none, and are swept."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._mutes: dict[int, tuple[KnownBan, Keys]] = {}  # by account, or a guest's session
+        self._bans: dict[str, tuple[KnownBan, Keys]] = {}  # by name, as it was when it was banned
+        self._marked: dict[_Mark, dict[str, None]] = {}  # the names of the bans that hold for something
+        self._wide: set[tuple[int, int]] = (
+            set()
+        )  # IP versions and prefix lengths of networks that are no origin
+
+    def __len__(self) -> int:
+        """Return how many there are, with those that have ended and are not swept yet."""
+        return len(self._mutes) + len(self._bans)
+
+    # Mutes
+
+    def mute(self, verdict: KnownBan, keys: Keys, now: float) -> None:
+        """Let somebody write no more. Raises a `Refusal` if there are too many verdicts."""
+        if verdict.account not in self._mutes:
+            self._make_room(now)
+        self._mutes.pop(verdict.account, None)  # the newest come last
+        self._mutes[verdict.account] = verdict, keys
+        self._know(verdict)
+
+    def unmute(self, target: int) -> bool:
+        """Let an account or a session write again; return whether it could not."""
+        if target not in self._mutes:
+            return False
+        name = self._mutes.pop(target)[0].name
+        if self._store is not None:
+            self._store.lift(MUTE, name)
+            for other, _ in self._mutes.values():  # another guest may have had this name
+                if other.name == name:
+                    self._know(other)
+        return True
+
+    def is_muted(self, target: int) -> bool:
+        """Whether it may not write, or might not until lately."""
+        return target in self._mutes
+
+    def muted(self, name: str, key: str) -> int:
+        """Return who was muted under this name, as it is spelled or else as it folds; 0 if nobody was."""
+        found = 0
+        for target, (verdict, keys) in self._mutes.items():
+            if verdict.name == name:
+                return target
+            if key and keys[names.ADDRESS] == key:
+                found = target
+        return found
+
+    def refuse_muted(self, target: int, now: float) -> None:
+        """Raise a `Refusal` if an account or a session may not write now. A mute that has ended is lifted."""
+        if target in self._mutes:
+            verdict, _ = self._mutes[target]
+            if _holds(verdict, now):
+                raise Refusal(ErrorCode.MUTED, f"you are muted{_ending(verdict, now)}")
+            self.unmute(target)
+
+    # Bans
+
+    def ban(self, verdict: KnownBan, keys: Keys, now: float) -> None:
+        """Let somebody in no more. Raises a `Refusal` if there are too many verdicts."""
+        if verdict.name in self._bans:
+            self._take(verdict.name)
+        else:
+            self._make_room(now)
+        self._put(verdict, keys)
+        self._know(verdict)
+
+    def banned(self, name: str, key: str) -> list[KnownBan]:
+        """Return the bans that hold for this network, or of this name, as it is spelled or else as it folds."""
+        found = dict.fromkeys(self._marked.get((_NETWORK, name), ()))
+        if name in self._bans:
+            found[name] = None
+        elif key:
+            found |= {one: None for one, (_, keys) in self._bans.items() if keys[names.ADDRESS] == key}
+        return [self._bans[one][0] for one in found]
+
+    def unban(self, verdict: KnownBan, network: str) -> None:
+        """Lift a ban; or, if it is of a name and holds for this network too, only that."""
+        _, keys = self._take(verdict.name)
+        if network in verdict.origins and network != verdict.name:
+            verdict = verdict._replace(origins=tuple(one for one in verdict.origins if one != network))
+            self._put(verdict, keys)
+            self._know(verdict)
+        elif self._store is not None:
+            self._store.lift(BAN, verdict.name)
+
+    def refuse_banned(self, account: int, keys: Keys, origin: str, now: float) -> None:
+        """Raise a `Refusal` if an account, or (0) a guest with such a name and origin, is not let in now."""
+        if not self._bans:
+            return
+        if account:
+            self._refuse([(_ACCOUNT, account)], "you are banned", now)
+            return
+        self._refuse(list(enumerate(keys)), "this name is banned", now)
+        for verdict in self._holding([(_NETWORK, one) for one in self._networks(origin)], now):
+            ending = _ending(verdict._replace(reason="accounts are let in"), now)
+            raise Refusal(ErrorCode.BANNED, f"guests from your network are banned{ending}")
+
+    # Both
+
+    def sweep(self, now: float) -> None:
+        """Forget what has ended."""
+        for target in [one for one, (verdict, _) in self._mutes.items() if not _holds(verdict, now)]:
+            self.unmute(target)
+        for verdict in [one for one, _ in self._bans.values() if not _holds(one, now)]:
+            self.unban(verdict, "")
+
+    def listed(self, now: float) -> list[messages.Banned]:
+        """Return the newest of those in force, oldest first."""
+        everything = (verdict for verdict, _ in (*self._mutes.values(), *self._bans.values()))
+        found: list[messages.Banned] = []
+        size = 0
+        for one in sorted(everything, key=lambda verdict: verdict.time, reverse=True):
+            if _holds(one, now):
+                size += 100 + len(json.dumps([one.name, one.by, one.reason]))
+                if size > LISTED:
+                    break
+                until = one.until or None
+                found.append(messages.Banned(one.kind, one.name, one.by, one.time, until, one.reason or None))
+        return found[::-1]
+
+    def restore(self, known: KnownBan, who: "Account | Session | None") -> None:
+        """Go on with what a store knew; `who`: whose number it has. The mute of a guest who has gone ends."""
+        if known.kind == MUTE:
+            self._mutes[known.account] = known, NO_KEYS if who is None else who.keys
+            if who is None:
+                self.unmute(known.account)
+            return
+        keys = NO_KEYS
+        if who is not None:
+            keys = who.keys
+        elif known.name not in known.origins:
+            with suppress(names.BadName):  # no name any more, since Unicode has changed
+                keys = names.keys(known.name)
+        self._put(known, keys)
+
+    def state(self) -> list[object]:
+        """Return all that must be the same on every machine."""
+        return [list(self._mutes.items()), list(self._bans.items())]
+
+    def _know(self, verdict: KnownBan) -> None:
+        if self._store is not None:
+            self._store.know_ban(verdict)
+
+    def _make_room(self, now: float) -> None:
+        if len(self) >= MOST:
+            self.sweep(now)
+        if len(self) >= MOST:
+            raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(self)} bans and mutes, no more are allowed")
+
+    def _put(self, verdict: KnownBan, keys: Keys) -> None:
+        self._bans[verdict.name] = verdict, keys
+        for mark in _marks(verdict, keys):
+            self._marked.setdefault(mark, {})[verdict.name] = None
+        for origin in verdict.origins:
+            network = ip_network(origin)
+            if network.prefixlen < (32 if network.version == 4 else 64):
+                self._wide.add((network.version, network.prefixlen))
+
+    def _take(self, name: str) -> tuple[KnownBan, Keys]:
+        verdict, keys = self._bans.pop(name)
+        for mark in _marks(verdict, keys):
+            marked = self._marked[mark]
+            del marked[name]
+            if not marked:
+                del self._marked[mark]
+        return verdict, keys
+
+    def _networks(self, origin: str) -> Iterator[str]:
+        """Return the networks that this one lies in, as far as such are banned."""
+        if not origin:
+            return
+        yield origin
+        if self._wide:
+            network = ip_network(origin)
+            for version, length in self._wide:
+                if version == network.version:
+                    yield str(network.supernet(new_prefix=length))
+
+    def _holding(self, marks: list[_Mark], now: float) -> Iterator[KnownBan]:
+        """Return the bans in force that hold for one of these."""
+        for mark in marks:
+            for name in self._marked.get(mark, ()):
+                if _holds(verdict := self._bans[name][0], now):
+                    yield verdict
+
+    def _refuse(self, marks: list[_Mark], text: str, now: float) -> None:
+        for verdict in self._holding(marks, now):
+            raise Refusal(ErrorCode.BANNED, text + _ending(verdict, now))
+
+
+def _marks(verdict: KnownBan, keys: Keys) -> list[_Mark]:
+    """Return what a ban holds for."""
+    marks: list[_Mark] = [(_NETWORK, origin) for origin in verdict.origins]
+    if verdict.account:
+        return [*marks, (_ACCOUNT, verdict.account)]
+    return [*marks, *((kind, key) for kind, key in enumerate(keys) if key)]
+
+
+def _holds(verdict: KnownBan, now: float) -> bool:
+    return not verdict.until or now < verdict.until
+
+
+def _ending(verdict: KnownBan, now: float) -> str:
+    """Return how long a verdict holds, and why, as the end of a sentence."""
+    text = ""
+    if verdict.until:
+        minutes = ceil((verdict.until - now) / 60)
+        text = f" for {minutes} more minute{'s' * (minutes != 1)}"
+    return f"{text}: {verdict.reason}" if verdict.reason else text
+
+
+# What the entries do
+
+
+def kicked(house: "House", entry: Kicked, asked: "Asked | None") -> None:
+    """End all connections of an account, or a guest's session."""
+    _check(house, entry.by, entry.target)
+    sessions = _sessions(house, entry.target)
+    if not sessions:
+        raise Refusal(ErrorCode.UNKNOWN_USER, "this user has just gone")
+    for session in sessions:
+        house.turn_out(session, "kicked", entry.reason)
+    _done(house, asked)
+
+
+def muted(house: "House", entry: Muted, asked: "Asked | None") -> None:
+    """Let an account, or a guest's session, write no more."""
+    _check(house, entry.by, entry.target)
+    who = house.accounts.get(entry.target) or house.sessions.get(entry.target)
+    if who is None:
+        raise Refusal(ErrorCode.UNKNOWN_USER, "this user has just gone")
+    verdict = KnownBan(MUTE, entry.target, who.name, *_terms(house, entry), (), entry.reason)
+    house.verdicts.mute(verdict, who.keys, house.time)
+    for session in _sessions(house, entry.target):
+        session.may_write = False
+    _done(house, asked)
+
+
+def unmuted(house: "House", entry: Unmuted, asked: "Asked | None") -> None:
+    """Let it write again: it finds that out when it does."""
+    _check(house, entry.by)
+    if not house.verdicts.unmute(entry.target):
+        raise Refusal(ErrorCode.UNKNOWN_USER, "this user is not muted")
+    _done(house, asked)
+
+
+def banned(house: "House", entry: Banned, asked: "Asked | None") -> None:
+    """Let an account, or guests of a name, in no more, nor guests from these networks."""
+    _check(house, entry.by, entry.account)
+    terms = _terms(house, entry)
+    verdict = KnownBan(BAN, entry.account, entry.name, *terms, entry.origins, entry.reason)
+    house.verdicts.ban(verdict, entry.keys, house.time)
+    if entry.account:
+        sessions = _sessions(house, entry.account)
+    else:
+        key = entry.keys[names.ADDRESS]
+        found = house.claimed[names.ADDRESS].get(key), house.away.get(key)
+        sessions = [one for one in found if one is not None and one.account is None]
+    for session in sessions:
+        house.turn_out(session, "banned", entry.reason)
+    if asked is not None:
+        others = sum(one.is_here and one.origin in entry.origins for one in house.sessions.values())
+        house.delivery.reply(asked.client, Done(others=others), asked.request)
+
+
+def unbanned(house: "House", entry: Unbanned, asked: "Asked | None") -> None:
+    """Let in again who was banned under a name, or guests from a network."""
+    verdicts = house.verdicts.banned(entry.name, entry.keys[names.ADDRESS])
+    for verdict in verdicts:
+        _check(house, entry.by, verdict.account)
+    if not verdicts:
+        raise Refusal(ErrorCode.UNKNOWN_USER, f"nobody called {names.quoted(entry.name)} is banned")
+    for verdict in verdicts:
+        house.verdicts.unban(verdict, entry.name)
+    _done(house, asked)
+
+
+def _check(house: "House", by: int, target: int = 0) -> None:
+    """Refuse what is asked for by one who is no operator, or of another operator; 0 is the command line."""
+    if by:
+        operator, account = house.accounts.get(by), house.accounts.get(target)
+        if operator is None or not operator.is_operator:
+            raise Refusal(ErrorCode.NOT_ALLOWED, "you are no operator")
+        if account is not None and account.is_operator:
+            raise Refusal(ErrorCode.NOT_ALLOWED, f"{names.quoted(account.name)} is an operator")
+
+
+def _sessions(house: "House", owner: int) -> "list[Session]":
+    """Return the sessions of an account that are here; or a guest's, wherever it is."""
+    account = house.accounts.get(owner)
+    if account is not None:
+        return list(account.devices)
+    session = house.sessions.get(owner)
+    return [] if session is None else [session]
+
+
+def _terms(house: "House", entry: Muted | Banned) -> tuple[str, float, float]:
+    """Return by whom, from when and until when a verdict is."""
+    by = house.accounts[entry.by].name if entry.by else ""
+    return by, house.time, house.time + 60 * entry.minutes if entry.minutes else 0.0
+
+
+def _done(house: "House", asked: "Asked | None") -> None:
+    if asked is not None:
+        house.delivery.reply(asked.client, Done(), asked.request)

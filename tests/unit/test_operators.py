@@ -1,0 +1,739 @@
+"""What operators can do: kick, mute, ban, take back; with a fake loop, and a twin house."""
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from chatroom.hub import verdicts
+from chatroom.hub.entries import Kicked
+from chatroom.hub.ports import Order
+from chatroom.hub.refusal import Refusal
+from fakes import FakeChat, FakeClient, FakeStore
+from simulation.twin import Twin
+
+HOME = "192.0.2.7"
+PASSWORD = "correct horse"
+REQUESTS: list[dict[str, Any]] = [
+    {"code": code} if code == "bans" else {"code": code, "name": "ann"}
+    for code in ("kick", "mute", "unmute", "ban", "unban", "bans")
+]
+
+
+class Chat:
+    """A chat with an operator, olga, and, if it is new, a twin house that is told of each entry."""
+
+    def __init__(self, store: FakeStore | None = None, **limits: Any) -> None:
+        is_new = store is None or not store.mark
+        disk = None if FakeChat.store else store or FakeStore()
+        self.fake = FakeChat(store=disk, **limits)
+        self.house = self.fake.hub.house
+        if disk is not None:
+            self.fake.loop.settle = disk.work
+            if is_new:
+                Twin(self.fake.hub, Random(1))
+        if self.house.accounts:
+            self.olga = self.join("olga", password=PASSWORD)
+        else:
+            self.olga = self.account("olga", is_operator=True)
+
+    def join(self, name: str, *features: str, host: str = "127.0.0.1", **extra: object) -> FakeClient:
+        client = self.fake.connect(host)
+        client.ask(code="hello", name=name, features=features, **extra)
+        [self.welcome] = self.came(client)
+        assert self.welcome["code"] == "welcome", self.welcome
+        return client
+
+    def account(self, name: str, *features: str, is_operator: bool = False, **extra: Any) -> FakeClient:
+        """Return somebody who has registered."""
+        client = self.join(name, *features, **extra)
+        assert self.ask(client, "register", password=PASSWORD) == {"code": "registered"}
+        if is_operator:
+            assert order(self, "operator", name, is_set=True) == ""
+        return client
+
+    def came(self, client: FakeClient) -> list[dict[str, Any]]:
+        self.fake.loop.turn()
+        return client.take()
+
+    def ask(self, client: FakeClient, code: str, **request: Any) -> dict[str, Any]:
+        """Ask for something, and return the only thing that comes."""
+        client.ask(code=code, **request)
+        [answer] = self.came(client)
+        return answer
+
+    def error(self, client: FakeClient, code: str, **request: Any) -> str:
+        return str(self.ask(client, code, **request).get("error"))
+
+    def do(self, code: str, **request: Any) -> dict[str, Any]:
+        """Have the operator do it."""
+        answer = self.ask(self.olga, code, **request)
+        assert answer["code"] == "done", answer
+        return answer
+
+    def hello(self, name: str, host: str = HOME, **extra: object) -> str:
+        """Return how a stranger fares: `welcome`, or the error."""
+        client = self.fake.connect(host)
+        client.ask(code="hello", name=name, **extra)
+        [answer] = self.came(client)
+        client.transport.vanish(None)
+        self.fake.loop.turn()
+        return str(answer.get("error", answer["code"]))
+
+    def break_off(self, client: FakeClient) -> None:
+        client.transport.vanish(ConnectionResetError())
+        self.fake.loop.turn()
+
+
+def order(chat: Chat, what: str, name: str, minutes: int = 0, *, is_set: bool = False) -> str:
+    """Give an order of the command line; return why it was not done."""
+    return chat.fake.hub.obey(Order(1, what, name, "", minutes, is_set, ""))
+
+
+def number(client: FakeClient) -> int:
+    return client.connection._client.session.number
+
+
+# Who may
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_others_may_not(request_: dict[str, Any]) -> None:
+    """Who is no operator, with an account or without, is told so; a stranger says hello first."""
+    chat = Chat()
+    chat.join("ann")
+    eve, dan = chat.join("eve"), chat.account("dan")
+
+    for client in (eve, dan):
+        assert chat.error(client, **request_) == "not_allowed"
+    assert chat.error(chat.fake.connect(), **request_) == "hello_first"
+
+
+def test_an_operator_no_longer() -> None:
+    """Whether one is an operator is looked up each time; and once more when the entry is done."""
+    chat = Chat()
+    ann = chat.join("ann")
+    order(chat, "operator", "olga")
+
+    assert chat.error(chat.olga, "kick", name="ann") == "not_allowed"
+    with pytest.raises(Refusal, match="you are no operator"):
+        chat.fake.hub.append(Kicked(number(ann), number(chat.olga)), None)
+
+
+@pytest.mark.parametrize("name", ["otto", "OTTO", "olga"])
+@pytest.mark.parametrize("code", ["kick", "mute", "ban"])
+def test_no_operator_can_touch_another(code: str, name: str) -> None:
+    """Nor itself; the command line can ban one, and then only the command line lets it in again."""
+    chat = Chat()
+    otto = chat.account("otto", is_operator=True)
+
+    assert chat.error(chat.olga, code, name=name) == "not_allowed"
+    assert order(chat, "ban", "otto") == ""
+    assert chat.came(otto) == []
+    assert otto.transport.eof_written
+    assert chat.error(chat.olga, "unban", name="otto") == "not_allowed"
+    assert order(chat, "unban", "Otto") == ""
+
+
+def test_operators_are_free_of_the_flood_limits() -> None:
+    """What an operator asks for costs nothing; what a user asks for as fast waits."""
+    chat = Chat(exempt=("10.0.0.0/8",))
+    eve = chat.join("eve", host=HOME)
+
+    for client in (chat.olga, eve):
+        client.send(b'{"code":"ping"}\n' * 500)
+        chat.fake.loop.turn()
+
+    assert len(chat.olga.take()) == 500
+    assert len(eve.take()) < 100
+
+
+# Kick
+
+
+def test_kick_a_guest() -> None:
+    """Its connection ends, and so does its session; who asked for notices hears why."""
+    chat = Chat()
+    eve = chat.join("eve", "notices", "resume")
+    secret = chat.welcome["session"]
+
+    chat.do("kick", name="Eve", reason="enough")
+
+    closing = {"code": "closing", "reason": "kicked", "reconnect": False, "message": "enough"}
+    assert chat.came(eve) == [closing]
+    assert eve.transport.eof_written
+    assert "left eve kicked" in chat.fake.observer.lines
+    chat.join("eve", "resume", session=secret)
+    assert chat.welcome["session"] != secret
+
+
+def test_kick_of_who_asked_for_nothing() -> None:
+    """The connection ends behind what was said before, without a word."""
+    chat = Chat()
+    eve = chat.join("eve")
+    chat.olga.ask(code="outgoing_broadcast", content="last")
+    chat.olga.ask(code="kick", name="eve")
+
+    assert chat.came(eve) == [{"code": "incoming_broadcast", "from": "olga", "content": "last"}]
+    assert eve.transport.eof_written
+    assert chat.hello("eve") == "welcome"
+
+
+def test_kick_a_guest_who_is_away() -> None:
+    """Who has just lost the connection does not come back to the session."""
+    chat = Chat()
+    eve = chat.join("eve", "resume")
+    secret = chat.welcome["session"]
+    chat.break_off(eve)
+
+    chat.do("kick", name="eve")
+
+    chat.join("eve", "resume", session=secret)
+    assert chat.welcome["session"] != secret
+
+
+def test_kick_an_account() -> None:
+    """All its connections end; sessions that can come back stay. One that is away cannot be kicked."""
+    chat = Chat()
+    dan = chat.account("dan", "resume", "notices")
+    secret = chat.welcome["session"]
+    phone = chat.join("dan", password=PASSWORD)
+
+    chat.do("kick", name="DAN")
+
+    assert chat.came(dan) == [{"code": "closing", "reason": "kicked", "reconnect": False}]
+    assert phone.transport.eof_written
+    assert chat.error(chat.olga, "kick", name="dan") == "unknown_user"
+    chat.join("dan", "resume", session=secret)
+    assert chat.welcome["session"] == secret
+
+
+@pytest.mark.parametrize("code", ["kick", "mute", "unmute", "unban"])
+def test_nobody_of_this_name(code: str) -> None:
+    """Looks do not count, and a name that is none finds nobody."""
+    chat = Chat()
+    chat.join("bob")
+
+    assert chat.error(chat.olga, code, name="b0b") == "unknown_user"
+    assert chat.error(chat.olga, code, name="x" * 1000) == "unknown_user"
+
+
+# Mute
+
+
+def test_muted() -> None:
+    """Who is muted reads on, and writes to nobody: not to one, nor the lobby, nor a room, nor a new one."""
+    chat = Chat()
+    eve = chat.join("eve")
+    chat.ask(eve, "join", room="a")
+    chat.ask(chat.olga, "join", room="b")
+    chat.do("mute", name="eve", minutes=10, reason="calm down")
+
+    answer = chat.ask(eve, "outgoing", to="olga", content="x")
+    assert answer["message"] == "you are muted for 10 more minutes: calm down"
+    assert (answer["error"], answer["temporary"]) == ("muted", False)
+    assert chat.error(eve, "outgoing_broadcast", content="x") == "muted"
+    assert chat.error(eve, "outgoing_broadcast", content="x", room="a", ref="1") == "muted"
+    assert chat.error(eve, "join", room="c") == "muted"
+    assert chat.ask(eve, "join", room="b") == {"code": "joined", "room": "b"}
+    assert chat.ask(eve, "who", room="a")["users"] == ["eve"]
+    assert chat.ask(eve, "history")["messages"] == []
+    assert chat.came(chat.olga) == []
+    chat.olga.ask(code="outgoing_broadcast", content="hear")
+    assert [message["content"] for message in chat.came(eve)] == ["hear"]
+
+
+def test_mute_an_account() -> None:
+    """No connection of it can write, nor one that comes later; here or away, it is found by its name."""
+    chat = Chat()
+    dan, phone = chat.account("dan"), chat.join("dan", password=PASSWORD)
+
+    chat.do("mute", name="Dan")
+
+    for client in (dan, phone):
+        assert chat.error(client, "outgoing_broadcast", content="x") == "muted"
+    chat.do("unmute", name="DAN")
+    for client in (dan, phone):
+        client.ask(code="outgoing", to="olga", content="x")
+        assert chat.came(client) == []
+    assert len(chat.came(chat.olga)) == 2
+    for client in (dan, phone):
+        client.ask(code="quit")
+    chat.do("mute", name="DAN")
+    again = chat.join("dan", password=PASSWORD)
+    assert chat.error(again, "outgoing_broadcast", content="x") == "muted"
+
+
+def test_a_burst_of_who_is_muted() -> None:
+    """Each message of it is refused."""
+    chat = Chat()
+    eve = chat.join("eve")
+    line = b'{"code":"outgoing_broadcast","content":"x"}\n'
+    eve.send(line * 10)
+    assert len(chat.came(chat.olga)) == 10
+    chat.do("mute", name="eve")
+
+    eve.send(line * 10)
+
+    assert [answer["error"] for answer in chat.came(eve)] == ["muted"] * 10
+    assert chat.came(chat.olga) == []
+
+
+def test_a_retry_of_who_is_muted() -> None:
+    """What was said before is confirmed again."""
+    chat = Chat()
+    eve = chat.join("eve")
+    sent = chat.ask(eve, "outgoing_broadcast", content="x", ref="1")
+    chat.came(chat.olga)
+    chat.do("mute", name="eve")
+
+    assert chat.ask(eve, "outgoing_broadcast", content="x", ref="1") == sent
+    assert chat.error(eve, "outgoing_broadcast", content="x", ref="2") == "muted"
+
+
+def test_a_mute_ends() -> None:
+    """After its time, by the log; an hour if nobody says how long; or never, until it is lifted."""
+    chat = Chat()
+    eve = chat.join("eve")
+
+    chat.do("mute", name="eve")
+    chat.fake.loop.pass_time(3599)
+    message = chat.ask(eve, "outgoing_broadcast", content="x")["message"]
+    chat.fake.loop.pass_time(1)
+    eve.ask(code="outgoing_broadcast", content="ended")
+
+    assert message == "you are muted for 1 more minute"
+    assert [one["content"] for one in chat.came(chat.olga)] == ["ended"]
+    assert chat.came(eve) == []
+    chat.do("mute", name="eve", minutes=0)
+    chat.fake.loop.pass_time(1_000_000)
+    assert chat.ask(eve, "outgoing_broadcast", content="x")["message"] == "you are muted"
+    chat.do("unmute", name="eve")
+    eve.ask(code="outgoing_broadcast", content="x")
+    assert chat.came(eve) == []
+
+
+def test_a_mute_that_has_ended_does_not_begin_again() -> None:
+    """Though the clock goes back."""
+    chat = Chat()
+    eve = chat.join("eve", "resume")
+    secret = chat.welcome["session"]
+    chat.do("mute", name="eve", minutes=1)
+    chat.fake.loop.pass_time(60)
+    eve.ask(code="outgoing_broadcast", content="x")
+    chat.fake.loop.turn()
+
+    chat.fake.late = 100.0
+    eve = chat.join("eve", "resume", session=secret)
+    eve.ask(code="outgoing_broadcast", content="x")
+
+    assert chat.came(eve) == []
+
+
+def test_a_mute_stays_with_the_session() -> None:
+    """Who comes back to it, under another name too, is still muted; with the session, it ends."""
+    chat = Chat()
+    eve = chat.join("eve", "resume")
+    secret = chat.welcome["session"]
+    chat.do("mute", name="eve")
+    chat.break_off(eve)
+
+    eva = chat.join("eva", "resume", session=secret)
+
+    assert chat.error(eva, "outgoing_broadcast", content="x") == "muted"
+    assert chat.error(chat.olga, "unmute", name="adam") == "unknown_user"
+    chat.do("unmute", name="Eva")
+    chat.do("mute", name="eva")
+    chat.do("unmute", name="EVA")
+    chat.do("mute", name="eva")
+    eva.ask(code="quit")
+    chat.fake.loop.turn()
+    assert chat.ask(chat.olga, "bans")["bans"] == []
+
+
+def test_unmute_by_the_name_that_was_muted() -> None:
+    """Who has another name by now, or is not here, is found by the one that is listed."""
+    chat = Chat()
+    eve = chat.join("eve", "resume")
+    chat.do("mute", name="eve")
+    chat.break_off(eve)
+    chat.join("eva", "resume", session=chat.welcome["session"])
+
+    chat.do("unmute", name="EVE")
+
+    assert chat.error(chat.olga, "unmute", name="eva") == "unknown_user"
+
+
+# Ban
+
+
+def test_ban_a_guest() -> None:
+    """It ends, and neither its name, by its looks, nor a guest from its network comes in."""
+    chat = Chat()
+    eve = chat.join("eve", "notices", "resume", host=HOME)
+    secret = chat.welcome["session"]
+    neighbour = chat.join("neighbour", host=HOME)
+    chat.join("other", host="192.0.2.8")
+
+    answer = chat.do("ban", name="eve", reason="spam")
+
+    assert answer == {"code": "done", "others": 1}
+    closing = {"code": "closing", "reason": "banned", "reconnect": False, "message": "spam"}
+    assert chat.came(eve) == [closing]
+    assert not neighbour.transport.eof_written
+    assert [chat.hello(name, "192.0.2.9") for name in ("eve", "EVE", "\u0435ve", "adam")] == [
+        *["banned"] * 3,
+        "welcome",
+    ]
+    assert chat.hello("adam") == "banned"
+    assert chat.hello("eve", "127.0.0.1") == "banned"
+    assert chat.hello("eve", features=["resume"], session=secret) == "banned"
+    chat.fake.loop.pass_time(3600)
+    assert chat.hello("eve") == "welcome"
+
+
+def test_accounts_pass() -> None:
+    """From a network that is banned, and with a name that is banned for guests."""
+    chat = Chat(exempt=("10.0.0.0/8",))
+    chat.account("dan")
+    chat.join("eve")
+    chat.do("ban", name="eve")
+    chat.fake.hub.obey(Order(1, "add", "Eve", chat.fake.hasher.hashed(PASSWORD), 0, False, ""))
+
+    assert chat.hello("adam", "127.0.0.1") == "banned"
+    assert chat.hello("dan", "127.0.0.1", password=PASSWORD) == "welcome"
+    assert chat.hello("eve", "127.0.0.1", password=PASSWORD) == "welcome"
+
+
+def test_why_one_is_banned() -> None:
+    """Who has the name is told until when and why; who only shares the network, that accounts are let in."""
+    chat = Chat()
+    chat.join("eve", host=HOME)
+    chat.do("ban", name="eve", minutes=5, reason="spam")
+
+    texts = [
+        chat.ask(chat.fake.connect(host), "hello", name=name)["message"]
+        for name, host in (("Eve", "192.0.2.9"), ("adam", HOME))
+    ]
+    assert texts == [
+        "this name is banned for 5 more minutes: spam",
+        "guests from your network are banned for 5 more minutes: accounts are let in",
+    ]
+
+
+def test_who_is_in_stays_and_may_resume() -> None:
+    """Though its network is banned; but not under a name that is."""
+    chat = Chat()
+    chat.join("eve", host=HOME)
+    neighbour = chat.join("neighbour", "resume", host=HOME)
+    secret = chat.welcome["session"]
+    chat.do("ban", name="eve")
+    chat.break_off(neighbour)
+
+    for name in ("eve", "neighbour"):
+        client = chat.fake.connect(HOME)
+        answer = chat.ask(client, "hello", name=name, features=["resume"], session=secret)
+        assert answer.get("error") == ("banned" if name == "eve" else None)
+    assert answer["session"] == secret
+
+
+def test_who_is_in_with_a_name_that_looks_like_a_banned_one() -> None:
+    """Stays, and may resume under this name."""
+    chat = Chat()
+    lookalike = chat.join("\u0435ve", "resume")
+    secret = chat.welcome["session"]
+    chat.do("ban", name="eve")
+    chat.break_off(lookalike)
+
+    chat.join("\u0435ve", "resume", session=secret)
+
+    assert chat.welcome["session"] == secret
+    assert chat.hello("\u0435v\u0435") == "banned"
+
+
+def test_ban_an_account() -> None:
+    """All its connections end, it is not let in at all, and for guests its networks are banned."""
+    chat = Chat(exempt=("10.0.0.0/8",))
+    dan = chat.account("dan", "resume", host="::1")
+    secret = chat.welcome["session"]
+
+    assert chat.do("ban", name="DAN", minutes=0) == {"code": "done", "others": 0}
+
+    assert dan.transport.eof_written
+    assert [chat.hello("adam", host) for host in ("::2", "2001:db8::1")] == ["banned", "welcome"]
+    assert chat.hello("dan", "::1", features=["resume"], session=secret) == "banned"
+    assert chat.hello("dan", "::1", password=PASSWORD) == "banned"
+    chat.do("unban", name="dan")
+    assert chat.hello("adam", "::2") == "welcome"
+    assert chat.hello("dan", "::1", password=PASSWORD) == "welcome"
+
+
+def test_ban_a_name_that_nobody_has() -> None:
+    """Who is banned need not be here; a text that is no name cannot be."""
+    chat = Chat()
+
+    assert chat.do("ban", name="eve") == {"code": "done", "others": 0}
+
+    assert chat.hello("eve") == "banned"
+    assert chat.error(chat.olga, "ban", name="a|b") == "bad_name"
+
+
+def test_unban() -> None:
+    """By name, as it is spelled or else as it folds, with its networks; by network, of that alone."""
+    chat = Chat()
+    chat.join("eve", host=HOME)
+    chat.do("ban", name="eve")
+    chat.join("adam", host="192.0.2.8")
+    chat.do("ban", name="adam")
+
+    assert chat.error(chat.olga, "unban", name="192.0.2.9") == "unknown_user"
+    assert chat.error(chat.olga, "unban", name="3ve") == "unknown_user"
+    chat.do("unban", name=HOME)
+    assert [chat.hello("x"), chat.hello("eve")] == ["welcome", "banned"]
+    chat.do("unban", name="EVE")
+    chat.do("unban", name="adam")
+    assert [chat.hello("eve"), chat.hello("adam", "192.0.2.8")] == ["welcome", "welcome"]
+    assert chat.error(chat.olga, "unban", name="eve") == "unknown_user"
+
+
+def test_two_bans_of_one_network() -> None:
+    """It is banned until both are lifted."""
+    chat = Chat()
+    for name in ("eve", "adam"):
+        chat.join(name, host=HOME)
+    for name in ("eve", "adam"):
+        chat.do("ban", name=name)
+
+    chat.do("unban", name="eve")
+    assert [chat.hello("eve"), chat.hello("eve", "192.0.2.9")] == ["banned", "welcome"]
+    chat.do("unban", name="adam")
+    assert chat.hello("eve") == "welcome"
+
+
+# The list
+
+
+def test_bans() -> None:
+    """Who, by whom, when, until and why, oldest first; what has ended is not listed, nor is any address."""
+    chat = Chat()
+    chat.join("eve", host=HOME)
+    chat.account("dan")
+    chat.do("ban", name="eve", minutes=1)
+    chat.fake.loop.pass_time(30)
+    chat.do("mute", name="dan", minutes=0, reason="calm down")
+    chat.fake.loop.pass_time(1)
+    order(chat, "ban", "adam", 60)
+
+    answer = chat.ask(chat.olga, "bans")
+
+    assert answer["bans"] == [
+        {"kind": "ban", "name": "eve", "by": "olga", "time": 1000.0, "until": 1060.0},
+        {"kind": "mute", "name": "dan", "by": "olga", "time": 1030.0, "reason": "calm down"},
+        {"kind": "ban", "name": "adam", "by": "", "time": 1031.0, "until": 4631.0},
+    ]
+    assert HOME not in json.dumps(answer)
+    chat.fake.loop.pass_time(30)
+    assert [one["name"] for one in chat.ask(chat.olga, "bans")["bans"]] == ["dan", "adam"]
+
+
+def test_a_long_list() -> None:
+    """Of more than fits into an answer, the newest are listed."""
+    chat = Chat()
+    for number in range(300):
+        chat.fake.loop.now += 1
+        chat.do("ban", name=f"n{number}", reason="\U0001f600" * 256)
+
+    chat.olga.ask(code="bans")
+    chat.fake.loop.turn()
+
+    assert len(b"".join(chat.olga.transport.segments)) < 300_000
+    [answer] = chat.olga.take()
+    listed = [one["name"] for one in answer["bans"]]
+    assert 50 < len(listed) < 100
+    assert listed == [f"n{number}" for number in range(300)][-len(listed) :]
+
+
+def test_there_may_be_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bans and mutes together; who is banned again takes no more room; what has ended makes some."""
+    monkeypatch.setattr(verdicts, "MOST", 3)
+    store = FakeStore()
+    chat = Chat(store)
+    chat.join("eve")
+    chat.do("mute", name="eve")
+    chat.do("ban", name="a", minutes=1)
+    chat.do("ban", name="b")
+
+    assert chat.error(chat.olga, "ban", name="c") == "not_allowed"
+    chat.do("ban", name="b", minutes=0)
+    chat.do("mute", name="eve", minutes=0)
+    chat.fake.loop.pass_time(60)
+    chat.do("ban", name="c")
+    store.work()
+    assert sorted(store.bans) == [("ban", "b"), ("ban", "c"), ("mute", "eve")]
+
+
+def test_what_has_ended_is_swept() -> None:
+    """Within the hour, from memory and from the store."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.join("eve", host=HOME)
+    chat.do("mute", name="eve", minutes=1)
+    chat.do("ban", name="adam", minutes=1)
+
+    chat.fake.loop.pass_time(3700)
+    store.work()
+
+    assert len(chat.house.verdicts) == 0
+    assert chat.house.verdicts._marked == {}
+    assert not store.bans
+
+
+# The store
+
+
+def test_over_a_restart() -> None:
+    """Bans stand, and the mutes of those whose session does; of who has gone for good, they are forgotten."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.join("eve", host=HOME)
+    chat.join("dan", "resume")
+    secret = chat.welcome["session"]
+    chat.join("gone")
+    chat.do("ban", name="eve", minutes=0, reason="spam")
+    chat.do("mute", name="dan", minutes=0)
+    chat.do("mute", name="gone", minutes=0)
+    store.work()
+    assert len(store.bans) == 3
+
+    chat = Chat(store, now=2000.0)
+    store.work()
+
+    assert sorted(store.bans) == [("ban", "eve"), ("mute", "dan")]
+    assert [chat.hello("EVE", "192.0.2.9"), chat.hello("adam")] == ["banned", "banned"]
+    dan = chat.join("dan", "resume", session=secret)
+    assert chat.error(dan, "outgoing_broadcast", content="x") == "muted"
+    [ban, _] = chat.ask(chat.olga, "bans")["bans"]
+    assert ban == {"kind": "ban", "name": "eve", "by": "olga", "time": 1000.0, "reason": "spam"}
+    chat.do("unban", name="eve")
+    chat.do("unmute", name="dan")
+    store.work()
+    assert not store.bans
+
+
+def test_accounts_over_a_restart() -> None:
+    """A mute and a ban of an account stand, however it comes; a mute ends when the account is removed."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.account("dan")
+    chat.account("eve")
+    chat.do("mute", name="dan", minutes=0)
+    chat.do("ban", name="eve", minutes=0)
+
+    chat = Chat(store, now=2000.0)
+
+    dan = chat.join("dan", password=PASSWORD)
+    assert chat.error(dan, "outgoing_broadcast", content="x") == "muted"
+    assert chat.hello("eve", "127.0.0.1", password=PASSWORD) == "banned"
+    assert chat.hello("dan") == "name_reserved"
+    order(chat, "remove", "dan")
+    assert [one["name"] for one in chat.ask(chat.olga, "bans")["bans"]] == ["eve"]
+
+
+def test_who_registers_is_still_muted() -> None:
+    """The account has the number of the session, and the mute."""
+    store = FakeStore()
+    chat = Chat(store)
+    eve = chat.join("eve")
+    chat.do("mute", name="eve")
+    chat.ask(eve, "register", password=PASSWORD)
+    eve.ask(code="quit")
+
+    chat = Chat(store, now=2000.0)
+
+    eve = chat.join("eve", password=PASSWORD)
+    assert chat.error(eve, "outgoing_broadcast", content="x") == "muted"
+
+
+def test_two_mutes_of_one_name() -> None:
+    """The store has one of a name; when the mute of a guest ends with its session, that of another stays."""
+    store = FakeStore()
+    chat = Chat(store)
+    eve = chat.join("eve", "resume")
+    chat.do("mute", name="eve")
+    chat.break_off(eve)
+    chat.join("eve")
+    chat.do("mute", name="eve", minutes=0)
+
+    chat.fake.loop.pass_time(100)  # the first has not come back
+    store.work()
+
+    assert store.bans["mute", "eve"].until == 0
+
+
+# The command line
+
+
+def test_orders() -> None:
+    """The command line bans a name or a network, and says why it does not."""
+    chat = Chat()
+    chat.join("ban network", host=HOME)
+
+    assert order(chat, "ban", "eve") == ""
+    assert order(chat, "ban", "192.0.2.0/24") == ""
+    assert order(chat, "ban", "2001:db8::1") == ""
+    assert [chat.hello(*who) for who in (("eve", "198.51.100.1"), ("x", HOME), ("x", "2001:db8::2"))] == [
+        "banned"
+    ] * 3
+    assert chat.hello("x", "2001:db8:0:1::1") == "welcome"
+    assert order(chat, "ban", "127.0.0.1") == "127.0.0.1 is exempt"
+    assert order(chat, "ban", "a|b").startswith("a name may not contain")
+    assert order(chat, "unban", "adam") == 'nobody called "adam" is banned'
+    assert "ban network" in chat.house.spelled
+    for name in ("eve", "192.0.2.9/24", "2001:db8::/64"):
+        assert order(chat, "unban", name) == ""
+    assert [chat.hello(*who) for who in (("eve", "198.51.100.1"), ("x", HOME), ("x", "2001:db8::2"))] == [
+        "welcome"
+    ] * 3
+
+
+# Messages of others
+
+
+@pytest.mark.parametrize("kept", ["file", "file alone"], indirect=True)
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("room", ["", "a", None])
+def test_forget_what_others_wrote(room: str | None) -> None:
+    """An operator takes back what anybody wrote, wherever; those who got it are told, and nobody else can."""
+    chat = Chat()
+    eve, bob = chat.join("eve"), chat.join("bob", "resume")
+    place = {"code": "outgoing", "to": "bob"} if room is None else {"code": "outgoing_broadcast"}
+    if room:
+        place["room"] = room
+        for client in (eve, bob):
+            chat.ask(client, "join", room=room)
+    ident = chat.ask(eve, content="spam", ref="1", **place)["id"]
+    chat.ask(eve, "outgoing_broadcast", content="elsewhere", ref="2")
+    for client in (bob, chat.olga):
+        chat.came(client)
+
+    if room is not None:
+        assert chat.error(bob, "forget", id=ident) == "not_allowed"
+    assert chat.ask(chat.olga, "forget", id=ident) == {"code": "forgotten", "id": ident}
+
+    assert {"code": "forgotten", "id": ident} in chat.came(bob)
+    query = {"with": "eve"} if room is None else {"room": room} if room else {}
+    found = chat.ask(bob, "history", **query)["messages"]
+    assert "spam" not in [message["content"] for message in found]
+
+
+def test_forget_what_an_operator_wrote() -> None:
+    """No operator takes back what another wrote; each its own."""
+    chat = Chat()
+    otto = chat.account("otto", is_operator=True)
+    ident = chat.ask(otto, "outgoing_broadcast", content="x", ref="1")["id"]
+    chat.came(chat.olga)
+
+    assert chat.error(chat.olga, "forget", id=ident) == "not_allowed"
+    assert chat.error(chat.olga, "forget", id="0" * 16) == "not_allowed"
+    assert chat.ask(otto, "forget", id=ident)["code"] == "forgotten"
