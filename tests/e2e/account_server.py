@@ -123,9 +123,11 @@ class AccountServer:
             session = f"session {next(self._numbers)}"
             self.sessions[session] = name
         self._name, self._session = name, session
-        welcome = {"code": "welcome", "name": name, "features": hello["features"]}
-        if "resume" in hello["features"]:
-            welcome["session"] = session
+        welcome: dict[str, Any] = {"code": "welcome"}
+        if features := hello.get("features"):
+            welcome |= {"name": name, "features": features} | (
+                {"session": session} if "resume" in features else {}
+            )
         return welcome | ({"operator": True} if name in self.operators else {})
 
     def _register(self, register: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from chatroom import (
     Banned,
     ChatroomError,
     Client,
+    ConnectionLost,
     Disconnected,
     ErrorReply,
     Incoming,
@@ -302,6 +303,21 @@ def test_server_of_the_brief() -> None:
         brief.hang_up()
         assert isinstance(client.receive(timeout=100), Disconnected)
         assert client.receive(timeout=100) == Reconnected("ann")
+        client.close()
+
+
+def test_connection_that_breaks_at_the_first_hello() -> None:
+    """What looks like a server of the brief then, but reserves names, is taken for a bad connection."""
+    with AccountServer(accounts={"ann": SECRET}, instead={"hello": [None]}) as server:
+        with pytest.raises(ConnectionLost):
+            connect(server, password=SECRET)
+        server.instead["hello"] = [None]
+        client = Client.open(server.host, server.port)
+        with pytest.raises(NameReserved):
+            client.hello("ann")
+        client.hello("ann", password=SECRET)
+
+        assert client.is_account
         client.close()
 
 
