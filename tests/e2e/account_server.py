@@ -22,7 +22,8 @@ def refusal(error: str, **fields: Any) -> dict[str, Any]:
 class AccountServer:
     """Serves one client after the other: names with passwords, and sessions that live on after all but `quit`.
 
-    `instead`: what to answer to the first requests of a code, one after the other; None ends the connection.
+    `instead`: what to answer to the first requests of a code, one after the other; None ends the connection,
+    and {} is no answer.
     `requests` holds all that came, and `{"code": "end"}` for the end of each connection.
     """
 
@@ -92,7 +93,8 @@ class AccountServer:
                             break
                         if (answer := self._answer(request)) is None:
                             break
-                        self.send(answer | ({"ref": request["ref"]} if "ref" in request else {}))
+                        if answer:
+                            self.send(answer | ({"ref": request["ref"]} if "ref" in request else {}))
                 self.requests.put({"code": "end"})
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -121,9 +123,11 @@ class AccountServer:
             session = f"session {next(self._numbers)}"
             self.sessions[session] = name
         self._name, self._session = name, session
-        welcome = {"code": "welcome", "name": name, "features": hello["features"]}
-        if "resume" in hello["features"]:
-            welcome["session"] = session
+        welcome: dict[str, Any] = {"code": "welcome"}
+        if features := hello.get("features"):
+            welcome |= {"name": name, "features": features} | (
+                {"session": session} if "resume" in features else {}
+            )
         return welcome | ({"operator": True} if name in self.operators else {})
 
     def _register(self, register: dict[str, Any]) -> dict[str, Any]:

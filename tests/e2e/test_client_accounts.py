@@ -18,6 +18,7 @@ from chatroom import (
     Banned,
     ChatroomError,
     Client,
+    ConnectionLost,
     Disconnected,
     ErrorReply,
     Incoming,
@@ -29,7 +30,7 @@ from chatroom import (
     Reconnected,
     Refused,
 )
-from chatroom.client import link
+from chatroom.client import link, wire
 from chatroom.client.wire import is_this_machine
 from chatroom.protocol.messages import Hello, Register
 from conftest import PROJECT
@@ -305,12 +306,25 @@ def test_server_of_the_brief() -> None:
         client.close()
 
 
+def test_connection_that_breaks_at_the_first_hello() -> None:
+    """What looks like a server of the brief then, but reserves names, is taken for a bad connection."""
+    with AccountServer(accounts={"ann": SECRET}, instead={"hello": [None]}) as server:
+        with pytest.raises(ConnectionLost):
+            connect(server, password=SECRET)
+        server.instead["hello"] = [None]
+        client = Client.open(server.host, server.port)
+        with pytest.raises(NameReserved):
+            client.hello("ann")
+        client.hello("ann", password=SECRET)
+
+        assert client.is_account
+        client.close()
+
+
 @pytest.fixture
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """No address is this machine's."""
-    monkeypatch.setattr(
-        "chatroom.client.wire.Wire.is_loopback", property(lambda _: False, lambda *_: None), raising=False
-    )
+    monkeypatch.setattr(wire, "is_this_machine", lambda _: False)
 
 
 @pytest.mark.usefixtures("_elsewhere")
@@ -327,6 +341,32 @@ def test_no_secret_in_the_clear() -> None:
                     client.register(SECRET, old)
 
         assert server.codes() == ["end", "end", "hello", "quit", "end"]
+
+
+def test_another_address_at_the_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the host's name has come to stand for another machine, an account does not go there without TLS."""
+    accounts = {"ann": SECRET}
+    with AccountServer(accounts=accounts) as server, connect(server, password=SECRET, reconnect=True) as client:
+        monkeypatch.setattr(wire, "is_this_machine", lambda _: False)
+        server.hang_up()
+
+        assert isinstance(client.receive(timeout=100), Disconnected)
+        with pytest.raises(BadArgument, match="TLS"):
+            client.receive(timeout=100)
+        assert server.codes().count("hello") == 1
+
+
+def test_replies_that_nobody_asked_for() -> None:
+    """A server of the brief may send what ours has for accounts: nothing comes of it."""
+    with BriefServer() as brief, Client.connect(brief.host, brief.port, "ann") as client:
+        brief.send({"code": "done"}, {"code": "registered"}, {"code": "bans", "bans": []})
+        brief.send(
+            {"code": "error", "error": "muted", "message": "no"},
+            {"code": "incoming", "from": "b", "content": ""},
+        )
+
+        assert [type(client.receive(timeout=100)) for _ in range(2)] == [ErrorReply, Incoming]
+        assert not client.is_account
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,31 @@ def test_register_is_given_up() -> None:
         assert not server.accounts
 
 
+def test_leave_while_the_password_is_on_its_way() -> None:
+    """Ctrl-C leaves too while there is no editor to take it, since the server does not answer."""
+    with AccountServer(instead={"register": [{}]}) as server, joined(server) as terminal:
+        terminal.type(f"/register\r{SECRET}\r{SECRET}\r")
+        server.wait_for("register")
+        terminal.type("\x03")
+
+        assert terminal.status() == 0
+        assert server.wait_for("quit")
+        assert "horse" not in terminal.raw
+
+
+def test_register_without_a_connection() -> None:
+    """If the connection is lost at the question, nothing is waited for."""
+    with AccountServer(instead={"hello": []}) as server, joined(server) as terminal:
+        terminal.type("/register\r")
+        terminal.wait_for("new password:")
+        server.instead["hello"] = [None] * 1000
+        server.hang_up()
+        terminal.wait_for("reconnecting")
+        terminal.type(f"{SECRET}\r{SECRET}\r")
+        terminal.wait(lambda lines: lines[-1] == "offline>")
+        terminal.wait_for("not sent: you are offline")
+
+
 def spawn(server: AccountServer, name: str) -> pexpect.spawn:
     """Start the program on a terminal that can only print."""
     command = f"TERM=dumb {sys.executable} client.py {server.host} {server.port} {name}"

@@ -218,6 +218,45 @@ def test_who_waits_for_a_hash_is_not_read() -> None:
     assert contents(bob) == ["behind"]
 
 
+def test_passwords_not_in_ascii_wait_for_their_turn() -> None:
+    """To check one takes longer: all connections together have an allowance for that."""
+    town = Town()
+    town.account("ann", "пароль ann")
+    bob, ann = town.come("bob"), town.connect()
+    bob.take()
+    town.hub.effort.left = 0
+    bob.ask(code="register", password="пароль bob")
+    ann.ask(code="hello", name="ann", password="пароль ann")
+    town.loop.turn()
+    assert bob.take() == ann.take() == []
+
+    town.hub.effort._renew()
+    assert told(bob) == {"code": "registered"}
+    assert told(ann)["code"] == "welcome"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_hash_may_take_its_time(*, closes: bool) -> None:
+    """While one waits for a hash, no time passes for it; who closes its side meanwhile is answered, too."""
+    town = Town()
+    town.account("ann")
+    town.hasher.is_held = True
+    right, wrong = town.connect(), town.connect()
+    for client, password in (right, PASSWORD), (wrong, OTHER):
+        client.ask(code="hello", name="ann", password=password)
+        assert not closes or client.connection.eof_received()
+    town.loop.pass_time(100)
+    town.hasher.work()
+
+    assert told(right)["code"] == "welcome"
+    assert told(wrong)["error"] == "bad_password"
+    town.loop.pass_time(59)
+    assert [client.transport.is_gone for client in (right, wrong)] == [closes, closes]
+    assert not wrong.transport.eof_written
+    town.loop.pass_time(2)
+    assert [client.transport.eof_written for client in (right, wrong)] == [False, not closes]
+
+
 def test_another_password() -> None:
     """With the old one; the other sessions end, also those that are away; a wrong one changes nothing."""
     town = Town()

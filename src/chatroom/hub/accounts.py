@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from chatroom.hub.account import Account
 from chatroom.hub.client import Client
+from chatroom.hub.effort import CLAIM
 from chatroom.hub.entries import Came, Changed, Keys, Registered, Returned
 from chatroom.hub.history import wait
 from chatroom.hub.house import Asked
@@ -36,6 +37,7 @@ def register(hub: "Hub", client: Client, request: Register) -> None:
     """Let the client own its name; or, with the old password, set another."""
     session, account, slow = client.session, client.session.account, _Slow(hub, client, request)
     slow.hasher()
+    hub.may_take(client, CLAIM * sum(not text.isascii() for text in (request.password, request.old or "")))
     try:
         password = checked(request.password)
     except BadPassword as error:

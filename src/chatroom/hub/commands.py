@@ -65,8 +65,8 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
     """Give the client a name; or its session back, if it has one; or an account, for its password."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
-    claim = 0 if request.name.isascii() else CLAIM
-    hub.may_take(client, claim + (0 if request.after is UNSET else REPLAY))
+    claims = CLAIM * sum(not text.isascii() for text in (request.name, request.password or ""))
+    hub.may_take(client, claims + (0 if request.after is UNSET else REPLAY))
     accounts.hello(hub, client, request)
 
 

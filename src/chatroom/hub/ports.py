@@ -67,6 +67,9 @@ class Sink(Protocol):
     def give_up(self, reason: str) -> None:
         """End the connection now."""
 
+    def wait(self) -> None:
+        """Hand the hub nothing more, and let no time pass for the peer, until told to go on."""
+
     def go_on(self) -> None:
         """Hand the hub what is left: the session's turn has come."""
 

@@ -263,7 +263,8 @@ class TerminalScreen:
                 self._lines.put_nowait(line)
                 if asks_back(line, rooms=self._chat.has_rooms):
                     self._is_idle.clear()
-                    await self._is_idle.wait()
+                    with self._interruptible():
+                        await self._is_idle.wait()
             self.has_left.set()
         except OSError:  # the terminal is gone
             self.has_left.set()
@@ -298,6 +299,22 @@ class TerminalScreen:
                 yield
             finally:
                 loop.remove_signal_handler(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Within this context no editor takes Ctrl-C: it ends the program."""
+        if sys.platform == "win32":
+            yield
+            return
+        terminal = sys.stdin.fileno()
+        attributes = [*self._within]
+        attributes[3] |= termios.ISIG
+        termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(terminal, termios.TCSANOW, self._within)
 
     def _suspend(self) -> None:
         self._editor[1].erase()

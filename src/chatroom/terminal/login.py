@@ -85,6 +85,9 @@ async def register(client: AsyncClient, screen: Screen) -> None:
     if await screen.read_password("once more: ") != password:
         screen.complain("the two passwords differ: nothing was changed")
         return
+    if not client.is_connected:  # a wait for the next connection could not be broken off
+        screen.complain("not sent: you are offline")
+        return
     try:
         await client.register(password)
     except Refused as refusal:
