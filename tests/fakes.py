@@ -369,17 +369,21 @@ class FakeStore:
 
         self._asked.append(work)
 
-    def know_ban(self, ban: KnownBan) -> None:
+    def know_ban(self, ban: KnownBan, then: Callable[[bool], None] | None = None) -> None:
         def work(is_done: bool) -> None:
             if is_done:
                 self.bans[ban.kind, ban.name] = ban
+            if then is not None:
+                then(is_done)
 
         self._asked.append(work)
 
-    def lift(self, kind: str, name: str) -> None:
+    def lift(self, kind: str, name: str, then: Callable[[bool], None] | None = None) -> None:
         def work(is_done: bool) -> None:
             if is_done:
                 self.bans.pop((kind, name), None)
+            if then is not None:
+                then(is_done)
 
         self._asked.append(work)
 

@@ -82,7 +82,7 @@ async def come(port: int) -> float:
     """Come as an owner, when guesses have begun to wait; return how many seconds that took."""
     await asyncio.sleep(1)
     start = time.monotonic()
-    while (answer := await ask(port, "127.0.0.1", hello(OWNERS[0], password=RIGHT))) != {"code": "welcome"}:
+    while (answer := await ask(port, "127.0.0.1", hello(OWNERS[0], password=RIGHT)))["code"] != "welcome":
         assert answer["error"] == "slow_down", answer
         assert time.monotonic() - start < PATIENCE, "the owner is locked out"
         await asyncio.sleep(answer["retry_after"])

@@ -59,6 +59,8 @@ class Spoken(NamedTuple):
     receiver: int
     to: str
     room: str | None
+    device: int
+    """The session that said it."""
 
     def with_stamps(self) -> bytes:
         return stamped(self.line, self.number, self.time)
@@ -423,11 +425,12 @@ class Model:
             missed = [
                 one
                 for one in (*self.spoken[""], *self.spoken[None])
-                if one.receiver == member.owner or (one.room == "" and one.session != member.owner)
+                if self.is_others(one, member) and (one.room == "" or one.room is None)
             ]
             floor = max(self.hub.house.past.rooms[""].floor, self.hub.house.past.direct.floor)
             is_known = bool(welcome.get("recovered"))
-            return {client: self.missed(missed, request.after, floor, is_known=is_known)}
+            me = member.owner if account is not None else None
+            return {client: self.missed(missed, request.after, floor, is_known=is_known, me=me)}
         assert not welcome.get("recovered")
         if request.after is not UNSET or account is None:
             return {}
@@ -469,12 +472,20 @@ class Model:
             self.views[client][answer["room"]] = self.names_in(entry.room)
         if not request.after:
             return {}
-        missed = [one for one in self.spoken[entry.room] if one.session != member.owner]
+        missed = [one for one in self.spoken[entry.room] if self.is_others(one, member)]
         past = self.hub.house.past
         floor = past.rooms[entry.room].floor if entry.room in past.rooms else past.floor
         return {client: self.missed(missed, request.after, floor, is_known=answer["recovered"])}
 
-    def missed(self, spoken: list[Spoken], after: str, floor: int, *, is_known: bool) -> list[bytes]:
+    def is_others(self, one: Spoken, member: Member) -> bool:
+        """Whether a session hears it when it is said: another said it, of the same account or not."""
+        if one.session == member.owner and member.account is not None:
+            return one.device not in {0, member.number}
+        return one.receiver == member.owner if one.room is None else one.session != member.owner
+
+    def missed(
+        self, spoken: list[Spoken], after: str, floor: int, *, is_known: bool, me: int | None = None
+    ) -> list[bytes]:
         """Return what is replayed of this: all, or nothing if that is not known."""
         behind = sorted(one for one in spoken if ident(one.number) > after)
         direct = sum(one.room is None for one in behind)
@@ -482,7 +493,11 @@ class Model:
         surely = surely and sum(len(one.line) + 60 for one in behind) < replay.BYTES / 2
         if ident(floor) <= after < ident(self.hub.house.next) and surely and not self.is_tight:
             assert is_known, "what was missed is not replayed"
-        lines = [one.with_stamps() for one in behind if one.number not in self.forgotten]
+        lines = [
+            one.as_shown_to_sender() if one.room is None and one.session == me else one.with_stamps()
+            for one in behind
+            if one.number not in self.forgotten
+        ]
         assert not is_known or len(lines) <= replay.MOST
         return lines if is_known else []
 
@@ -547,7 +562,7 @@ class Model:
 
     def keep(self, entry: Said | Told, receiver: int, to: str, room: str | None) -> list[Spoken]:
         spoken = [
-            Spoken(entry.number + place, entry.time, line, entry.session, receiver, to, room)
+            Spoken(entry.number + place, entry.time, line, entry.session, receiver, to, room, entry.device)
             for place, line in enumerate(entry.frames.splitlines(keepends=True))
         ]
         assert len(spoken) == entry.count

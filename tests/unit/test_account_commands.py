@@ -36,7 +36,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
             )
         if order.what == "ban":
             now = 1_800_000_000.0
-            store.know_ban(KnownBan("ban", 0, order.name, "", now, 0.0, (order.name,), order.reason))
+            store.know_ban(KnownBan("ban", 0, order.name, "", now, 0.0, (), order.reason))
         return "there is no account \x1b nobody" if order.name == "nobody" else ""
 
     monkeypatch.setattr(Hub, "obey", obey, raising=False)

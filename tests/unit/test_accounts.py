@@ -13,6 +13,7 @@ from chatroom.hub.ports import Order
 from chatroom.hub.replay import MOST_WAITING as SHOWN
 from chatroom.protocol import names
 from fakes import FakeChat, FakeClient, FakeHasher, FakeStore
+from stored import Disk
 
 PASSWORD, OTHER = "correct horse", "battery staple"
 DAY = 86_400
@@ -215,6 +216,45 @@ def test_who_waits_for_a_hash_is_not_read() -> None:
     town.hasher.work()
     assert told(ann) == {"code": "registered"}
     assert contents(bob) == ["behind"]
+
+
+def test_passwords_not_in_ascii_wait_for_their_turn() -> None:
+    """To check one takes longer: all connections together have an allowance for that."""
+    town = Town()
+    town.account("ann", "пароль ann")
+    bob, ann = town.come("bob"), town.connect()
+    bob.take()
+    town.hub.effort.left = 0
+    bob.ask(code="register", password="пароль bob")
+    ann.ask(code="hello", name="ann", password="пароль ann")
+    town.loop.turn()
+    assert bob.take() == ann.take() == []
+
+    town.hub.effort._renew()
+    assert told(bob) == {"code": "registered"}
+    assert told(ann)["code"] == "welcome"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_hash_may_take_its_time(*, closes: bool) -> None:
+    """While one waits for a hash, no time passes for it; who closes its side meanwhile is answered, too."""
+    town = Town()
+    town.account("ann")
+    town.hasher.is_held = True
+    right, wrong = town.connect(), town.connect()
+    for client, password in (right, PASSWORD), (wrong, OTHER):
+        client.ask(code="hello", name="ann", password=password)
+        assert not closes or client.connection.eof_received()
+    town.loop.pass_time(100)
+    town.hasher.work()
+
+    assert told(right)["code"] == "welcome"
+    assert told(wrong)["error"] == "bad_password"
+    town.loop.pass_time(59)
+    assert [client.transport.is_gone for client in (right, wrong)] == [closes, closes]
+    assert not wrong.transport.eof_written
+    town.loop.pass_time(2)
+    assert [client.transport.eof_written for client in (right, wrong)] == [False, not closes]
 
 
 def test_another_password() -> None:
@@ -952,6 +992,34 @@ def test_with_after_gaps_are_filled() -> None:
         town.drop(client)
 
 
+def test_gaps_have_what_other_devices_sent() -> None:
+    """And not what one sent oneself; in the lobby, in rooms, and to somebody."""
+    town = Town()
+    ann, bob = town.account("ann"), town.come("bob")
+    phone = town.come("ann", "resume", password=PASSWORD)
+    for client in (ann, phone):
+        client.ask(code="join", room="a")
+    town.loop.turn()
+    bob.ask(code="outgoing_broadcast", content="0")
+    town.loop.turn()
+    last = ann.take()[-1]["id"]
+    for client, number in ((ann, 1), (phone, 2)):
+        client.ask(code="outgoing_broadcast", content=f"{number}")
+        client.ask(code="outgoing_broadcast", content=f"{number}", room="a")
+        client.ask(code="outgoing", to="bob", content=f"{number}")
+        client.ask(code="outgoing", to="ann", content=f"{number}")
+        town.drop(ann)
+
+    back = town.come("ann", "resume", session=secret(ann), after=last)
+    back.ask(code="join", room="a", after=last)
+    town.loop.turn()
+
+    welcome, *messages = back.take()
+    assert welcome["recovered"]
+    shown = [(one["content"], one["from"], one.get("to")) for one in messages if "content" in one]
+    assert shown == [("2", "ann", None), ("2", "ann", "bob"), ("2", "ann", "ann"), ("2", "ann", None)]
+
+
 def test_a_session_without_after() -> None:
     """Gets what waits as well."""
     town = Town()
@@ -983,6 +1051,55 @@ def test_messages_to_who_is_removed() -> None:
     assert town.hub.obey(order("remove", "ann")) == ""
     bob.ask(code="outgoing", to="ann", content="1")
     assert error_of(bob) == "unknown_user"
+
+
+def test_in_a_real_file(disk: Disk) -> None:
+    """All of this over restarts: password, session, rooms, what waits, and that the name is reserved."""
+
+    def hello(chat: FakeChat, name: str, **extra: object) -> list[dict[str, Any]]:
+        client = chat.connect()
+        client.ask(code="hello", name=name, features=["resume"], **extra)
+        chat.loop.turn()
+        return client.take()
+
+    chat = disk.chat()
+    ann, bob = chat.connect(), chat.join("bob")
+    ann.ask(code="hello", name="Ann", features=["resume"])
+    ann.ask(code="join", room="a")
+    ann.ask(code="register", password=PASSWORD)
+    chat.loop.turn()
+    welcome, *_, registered = ann.take()
+    assert registered == {"code": "registered"}
+    ann.ask(code="outgoing", to="ann", content="while here")
+    chat.loop.turn()
+    ann.transport.vanish(None)
+    chat.loop.turn()
+    for number in range(3):
+        bob.ask(code="outgoing", to="ann", content=f"{number}", ref=f"{number}")
+    chat.loop.turn()
+    assert [one["code"] for one in bob.take()] == ["sent"] * 3
+
+    later = disk.chat(disk.crash(), now=chat.loop.now + DAY)
+    [refused] = hello(later, "ann")
+    assert refused["error"] == "name_reserved"
+    back, *messages = hello(later, "ann", session=welcome["session"])
+    assert (back["session"], back["rooms"]) == (welcome["session"], ["a"])
+    assert [one["content"] for one in messages] == ["0", "1", "2"]
+    assert later.hub.obey(order("password", "ann", OTHER)) == ""
+    assert later.hub.obey(order("operator", "ann", is_set=True)) == ""
+    later.loop.turn()
+
+    last = disk.chat(disk.crash("crashed.db", "again.db"), now=later.loop.now + DAY)
+    [refused] = hello(last, "ann", session=welcome["session"])
+    assert refused["error"] == "name_reserved"
+    [refused] = hello(last, "ann", password=PASSWORD)
+    assert refused["error"] == "bad_password"
+    [back] = hello(last, "ann", password=OTHER)
+    assert (back["rooms"], back["operator"]) == (["a"], True)
+    assert last.hub.obey(order("remove", "ann", is_set=True)) == ""
+    last.loop.turn()
+    [welcome, *messages] = hello(last, "ann")
+    assert (welcome["code"], messages) == ("welcome", [])
 
 
 # The end of accounts

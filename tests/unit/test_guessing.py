@@ -120,6 +120,7 @@ def test_registrations_of_an_address() -> None:
     assert guesses.may_register(FAR) > 0
     for _ in range(1000):
         guesses.registered("127.0.0.1:5000")
+    assert len(guesses._registered) == 1
     assert guesses.may_register("127.0.0.1:5000") == 0
 
 

@@ -58,6 +58,28 @@ def test_retrying_a_name_has_more_time() -> None:
     assert person.transport.eof_written
 
 
+def test_a_name_that_waits() -> None:
+    """While we let a hello wait, no time passes for the stranger; then it has the time that was left."""
+    chat = FakeChat()
+    strangers = [chat.connect(), chat.connect()]
+    chat.loop.pass_time(8)
+    chat.hub.effort.left = 0
+
+    for stranger in strangers:
+        stranger.ask(code="hello", name="élan")
+    chat.loop.pass_time(100)
+    assert not any(stranger.transport.eof_written for stranger in strangers)
+    chat.hub.effort._renew()
+    chat.loop.turn()
+
+    assert words(strangers[0]) == ["welcome"]
+    assert words(strangers[1]) == ["name_taken"]
+    chat.loop.pass_time(59)
+    assert not strangers[1].transport.eof_written
+    chat.loop.pass_time(2)
+    assert [stranger.transport.eof_written for stranger in strangers] == [False, True]
+
+
 def test_dripping_after_a_refused_name() -> None:
     """The time to find another name is given once: bytes that drip in do not renew it."""
     chat = FakeChat()

@@ -8,10 +8,12 @@ import pytest
 
 from chatroom.hub import verdicts
 from chatroom.hub.entries import Kicked
-from chatroom.hub.ports import Order
+from chatroom.hub.ports import KnownBan, Order
 from chatroom.hub.refusal import Refusal
+from chatroom.hub.verdicts import NO_KEYS, Verdicts
 from fakes import FakeChat, FakeClient, FakeStore
 from simulation.twin import Twin
+from unit.test_cost import steps
 
 HOME = "192.0.2.7"
 PASSWORD = "correct horse"
@@ -411,14 +413,16 @@ def test_why_one_is_banned() -> None:
     chat = Chat()
     chat.join("eve", host=HOME)
     chat.do("ban", name="eve", minutes=5, reason="spam")
+    chat.fake.hub.obey(Order(1, "ban", "198.51.100.0/24", "", 0, False, "a flood"))
 
     texts = [
         chat.ask(chat.fake.connect(host), "hello", name=name)["message"]
-        for name, host in (("Eve", "192.0.2.9"), ("adam", HOME))
+        for name, host in (("Eve", "192.0.2.9"), ("adam", HOME), ("adam", "198.51.100.1"))
     ]
     assert texts == [
         "this name is banned for 5 more minutes: spam",
-        "guests from your network are banned for 5 more minutes: accounts are let in",
+        "accounts are let in, but guests from your network are banned for 5 more minutes",
+        "accounts are let in, but guests from your network are banned: a flood",
     ]
 
 
@@ -573,6 +577,31 @@ def test_there_may_be_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(store.bans) == [("ban", "b"), ("ban", "c"), ("mute", "eve")]
 
 
+def test_many_requests_of_an_operator() -> None:
+    """Each may look at all verdicts: where there are many, one is done in a turn."""
+    chat = Chat()
+    for number in range(3000):
+        chat.house.verdicts.ban(KnownBan("ban", 0, f"n{number}", "", 1.0, 2.0, (), ""), NO_KEYS, 1.0)
+
+    chat.olga.send(b'{"code":"bans"}\n' * 100)
+
+    assert len(chat.olga.connection._client.own) == 1
+    assert len(chat.came(chat.olga)) == 100
+
+
+def test_what_sweeping_costs() -> None:
+    """Twice as many that have ended cost twice as much."""
+
+    def cost(count: int) -> int:
+        found = Verdicts(FakeStore())
+        for number in range(count):
+            found.mute(KnownBan("mute", number, f"n{number}", "", 1.0, 2.0, (), ""), NO_KEYS, 1.0)
+            found.ban(KnownBan("ban", 0, f"n{number}", "", 1.0, 2.0, (), ""), NO_KEYS, 1.0)
+        return steps(lambda: found.sweep(3.0))
+
+    assert cost(400) < 2.1 * cost(200)
+
+
 def test_what_has_ended_is_swept() -> None:
     """Within the hour, from memory and from the store."""
     store = FakeStore()
@@ -590,6 +619,37 @@ def test_what_has_ended_is_swept() -> None:
 
 
 # The store
+
+
+REMEMBERED = [
+    {"code": "mute", "name": "dan"},
+    {"code": "ban", "name": "eve"},
+    {"code": "unban", "name": "adam"},
+    {"code": "unmute", "name": "bob"},
+]
+
+
+@pytest.mark.parametrize("request_", REMEMBERED)
+def test_done_means_stored(request_: dict[str, Any]) -> None:
+    """It has its effect at once, and is confirmed when it is stored; or the operator hears that it is not."""
+    store = FakeStore()
+    chat = Chat(store)
+    for name in ("dan", "bob"):
+        chat.join(name)
+    chat.do("mute", name="bob")
+    chat.do("ban", name="adam")
+
+    def ask(*, is_full: bool) -> list[dict[str, Any]]:
+        chat.fake.loop.settle = lambda: None
+        chat.olga.ask(**request_)
+        assert chat.came(chat.olga) == []
+        store.work(is_full=is_full)
+        chat.fake.loop.settle = store.work
+        return chat.came(chat.olga)
+
+    if request_["code"] in {"mute", "ban"}:
+        assert [answer["error"] for answer in ask(is_full=True)] == ["not_stored"]
+    assert [answer["code"] for answer in ask(is_full=False)] == ["done"]
 
 
 def test_over_a_restart() -> None:

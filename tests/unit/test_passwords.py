@@ -69,6 +69,14 @@ def test_illegal_passwords(given: str) -> None:
     assert refused.value.__context__ is None
 
 
+def test_length_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done with a password that is too long."""
+    monkeypatch.setattr("chatroom.protocol.passwords.unicodedata", None)
+
+    with pytest.raises(BadPassword, match="129 characters"):
+        checked("é" * (MAX_PASSWORD + 1))
+
+
 texts = st.text(
     st.one_of(st.characters(), st.sampled_from("l·\u00a0\u3000\u200c\u200d\u094d\u0301٠۰・カ·")), max_size=20
 )
@@ -252,7 +260,7 @@ def test_a_process_ends_without_close() -> None:
     """A hasher that nobody has closed does not keep its process."""
     program = (
         "import asyncio; from chatroom.passwords import Hasher\n"
-        "async def main(): Hasher(asyncio.get_running_loop()).hash('correct horse', print)\n"
+        "async def main(): Hasher(asyncio.get_running_loop())\n"
         "asyncio.run(main())"
     )
 

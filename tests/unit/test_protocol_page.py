@@ -15,7 +15,7 @@ CONVERSATIONS = re.findall(r"^```\n((?:\w+ [<>:].*\n)+)```$", PAGE, flags=re.MUL
 
 
 def test_there_are_some() -> None:
-    assert len(CONVERSATIONS) == 4
+    assert len(CONVERSATIONS) == 5
 
 
 class Talk:

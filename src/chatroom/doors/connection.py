@@ -207,7 +207,7 @@ class Connection(asyncio.BufferedProtocol):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
         self._kernel.forget()
-        if self._intake.is_waiting and not self._client.is_leaving:
+        if self._intake.has_more and not self._client.is_leaving:
             self._stop_waiting(*Wait)
             self._intake.skip_answers()
             self._door.hub.flow.caught_up(self._client)
@@ -255,6 +255,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the peer is provably gone: reset, timed out, or silent to all that it was sent."""
         return self._transport.is_closing() or self._kernel.is_dead()
 
+    def wait(self) -> None:
+        """Do and read nothing more until told to go on."""
+        self._intake.hold()
+
     def go_on(self) -> None:
         """Do what waits."""
         self._intake.go_on()
@@ -284,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
             self._is_held = True
             if not self._transport.is_closing():
                 self._transport.pause_reading()
-            for wait in (Wait.OBJECT, Wait.SIGN):
+            for wait in (Wait.HELLO, Wait.OBJECT, Wait.SIGN):
                 self._door.deadlines.stop((self, wait))
 
     def read_on(self) -> None:
@@ -301,7 +305,7 @@ class Connection(asyncio.BufferedProtocol):
             self.leave("closed")
         elif not self._transport.is_closing():
             self._transport.resume_reading()
-            for wait in (Wait.OBJECT, Wait.SIGN):
+            for wait in (Wait.HELLO, Wait.OBJECT, Wait.SIGN):
                 self._door.deadlines.go_on((self, wait))
 
     # What the door calls

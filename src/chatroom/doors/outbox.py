@@ -31,6 +31,9 @@ class Owner(Protocol):
     def fail(self, bug: Exception) -> None:
         """End the connection for a bug of ours."""
 
+    def wait(self) -> None:
+        """Do and read nothing more until told to go on."""
+
     def go_on(self) -> None:
         """Do what waits."""
 
@@ -198,6 +201,10 @@ class Outbox:
         """`push` or `close` has raised this: the connection has just ended, or it ends for a bug of ours."""
         if not self._owner.is_dead():
             self._owner.fail(exception)
+
+    def wait(self) -> None:
+        """What the peer has asked for takes time."""
+        self._owner.wait()
 
     def go_on(self) -> None:
         """The session's turn has come."""

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from chatroom.hub.account import Account
 from chatroom.hub.client import Client
+from chatroom.hub.effort import CLAIM
 from chatroom.hub.entries import Came, Changed, Keys, Registered, Returned
 from chatroom.hub.history import wait
 from chatroom.hub.house import Asked
@@ -36,6 +37,7 @@ def register(hub: "Hub", client: Client, request: Register) -> None:
     """Let the client own its name; or, with the old password, set another."""
     session, account, slow = client.session, client.session.account, _Slow(hub, client, request)
     slow.hasher()
+    hub.may_take(client, CLAIM * sum(not text.isascii() for text in (request.password, request.old or "")))
     try:
         password = checked(request.password)
     except BadPassword as error:
@@ -78,12 +80,13 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
     if request.password is not UNSET or (session is not None and account is not None):
         _check_private(client)
     if session is not None and account is not None:
-        slow.read_waiting(account, partial(slow.enter, Returned(session.number, name, keys, origin), secret))
+        returned = Returned(session.number, account.name, account.keys, origin)
+        slow.read_waiting(account, partial(slow.enter, returned, secret))
     elif request.password is not UNSET and session is None:
         if account is None:
             why = f"nobody has registered the name {names.quoted(name)}"
             raise Refusal(ErrorCode.BAD_PASSWORD, why)
-        came = Came(name, keys, hashed, origin, account.number, account.version)
+        came = Came(account.name, account.keys, hashed, origin, account.number, account.version)
         come = partial(slow.enter, came, secret)
         slow.check(account, request.password, lambda: slow.read_waiting(account, come))
     elif account is None and not hub.limits.guests:
@@ -201,9 +204,9 @@ class _Slow(NamedTuple):
 
 
 def _named(hub: "Hub", given: str) -> tuple[Account | None, str, Keys]:
-    """Return the account of this name, as it is given or else folds, and how that is spelled.
+    """Return the account of this name, as it is given or else folds, if there is one; and the name as given.
 
-    Or, if nobody owns it, the name. Raises a `Refusal`.
+    Raises a `Refusal`.
     """
     reserved = hub.house.reserved
     account = reserved.named(given)
@@ -213,9 +216,7 @@ def _named(hub: "Hub", given: str) -> tuple[Account | None, str, Keys]:
             keys = names.keys(name)
         except names.BadName as error:
             raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
-        account = reserved.addressed(keys[names.ADDRESS])
-        if account is None:
-            return None, name, keys
+        return reserved.addressed(keys[names.ADDRESS]), name, keys
     return account, account.name, account.keys
 
 

@@ -56,12 +56,17 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
 
+LOOK = 32
+"""Bytes that count as much as a look at one ban, mute or session (see `hub.EFFORT`): operators' requests may
+look at all of them."""
+
+
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
     """Give the client a name; or its session back, if it has one; or an account, for its password."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
-    claim = 0 if request.name.isascii() else CLAIM
-    hub.may_take(client, claim + (0 if request.after is UNSET else REPLAY))
+    claims = CLAIM * sum(not text.isascii() for text in (request.name, request.password or ""))
+    hub.may_take(client, claims + (0 if request.after is UNSET else REPLAY))
     accounts.hello(hub, client, request)
 
 
@@ -284,6 +289,8 @@ def operators_only(run: Callable[["Hub", Client, Any], None]) -> Callable[["Hub"
     def run_for_operators(hub: "Hub", client: Client, request: Request) -> None:
         if not client.session.is_operator:
             raise Refusal(ErrorCode.NOT_ALLOWED, "only operators may ask for this")
+        house = hub.house
+        hub.delivery.charge(client, LOOK * (len(house.verdicts) + len(house.sessions)))
         run(hub, client, request)
 
     return run_for_operators

@@ -240,7 +240,8 @@ def _told_and_kept(house: House, entry: Told, asked: Asked | None, session: Sess
         raise _gone(entry)
     entry.number, entry.time = house.next, house.time
     house.next += entry.count
-    entry.session = session.owner
+    if session.account is not None:
+        entry.session, entry.device = session.owner, session.number
     for client in house.clients(entry.receiver):
         if entry.receiver != entry.session or client is session.client:
             _hand(house, session, client, entry, entry.frames)
@@ -266,7 +267,7 @@ def _hand(house: House, session: Session, client: Client, entry: Told, frames: b
 
 def _said_by_account(entry: Said, session: Session, account: Account, room: Room) -> None:
     """What an account says is the account's; its other connections get it only if they asked for stamps."""
-    entry.session = account.number
+    entry.session, entry.device = account.number, session.number
     for device in account.devices:
         if device is not session and device.client is not None and device.client in room.plain:
             room.pass_over(device.client)

@@ -122,6 +122,8 @@ class Said(Post, tag="said", gc=False):
     """To a room, or to the lobby if `room` is empty."""
 
     room: str
+    device: int = 0
+    """Which of an account's sessions said it, when it is done; 0 if that is not known, as behind a restart."""
 
 
 class Told(Post, tag="told", gc=False):
@@ -129,6 +131,8 @@ class Told(Post, tag="told", gc=False):
 
     receiver: int
     to: str
+    device: int = 0
+    """As above."""
 
 
 class Forgot(Entry, tag="forgot", gc=False):

@@ -86,6 +86,7 @@ def wait(
     The end is given what came of it. The client may be gone by then.
     """
     client.is_held = True
+    client.sink.wait()
     hub.delivery.stop(client)
 
     def done(*outcome: object) -> None:

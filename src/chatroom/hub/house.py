@@ -24,7 +24,7 @@ from chatroom.hub.room import Room
 from chatroom.hub.session import Receipt, Session
 from chatroom.hub.verdicts import Verdicts
 from chatroom.protocol import names
-from chatroom.protocol.messages import ErrorCode, Message, Request
+from chatroom.protocol.messages import ErrorCode, Message, Registered, Request
 
 
 class Asked(Struct, gc=False):
@@ -320,7 +320,7 @@ class House:
 
     def confirm(self, account: Account, asked: Asked | None) -> None:
         """Have the store know an account, and say so to who asked for it."""
-        self.know_account(account, None if asked is None else self.keeper.account(asked))
+        self.know_account(account, self.keeper.when_stored(asked, Registered()))
 
     def add_account(self, account: Account) -> None:
         """Let there be such an account."""
@@ -369,9 +369,8 @@ class House:
             for ref, number, time in known.receipts:
                 session.remember(ref, Receipt(number, time, is_stored=True))
             self.sessions[known.number] = self.secrets[known.secret] = session
-        for ban in restored.bans:
-            number = ban.account
-            self.verdicts.restore(ban, self.accounts.get(number) or self.sessions.get(number))
+        everybody: dict[int, Session | Account] = {**self.sessions, **self.accounts}
+        self.verdicts.restore(restored.bans, everybody.get)
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine, whoever is connected to it."""

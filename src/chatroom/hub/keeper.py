@@ -9,7 +9,7 @@ from chatroom.hub.entries import Said, Told
 from chatroom.hub.ports import Store
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.session import Receipt, Session
-from chatroom.protocol.messages import ErrorCode, Forgotten, Registered, Request, Sent, ident
+from chatroom.protocol.messages import ErrorCode, Forgotten, Reply, Request, Sent, ident
 
 if TYPE_CHECKING:
     from chatroom.hub.client import Client
@@ -72,14 +72,16 @@ class Keeper:
                 asked.client.under_way += 1
             self._store.forget(number, lambda is_done: self._forgot(number, asked, is_done=is_done))
 
-    def account(self, asked: "Asked") -> Callable[[bool], None]:
-        """Return what is to be told whether an account is stored, which is answered then."""
+    def when_stored(self, asked: "Asked | None", reply: Reply) -> Callable[[bool], None] | None:
+        """Return what is to be told whether something is stored: then this is the answer to who asked."""
+        if asked is None:
+            return None
         asked.client.under_way += 1
-        return partial(self._know_account, asked)
+        return partial(self._answer, asked, reply)
 
-    def _know_account(self, asked: "Asked", is_done: bool) -> None:  # noqa: FBT001 - called by the store
+    def _answer(self, asked: "Asked", reply: Reply, is_done: bool) -> None:  # noqa: FBT001 - called by the store
         if is_done:
-            self._delivery.reply(asked.client, Registered(), asked.request)
+            self._delivery.reply(asked.client, reply, asked.request)
         else:
             text = "it is so, but could not be stored: it may be forgotten when the server stops"
             self._refuse(asked.client, Refusal(ErrorCode.NOT_STORED, text), asked.request)

@@ -67,6 +67,9 @@ class Sink(Protocol):
     def give_up(self, reason: str) -> None:
         """End the connection now."""
 
+    def wait(self) -> None:
+        """Hand the hub nothing more, and let no time pass for the peer, until told to go on."""
+
     def go_on(self) -> None:
         """Hand the hub what is left: the session's turn has come."""
 
@@ -242,10 +245,10 @@ class Store(Protocol):
     def remove_account(self, number: int) -> None:
         """Forget an account whose name is free, and what was said between it and others that are gone."""
 
-    def know_ban(self, ban: KnownBan) -> None:
+    def know_ban(self, ban: KnownBan, then: Callable[[bool], None] | None = None) -> None:
         """Store who is banned or muted; there is one of a kind for a name."""
 
-    def lift(self, kind: str, name: str) -> None:
+    def lift(self, kind: str, name: str, then: Callable[[bool], None] | None = None) -> None:
         """Forget that somebody is banned or muted."""
 
     def take_orders(self, do: "Callable[[Order], str]") -> None:

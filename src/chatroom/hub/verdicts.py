@@ -4,7 +4,7 @@ Times are the log's, so that a verdict ends at the same place of it on every mac
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 from math import ceil
@@ -29,6 +29,7 @@ BAN, MUTE = "ban", "mute"
 NO_KEYS: Keys = ("", "", "", "")
 """Of a ban that no name falls under."""
 _NETWORK, _ACCOUNT = 4, 5
+Then = Callable[[bool], None]
 _Mark = tuple[int, str | int]
 """What a ban holds for: one of a guest's `names.keys` with its kind, a network or an account."""
 
@@ -41,9 +42,7 @@ class Verdicts:
         self._mutes: dict[int, tuple[KnownBan, Keys]] = {}  # by account, or a guest's session
         self._bans: dict[str, tuple[KnownBan, Keys]] = {}  # by name, as it was when it was banned
         self._marked: dict[_Mark, dict[str, None]] = {}  # the names of the bans that hold for something
-        self._wide: set[tuple[int, int]] = (
-            set()
-        )  # IP versions and prefix lengths of networks that are no origin
+        self._wide: set[tuple[int, int]] = set()  # IP version and prefix length of networks that are no origin
 
     def __len__(self) -> int:
         """Return how many there are, with those that have ended and are not swept yet."""
@@ -57,19 +56,11 @@ class Verdicts:
             self._make_room(now)
         self._mutes.pop(verdict.account, None)  # the newest come last
         self._mutes[verdict.account] = verdict, keys
-        self._know(verdict)
 
-    def unmute(self, target: int) -> bool:
-        """Let an account or a session write again; return whether it could not."""
-        if target not in self._mutes:
-            return False
-        name = self._mutes.pop(target)[0].name
-        if self._store is not None:
-            self._store.lift(MUTE, name)
-            for other, _ in self._mutes.values():  # another guest may have had this name
-                if other.name == name:
-                    self._know(other)
-        return True
+    def unmute(self, target: int, then: Then | None = None) -> None:
+        """Let an account or a session write again, if it could not; `then` as in `know`."""
+        if target in self._mutes:
+            self._unmute([target], then)
 
     def is_muted(self, target: int) -> bool:
         """Whether it may not write, or might not until lately."""
@@ -102,7 +93,6 @@ class Verdicts:
         else:
             self._make_room(now)
         self._put(verdict, keys)
-        self._know(verdict)
 
     def banned(self, name: str, key: str) -> list[KnownBan]:
         """Return the bans that hold for this network, or of this name, as it is spelled or else as it folds."""
@@ -113,15 +103,15 @@ class Verdicts:
             found |= {one: None for one, (_, keys) in self._bans.items() if keys[names.ADDRESS] == key}
         return [self._bans[one][0] for one in found]
 
-    def unban(self, verdict: KnownBan, network: str) -> None:
-        """Lift a ban; or, if it is of a name and holds for this network too, only that."""
+    def unban(self, verdict: KnownBan, network: str, then: Then | None = None) -> None:
+        """Lift a ban; or, if it is of a name and holds for this network too, only that; `then` as in `know`."""
         _, keys = self._take(verdict.name)
         if network in verdict.origins and network != verdict.name:
             verdict = verdict._replace(origins=tuple(one for one in verdict.origins if one != network))
             self._put(verdict, keys)
-            self._know(verdict)
-        elif self._store is not None:
-            self._store.lift(BAN, verdict.name)
+            self.know(verdict, then)
+        else:
+            self._lift(BAN, verdict.name, then)
 
     def refuse_banned(self, account: int, keys: Keys, origin: str, now: float) -> None:
         """Raise a `Refusal` if an account, or (0) a guest with such a name and origin, is not let in now."""
@@ -132,15 +122,23 @@ class Verdicts:
             return
         self._refuse(list(enumerate(keys)), "this name is banned", now)
         for verdict in self._holding([(_NETWORK, one) for one in self._networks(origin)], now):
-            ending = _ending(verdict._replace(reason="accounts are let in"), now)
-            raise Refusal(ErrorCode.BANNED, f"guests from your network are banned{ending}")
+            is_of_network = verdict.name in verdict.origins
+            told = verdict if is_of_network else verdict._replace(reason="")  # which is somebody else's
+            text = "accounts are let in, but guests from your network are banned"
+            raise Refusal(ErrorCode.BANNED, text + _ending(told, now))
 
     # Both
 
+    def know(self, verdict: KnownBan, then: Then | None = None) -> None:
+        """Have the store know a verdict; `then` is told whether it does."""
+        if self._store is not None:
+            self._store.know_ban(verdict, then)
+        elif then is not None:
+            then(True)
+
     def sweep(self, now: float) -> None:
         """Forget what has ended."""
-        for target in [one for one, (verdict, _) in self._mutes.items() if not _holds(verdict, now)]:
-            self.unmute(target)
+        self._unmute([target for target, (verdict, _) in self._mutes.items() if not _holds(verdict, now)])
         for verdict in [one for one, _ in self._bans.values() if not _holds(one, now)]:
             self.unban(verdict, "")
 
@@ -158,28 +156,41 @@ class Verdicts:
                 found.append(messages.Banned(one.kind, one.name, one.by, one.time, until, one.reason or None))
         return found[::-1]
 
-    def restore(self, known: KnownBan, who: "Account | Session | None") -> None:
-        """Go on with what a store knew; `who`: whose number it has. The mute of a guest who has gone ends."""
-        if known.kind == MUTE:
-            self._mutes[known.account] = known, NO_KEYS if who is None else who.keys
-            if who is None:
-                self.unmute(known.account)
-            return
-        keys = NO_KEYS
-        if who is not None:
-            keys = who.keys
-        elif known.name not in known.origins:
-            with suppress(names.BadName):  # no name any more, since Unicode has changed
-                keys = names.keys(known.name)
-        self._put(known, keys)
+    def restore(self, bans: Sequence[KnownBan], find: "Callable[[int], Account | Session | None]") -> None:
+        """Go on with what a store knew; `find` tells who has a number. Mutes of guests who have gone end."""
+        gone = []
+        for known in bans:
+            who, keys = find(known.account), NO_KEYS
+            if who is not None:
+                keys = who.keys
+            elif known.kind == MUTE:
+                gone.append(known.account)
+            elif known.name not in known.origins:
+                with suppress(names.BadName):  # no name any more, since Unicode has changed
+                    keys = names.keys(known.name)
+            if known.kind == MUTE:
+                self._mutes[known.account] = known, keys
+            else:
+                self._put(known, keys)
+        self._unmute(gone)
 
     def state(self) -> list[object]:
         """Return all that must be the same on every machine."""
         return [list(self._mutes.items()), list(self._bans.items())]
 
-    def _know(self, verdict: KnownBan) -> None:
+    def _unmute(self, targets: Sequence[int], then: Then | None = None) -> None:
+        lifted = {self._mutes.pop(target)[0].name for target in targets}
+        for name in lifted:
+            self._lift(MUTE, name, then)
+        for other, _ in self._mutes.values() if lifted else ():  # another guest may have had the name
+            if other.name in lifted:
+                self.know(other)
+
+    def _lift(self, kind: str, name: str, then: Then | None) -> None:
         if self._store is not None:
-            self._store.know_ban(verdict)
+            self._store.lift(kind, name, then)
+        elif then is not None:
+            then(True)
 
     def _make_room(self, now: float) -> None:
         if len(self) >= MOST:
@@ -257,10 +268,11 @@ def kicked(house: "House", entry: Kicked, asked: "Asked | None") -> None:
     _check(house, entry.by, entry.target)
     sessions = _sessions(house, entry.target)
     if not sessions:
-        raise Refusal(ErrorCode.UNKNOWN_USER, "this user has just gone")
+        raise Refusal(ErrorCode.UNKNOWN_USER, "this user is not here")
     for session in sessions:
         house.turn_out(session, "kicked", entry.reason)
-    _done(house, asked)
+    if asked is not None:
+        house.delivery.reply(asked.client, Done(), asked.request)
 
 
 def muted(house: "House", entry: Muted, asked: "Asked | None") -> None:
@@ -271,17 +283,17 @@ def muted(house: "House", entry: Muted, asked: "Asked | None") -> None:
         raise Refusal(ErrorCode.UNKNOWN_USER, "this user has just gone")
     verdict = KnownBan(MUTE, entry.target, who.name, *_terms(house, entry), (), entry.reason)
     house.verdicts.mute(verdict, who.keys, house.time)
+    house.verdicts.know(verdict, house.keeper.when_stored(asked, Done()))
     for session in _sessions(house, entry.target):
         session.may_write = False
-    _done(house, asked)
 
 
 def unmuted(house: "House", entry: Unmuted, asked: "Asked | None") -> None:
     """Let it write again: it finds that out when it does."""
     _check(house, entry.by)
-    if not house.verdicts.unmute(entry.target):
+    if not house.verdicts.is_muted(entry.target):
         raise Refusal(ErrorCode.UNKNOWN_USER, "this user is not muted")
-    _done(house, asked)
+    house.verdicts.unmute(entry.target, house.keeper.when_stored(asked, Done()))
 
 
 def banned(house: "House", entry: Banned, asked: "Asked | None") -> None:
@@ -298,9 +310,8 @@ def banned(house: "House", entry: Banned, asked: "Asked | None") -> None:
         sessions = [one for one in found if one is not None and one.account is None]
     for session in sessions:
         house.turn_out(session, "banned", entry.reason)
-    if asked is not None:
-        others = sum(one.is_here and one.origin in entry.origins for one in house.sessions.values())
-        house.delivery.reply(asked.client, Done(others=others), asked.request)
+    others = sum(one.is_here and one.origin in entry.origins for one in house.sessions.values())
+    house.verdicts.know(verdict, house.keeper.when_stored(asked, Done(others=others)))
 
 
 def unbanned(house: "House", entry: Unbanned, asked: "Asked | None") -> None:
@@ -310,9 +321,9 @@ def unbanned(house: "House", entry: Unbanned, asked: "Asked | None") -> None:
         _check(house, entry.by, verdict.account)
     if not verdicts:
         raise Refusal(ErrorCode.UNKNOWN_USER, f"nobody called {names.quoted(entry.name)} is banned")
-    for verdict in verdicts:
-        house.verdicts.unban(verdict, entry.name)
-    _done(house, asked)
+    then = house.keeper.when_stored(asked, Done())
+    for verdict in verdicts:  # the answer follows the last
+        house.verdicts.unban(verdict, entry.name, then if verdict is verdicts[-1] else None)
 
 
 def _check(house: "House", by: int, target: int = 0) -> None:
@@ -338,8 +349,3 @@ def _terms(house: "House", entry: Muted | Banned) -> tuple[str, float, float]:
     """Return by whom, from when and until when a verdict is."""
     by = house.accounts[entry.by].name if entry.by else ""
     return by, house.time, house.time + 60 * entry.minutes if entry.minutes else 0.0
-
-
-def _done(house: "House", asked: "Asked | None") -> None:
-    if asked is not None:
-        house.delivery.reply(asked.client, Done(), asked.request)

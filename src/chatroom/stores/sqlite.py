@@ -154,16 +154,22 @@ class SqliteStore:
         """Forget an account whose name is free, and what was said between it and others that are gone."""
         self._forget(("account", number), "DELETE FROM accounts WHERE number = ?", number)
 
-    def know_ban(self, ban: KnownBan) -> None:
+    def know_ban(self, ban: KnownBan, then: Then | None = None) -> None:
         """Store who is banned or muted; there is one of a kind for a name."""
         values = (ban.kind, ban.name, ban.account, ban.by, ban.time, ban.until, _json(ban.origins), ban.reason)
-        self._know((ban.kind, ban.name), _State(_BAN, values))
+        state = _State(_BAN, values)
+        if then is not None:
+            state.then.append(then)
+        self._know((ban.kind, ban.name), state)
 
-    def lift(self, kind: str, name: str) -> None:
+    def lift(self, kind: str, name: str, then: Then | None = None) -> None:
         """Forget that somebody is banned or muted."""
-        self._changed.pop((kind, name), None)
-        statement = "DELETE FROM bans WHERE kind = ? AND name = ?"
-        self._write(Change(statement, (kind, name), key=(kind, name)))
+        key, state = (kind, name), _State("DELETE FROM bans WHERE kind = ? AND name = ?", (kind, name))
+        if (before := self._changed.pop(key, None)) is not None:
+            state.then += before.then
+        if then is not None:
+            state.then.append(then)
+        self._write(Change(state.statement, state.values, state.tell, key))
 
     def take_orders(self, do: Callable[[Order], str]) -> None:
         """From now on, call `do` in the event loop's thread for each order of the command line."""
