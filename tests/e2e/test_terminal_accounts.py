@@ -181,6 +181,7 @@ def test_leave_while_the_password_is_on_its_way() -> None:
 
         assert terminal.status() == 0
         assert server.wait_for("quit")
+        assert "did not answer" not in terminal.flat()  # it was not waited for
         assert "horse" not in terminal.raw
 
 
