@@ -19,7 +19,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q --numprocesses 2 -m "not slow"
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
