@@ -272,7 +272,8 @@ def test_another_password() -> None:
     assert town.users() == ["ann"]
     ann.ask(code="register", password=OTHER, old=PASSWORD)
     assert told(ann) == {"code": "registered"}
-    assert phone.take() == [{"code": "closing", "reason": "replaced", "reconnect": False}]
+    why = "the password of this account has changed"
+    assert phone.take() == [{"code": "closing", "reason": "kicked", "reconnect": False, "message": why}]
     assert town.users() == ["ann"]
     for session in (away_secret, phone_secret):
         assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
@@ -610,6 +611,19 @@ def test_a_look_alike() -> None:
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert error_of(town.come("pаypаl", "resume", session=session)) == "name_reserved"
+
+
+@pytest.mark.parametrize(("name", "what"), [("Ann", "the name"), ("аnn", "a name that looks like yours")])
+def test_guests_hear_why_they_make_room(name: str, what: str) -> None:
+    """A guest whose name, or its like, the command line has registered stays until its owner comes."""
+    town = Town()
+    guest = town.come(name, "notices")
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    guest.take()
+    town.come("ann", password=PASSWORD)
+
+    why = f"{what} is registered, and its owner has come"
+    assert told(guest) == {"code": "closing", "reason": "replaced", "reconnect": False, "message": why}
 
 
 def test_register_against_account_add() -> None:
@@ -1146,7 +1160,8 @@ def test_removed() -> None:
     town = Town()
     ann = town.account("ann")
     assert town.hub.obey(order("remove", "ANN")) == ""
-    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False}
+    why = "the account was removed"
+    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False, "message": why}
     assert town.users() == []
     for client in (town.come("ann"), town.come("ann", "resume", session=secret(ann))):
         assert error_of(client) == "name_reserved"

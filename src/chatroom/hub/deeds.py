@@ -323,7 +323,7 @@ def changed(house: House, entry: Changed, asked: Asked | None) -> None:
     account.version += 1
     for session in list(account.sessions.values()):
         if session.number != entry.session:
-            house.cut_off(session, "replaced")
+            house.cut_off(session, "kicked", "the password of this account has changed")
     house.confirm(account, asked)
 
 
@@ -341,7 +341,7 @@ def removed(house: House, entry: Removed, asked: Asked | None) -> None:
     if account is None:
         return
     for session in list(account.sessions.values()):
-        house.cut_off(session, "kicked")
+        house.cut_off(session, "kicked", "the account was removed")
     account.hashed, account.is_operator, account.waiting = "", False, 0
     house.verdicts.unmute(account.number)
     account.rooms.clear()

@@ -132,7 +132,9 @@ class House:
         if others and (account is None or any(one.account for one in others)):
             raise Refusal(ErrorCode.NAME_TAKEN, self.likeness(name, keys, session))
         for guest in others:
-            self.cut_off(guest, "replaced")
+            is_same = guest.keys[names.ADDRESS] == keys[names.ADDRESS]
+            what = "the name" if is_same else "a name that looks like yours"
+            self.cut_off(guest, "replaced", f"{what} is registered, and its owner has come")
         if session.is_here:
             self.take_out(session)
         elif self.away.get(session.keys[names.ADDRESS]) is session:
@@ -228,12 +230,12 @@ class House:
         if self.store is not None and session.secret is not None:
             self.store.end(session.number)
 
-    def cut_off(self, session: Session, reason: str) -> None:
+    def cut_off(self, session: Session, reason: str, message: str) -> None:
         """Forget a session, and end its connection, if that is on this machine."""
         client, name = session.client, session.name
         self.end(session)
         if client is not None:
-            self.hang_up(client, name, reason)
+            self.hang_up(client, name, reason, message)
 
     def people(self, room: Room) -> int:
         """Return how many are in a room, or in the lobby."""
