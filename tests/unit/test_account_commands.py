@@ -193,7 +193,7 @@ def test_lists_of_an_older_file(tmp_path: Path, words: list[str]) -> None:
         (["account", "list", "--config", "none.toml"], "", 2, "--config none.toml: No such file"),
         (["account", "add", "ann", "--data", "chat.db"], "short", 1, "the password has 5 characters; it must"),
         (["account", "add", "ann", "--data", "chat.db"], "", 1, "the password has 0 characters; it must have"),
-        (["account", "add", "ann", "--data", "chat.db"], "x" * 2000, 1, "the password has 1024 characters;"),
+        (["account", "add", "ann", "--data", "chat.db"], "x" * 4000, 1, "the password has 2050 characters;"),
         (
             ["account", "add", "ann", "--data", "chat.db"],
             b"\xff" * 9,
