@@ -1,9 +1,12 @@
 """Accounts, through the TCP door, with a fake loop: registering, logging in, devices, what waits for one."""
 
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from chatroom.doors.pacing import PACE
 from chatroom.hub.account import MOST_DEVICES, MOST_SESSIONS, MOST_WAITING, SESSION_DAYS
 from chatroom.hub.entries import Entry, encode
 from chatroom.hub.guessing import FOR_A_NAME, MINUTE
@@ -985,6 +988,30 @@ def test_the_newest_of_what_waits() -> None:
     bob.ask(code="outgoing", to="ann", content="again")
     later.loop.turn()
     assert bob.take() == []
+
+
+def test_a_plain_client_reads_what_waits_one_by_one() -> None:
+    """However many messages wait for one who sends no line breaks, each comes by itself; the next too."""
+    town = Town()
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    bob = town.come("bob")
+    for number in range(SHOWN):
+        bob.ask(code="outgoing", to="ann", content=str(number))
+    town.loop.turn()
+    ann = town.connect()
+    ann.ask_bare(code="hello", name="ann", password=PASSWORD)
+    town.loop.turn()
+    ann.ask_bare(code="who")
+    bob.ask(code="outgoing_broadcast", content="next")
+    segments, counts = ann.transport.segments, []
+    for _ in range(SHOWN + 3):
+        counts.append(len(segments))
+        town.loop.pass_time(PACE)
+
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    replies = [json.loads(segment) for segment in segments]
+    assert [reply["code"] for reply in replies[:2]] == ["welcome", "users"]
+    assert [reply["content"] for reply in replies[2:]] == [*map(str, range(SHOWN)), "next"]
 
 
 def test_with_after_gaps_are_filled() -> None:
