@@ -537,17 +537,45 @@ def test_session_and_password() -> None:
     assert error_of(town.come("ann", "resume", session="unknown")) == "name_reserved"
 
 
+@pytest.mark.parametrize("name", ["ann", "Ann", "аnn"])
+def test_guests_resume_until_the_owner_comes(name: str) -> None:
+    """A guest whose name, or its like, was reserved keeps it, over restarts; but takes no other like it."""
+    town = Town(now=5 * DAY)
+    guest = town.come(name, "resume")
+    session = guest.take()[0]["session"]
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    assert error_of(town.come("ANN")) == "name_reserved"
+    for _ in range(2):
+        town.drop(guest)
+        guest = town.come(name, "resume", session=session, host=FAR)
+        welcome = told(guest)
+        assert (welcome["session"], welcome["name"], town.users()) == (session, name, [name])
+    town.drop(guest)
+    town = town.again(1 / DAY)
+    other = "ann" if name == "аnn" else "аnn"
+    assert error_of(town.come(other, "resume", session=session)) == "name_reserved"
+    guest = town.come(name, "resume", session=session)
+    assert told(guest)["session"] == session
+    town.drop(guest)
+
+    town.drop(town.come("ann", password=PASSWORD))  # the owner
+    assert error_of(town.come(name, "resume", session=session)) == "name_reserved"
+    assert error_of(town.again(1 / DAY).come(name, "resume", session=session)) == "name_reserved"
+
+
 def test_a_guests_session_is_not_an_accounts() -> None:
-    """Who was a guest of that name comes back under another; with the password, to the account."""
-    town = Town()
+    """With the password, who was a guest of that name comes to the account; without, only as a guest."""
+    town = Town(now=5 * DAY)
     guest = town.come("ann", "resume")
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    closed = town.again(guests=False)
+    assert error_of(closed.come("ann", "resume", session=session)) == "not_allowed"
 
-    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     other = town.come("ann", "resume", session=session, password=PASSWORD)
     assert told(other)["session"] != session
+    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     assert told(town.come("bob", "resume", session=session))["session"] == session
 
 
@@ -1157,6 +1185,18 @@ def test_who_never_came_back(days: float, *, is_there: bool) -> None:
     assert (told(town.come("ann"))["code"] == "welcome") is not is_there
     town.disk.work()
     assert bool(town.disk.accounts) is is_there
+
+
+@pytest.mark.parametrize(("days", "is_there"), [(NEW_IDLE - 1, True), (NEW_IDLE + 1, False)])
+def test_who_was_added_and_never_came(days: float, *, is_there: bool) -> None:
+    """Is said to have been seen never, and is removed after 30 days."""
+    town = Town(now=5 * DAY)
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    town.disk.work()
+    assert [account.seen for account in town.disk.accounts.values()] == [0]
+    later = town.again(days)
+    later.loop.pass_time(EXPIRY + PAUSE)
+    assert bool(later.hub.house.accounts) is is_there
 
 
 @pytest.mark.parametrize(("days", "is_there"), [(364, True), (366, False)])

@@ -304,13 +304,13 @@ def registered(house: House, entry: Registered, asked: Asked | None) -> None:
         house.next += 1
         account.away_since = account.number
     else:
+        account.seen = house.day
         session.register(account)
         account.devices.append(session)
         account.sessions[session.number] = session
         account.rooms = {key: room.name for key, room in (session.rooms or {}).items()}
         house.know(session)
     house.add_account(account)
-    account.seen = house.day
     house.confirm(account, asked)
 
 

@@ -120,13 +120,19 @@ class House:
             return f"{names.quoted(name)} looks like {owned}, which is registered"
         return ""
 
+    def may_keep(self, guest: Session, keys: Keys) -> bool:
+        """Whether a guest may come back to its name, though it has been reserved: nobody has come to own it."""
+        has_it = guest.is_here or self.away.get(guest.keys[names.ADDRESS]) is guest
+        owners = (account for _, account in self.reserved.claims(keys))
+        return guest.account is None and has_it and keys == guest.keys and not any(one.seen for one in owners)
+
     def enter(self, session: Session, name: str, keys: Keys) -> None:
         """Let the session in under this name; a guest with an account's name, or its like, makes room for it.
 
         Raises a `Refusal` if somebody has it.
         """
         account = session.account
-        if account is None and (why := self.reservation(name, keys)):
+        if account is None and (why := self.reservation(name, keys)) and not self.may_keep(session, keys):
             raise Refusal(ErrorCode.NAME_RESERVED, why)
         others = {one: None for _, one in self.claims(keys) if one.owner != session.owner}
         if others and (account is None or any(one.account for one in others)):

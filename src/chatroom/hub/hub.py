@@ -385,7 +385,7 @@ class Hub:
             if (
                 not (account.devices or account.is_operator)
                 and account.hashed
-                and now - account.seen > days * 86_400
+                and now - (account.seen or account.number / 1_000_000) > days * 86_400
             ):
                 self.append(Removed(account.number, frees=True), None)
         if some:
