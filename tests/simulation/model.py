@@ -351,7 +351,8 @@ class Model:
         wants = "resume" in client.features
         hashed, owned = self.hub.hashed(request.session or ""), self.owned(request.name)
         known = next((one for one in self.members.values() if one.secret == hashed), None)
-        if known is not None and known.account is not owned:
+        is_staying = isinstance(entry, Returned) and is_old and known is not None and known.account is None
+        if known is not None and known.account is not owned and not is_staying:
             known = None  # it is another's
         if isinstance(entry, Came):
             expired = known is not None and known.account is not None  # by a clock that jumps
@@ -364,7 +365,8 @@ class Model:
             assert known is member, "somebody has the session of another"
         account = member.account
         if account is None:
-            assert not self.reserved(names.keys(entry.name)), "a guest has the name of an account"
+            owners = [self.hub.house.accounts[one.number] for one in self.reserved(names.keys(entry.name))]
+            assert not owners or (is_staying and not any(one.seen for one in owners)), "a guest has it"
         else:
             self.replace_guests(account)
             assert client.sink.is_private
