@@ -130,7 +130,7 @@ class AsyncClient:
 
     @property
     def is_account(self) -> bool:
-        """Whether one owns one's name: one has given its password, or registered it, or come by a `session`."""
+        """Whether one owns one's name: the server has said so at the last welcome, or confirmed `register()`."""
         return self._link.is_account
 
     @property

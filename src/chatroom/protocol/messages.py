@@ -228,8 +228,8 @@ class Welcome(Reply, tag="welcome", gc=False):
 
     Who named features is told more: the name, the features that were granted, the server and its limits. With
     the feature `resume`, also the secret to come back with; and if it came with one, whether all behind `after`
-    comes next, and the rooms it was in. Who came to an account is told the account's rooms, and `operator` if
-    it is one.
+    comes next, and the rooms it was in. Who came to an account is told that (`account`), the account's rooms,
+    and `operator` if it is one.
     """
 
     name: str | None = None
@@ -239,6 +239,7 @@ class Welcome(Reply, tag="welcome", gc=False):
     session: str | None = None
     recovered: bool | None = None
     rooms: list[str] | None = None
+    account: bool | None = None
     operator: bool | None = None
 
 
