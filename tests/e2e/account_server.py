@@ -128,7 +128,8 @@ class AccountServer:
             welcome |= {"name": name, "features": features} | (
                 {"session": session} if "resume" in features else {}
             )
-        return welcome | ({"operator": True} if name in self.operators else {})
+        is_account, is_operator = name in self.accounts, name in self.operators
+        return welcome | ({"account": True} if is_account else {}) | ({"operator": True} if is_operator else {})
 
     def _register(self, register: dict[str, Any]) -> dict[str, Any]:
         if self._name in self.accounts:

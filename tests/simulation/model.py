@@ -413,8 +413,10 @@ class Model:
         asks = (wants and request.session is not UNSET) or (account and request.after is not UNSET)
         if account is None:
             assert ("rooms" in welcome) == bool(wants and request.session is not UNSET)
+            assert "account" not in welcome
         else:
             assert sorted(map(names.address, welcome["rooms"])) == sorted(account.rooms)
+            assert welcome["account"] is True
             assert welcome.get("operator", False) is account.is_operator
         assert ("recovered" in welcome) == bool(asks)
         self.began_at[client, ""] = self.hub.house.next - 1

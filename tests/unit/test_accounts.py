@@ -332,11 +332,28 @@ def test_logging_in() -> None:
     assert town.users() == ["Ann"]
 
 
+def test_who_is_told_that_the_name_is_an_accounts() -> None:
+    """Whoever comes to an account, by password or session, also if `registered` was lost; and nobody else."""
+    town = Town()
+    assert told(town.come("base")) == {"code": "welcome"}
+    guest = town.come("bob", "resume")
+    guest.welcome = told(guest)  # type: ignore[attr-defined]
+    town.drop(guest)
+    back = town.come("bob", "resume", session=secret(guest))
+    assert "account" not in guest.welcome | told(back)  # type: ignore[attr-defined]
+    back.ask(code="register", password=PASSWORD)
+    town.drop(back)
+
+    assert told(town.come("bob", "resume", session=secret(guest)))["account"] is True
+    assert told(town.come("bob", password=PASSWORD))["account"] is True
+    assert told(town.come("bob2", "resume", "stamps")).get("account") is None
+
+
 def test_a_plain_client_logs_in() -> None:
     """It needs no features, and is told its rooms all the same."""
     town = Town()
     town.drop(town.account("ann"))
-    assert told(town.come("ann", password=PASSWORD)) == {"code": "welcome", "rooms": []}
+    assert told(town.come("ann", password=PASSWORD)) == {"code": "welcome", "rooms": [], "account": True}
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann", "аnn", "ＡＮＮ"])

@@ -1,7 +1,7 @@
 """What operators do to others, and what is said of it."""
 
 from chatroom.client.aio import AsyncClient
-from chatroom.protocol.messages import Banned
+from chatroom.protocol.messages import BanRecord
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import clock, quoted
 from chatroom.terminal.text import visible
@@ -47,7 +47,7 @@ def _for(minutes: int | None) -> str:
     return f"for {minutes} minute{'s' * (minutes != 1)}" if minutes else "for good"
 
 
-def _said(ban: Banned) -> str:
+def _said(ban: BanRecord) -> str:
     did = "banned" if ban.kind == "ban" else "muted"
     by = f" by {quoted(ban.by)}" if ban.by else ""
     until = "for good" if ban.until is None else f"until {clock(ban.until)}"
