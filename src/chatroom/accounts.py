@@ -180,7 +180,7 @@ def bans(**file: Any) -> None:
     for kind, name, by, since, until, reason in _rows(_file(**file)[0], statement, time.time()):
         end = f"until {_moment(until)}" if until else "for good"
         who = f"by {by or 'the command line'}, {_moment(since)}"
-        _say(f"{kind:4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
+        _say(f"{'mute' if kind == 'mute' else 'ban':4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
 
 
 @click.command(cls=Command)

@@ -367,10 +367,8 @@ class House:
                 session.name, session.keys = account.name, account.keys
                 session.until = known.until or self.time + SESSION_DAYS * 86_400
                 account.sessions[session.number] = session
-            else:
-                with suppress(
-                    names.BadName
-                ):  # it has none any more, or none that is one since Unicode has changed
+            elif known.name:  # else it has lost it
+                with suppress(names.BadName):  # it is none since Unicode has changed
                     session.name, session.keys = known.name, names.keys(known.name)
                     self.away[session.keys[names.ADDRESS]] = session
             session.was_in = known.rooms

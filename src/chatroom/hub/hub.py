@@ -383,7 +383,7 @@ class Hub:
             idle = self.limits.account_idle
             days = idle if account.has_returned else min(idle, NEW_IDLE)
             if (
-                not (account.devices or account.is_operator)
+                not (account.devices or account.is_operator or self.house.verdicts.is_banned(account.number))
                 and account.hashed
                 and now - (account.seen or account.number / 1_000_000) > days * 86_400
             ):
