@@ -123,6 +123,7 @@ class AccountServer:
             session = f"session {next(self._numbers)}"
             self.sessions[session] = name
         self._name, self._session = name, session
+        self._resumes = "resume" in hello.get("features", ())
         welcome: dict[str, Any] = {"code": "welcome"}
         if features := hello.get("features"):
             welcome |= {"name": name, "features": features} | (
@@ -138,4 +139,9 @@ class AccountServer:
             if register["old"] != self.accounts[self._name]:
                 return refusal("bad_password")
         self.accounts[self._name] = register["password"]
-        return {"code": "registered"}
+        if not self._resumes:
+            return {"code": "registered"}
+        self.sessions.pop(self._session, None)
+        self._session = f"session {next(self._numbers)}"
+        self.sessions[self._session] = self._name
+        return {"code": "registered", "session": self._session}

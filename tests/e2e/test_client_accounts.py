@@ -85,7 +85,10 @@ def test_password() -> None:
 
 
 async def test_register() -> None:
-    """A name becomes one's own; its password is changed for another, which is used at the return."""
+    """A name becomes one's own; its password is changed for another, which is used at the return.
+
+    So is the session that came with it: the server knows the ones from before no longer.
+    """
     with AccountServer() as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
         await client.register(SECRET)
@@ -95,13 +98,14 @@ async def test_register() -> None:
         with pytest.raises(BadPassword):
             await client.register("battery staple", old="wrong horse")
         await client.register("battery staple", old=SECRET)
+        assert client.session == "session 3"
         server.sessions.clear()
         server.wait_for("hello")
         server.hang_up()
         back = [await client.receive(timeout=100) for _ in range(2)]
 
         hello = server.wait_for("hello")
-        assert (hello["password"], hello["session"]) == ("battery staple", "session 1")
+        assert (hello["password"], hello["session"]) == ("battery staple", "session 3")
         assert back[1] == Reconnected("ann")
         await client.close()
 

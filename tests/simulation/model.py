@@ -217,6 +217,11 @@ class Model:
                 self.judged(entry)
         return {}
 
+    def renew(self, member: Member, entry: Registered | Changed) -> None:
+        assert (member.secret is None) == (entry.secret is None)
+        assert entry.secret is None or entry.secret != member.secret, "who has read the last one is in"
+        member.secret = entry.secret
+
     def account_done(self, entry: Entry) -> None:
         match entry:
             case Registered():
@@ -229,6 +234,7 @@ class Model:
                     assert member.account is None
                     assert member.client is not None
                     member.account = account
+                    self.renew(member, entry)
                     account.devices.append(member)
                     account.rooms = [*member.rooms]
             case Changed():
@@ -238,6 +244,8 @@ class Model:
                 account.hashed = entry.hashed
                 account.version += 1
                 self.end_all(account, but=entry.session)
+                if entry.session:
+                    self.renew(self.members[entry.session], entry)
             case Appointed():
                 self.accounts[entry.account].is_operator = entry.is_operator
             case Removed():
@@ -613,7 +621,7 @@ class Model:
     def look_at(self, client: Client, lines: list[bytes]) -> None:
         """Check what is pushed that is no message."""
         for line in lines:
-            assert b"secret " not in line or line.startswith(b'{"code":"welcome"')
+            assert b"secret " not in line or line.startswith((b'{"code":"welcome"', b'{"code":"registered"'))
             if not line.startswith(PUSHED):
                 self.look_at_answer(client, json.loads(line))
 
@@ -636,6 +644,7 @@ class Model:
                     assert store.has(spoken.number), "not stored, though sent"
             case "registered":
                 assert client.is_leaving or client.session.account
+                assert ("session" in reply) == ("resume" in client.features)
             case "presence":
                 view = self.views[client][reply.get("room", "")]
                 assert client.name not in {*reply.get("joined", ()), *reply.get("left", ())}

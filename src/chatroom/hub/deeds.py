@@ -309,7 +309,7 @@ def registered(house: House, entry: Registered, asked: Asked | None) -> None:
         account.devices.append(session)
         account.sessions[session.number] = session
         account.rooms = {key: room.name for key, room in (session.rooms or {}).items()}
-        house.know(session)
+        house.renew(session, entry.secret)
     house.add_account(account)
     house.confirm(account, asked)
 
@@ -322,7 +322,9 @@ def changed(house: House, entry: Changed, asked: Asked | None) -> None:
     account.hashed = entry.hashed
     account.version += 1
     for session in list(account.sessions.values()):
-        if session.number != entry.session:
+        if session.number == entry.session:
+            house.renew(session, entry.secret)
+        else:
             house.cut_off(session, "kicked", "the password of this account has changed")
     house.confirm(account, asked)
 

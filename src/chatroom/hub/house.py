@@ -33,7 +33,7 @@ class Asked(Struct, gc=False):
     client: Client
     request: Request
     secret: str = ""
-    """Of a `hello`: what its session can come back with."""
+    """Of a `hello` or a `register`: what its session can come back with."""
     waiting: Sequence[Message] = ()
     """Of a `hello`: direct messages that wait for the account, as far as they had to be read from the store."""
 
@@ -328,12 +328,20 @@ class House:
 
     def confirm(self, account: Account, asked: Asked | None) -> None:
         """Have the store know an account, and say so to who asked for it."""
-        self.know_account(account, self.keeper.when_stored(asked, Registered()))
+        secret = None if asked is None else asked.secret or None
+        self.know_account(account, self.keeper.when_stored(asked, Registered(session=secret)))
 
     def add_account(self, account: Account) -> None:
         """Let there be such an account."""
         self.accounts[account.number] = account
         self.reserved.add(account)
+
+    def renew(self, session: Session, secret: bytes | None) -> None:
+        """Let a session that can come back do so with this secret, and no longer with the one from before."""
+        if session.secret is not None and secret is not None:
+            del self.secrets[session.secret]
+            session.secret, self.secrets[secret] = secret, session
+        self.know(session)
 
     def know(self, session: Session) -> None:
         """Have the store know a session, if it can come back."""

@@ -22,6 +22,7 @@ from chatroom.hub.effort import FOLD, HAND_OUT, Effort
 from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Removed, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.guessing import Guessing
+from chatroom.hub.hashing import Hashing
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
 from chatroom.hub.past import Past
@@ -97,7 +98,7 @@ class Hub:
         """`secret` makes a new one: 128 random bits, as text. Without a `hasher` there are no accounts."""
         self.limits = limits
         self.now = clock
-        self.hasher = hasher
+        self.hashing = None if hasher is None else Hashing(hasher, timing)
         self.guessing = Guessing(limits, timing)
         self.call_soon = timing.call_soon
         self.surely_fits = limits.max_content // 4

@@ -244,7 +244,9 @@ class Welcome(Reply, tag="welcome", gc=False):
 
 
 class Registered(Reply, tag="registered", gc=False):
-    """The answer to `Register`."""
+    """The answer to `Register`; `session`: what a session that can come back does so with from now on."""
+
+    session: str | None = None
 
 
 class Done(Reply, tag="done", gc=False):
