@@ -310,6 +310,7 @@ class FakeStore:
             list(self.known.values()),
             list(self.accounts.values()),
             list(self.bans.values()),
+            now,
         )
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:

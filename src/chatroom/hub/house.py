@@ -357,7 +357,7 @@ class House:
 
     def restore(self, restored: Restored) -> None:
         """Go on with what a store knew: its sessions have lost their connections."""
-        self.past.restore(restored.rooms, restored.direct)
+        self.past.restore(restored.rooms, restored.direct, restored.floor)
         self.time = restored.last / 1_000_000
         for each in restored.accounts:
             keys: Keys = ("", "", "", "")

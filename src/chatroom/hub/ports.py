@@ -211,6 +211,8 @@ class Restored(NamedTuple):
     """Those that can come back."""
     accounts: "Sequence[KnownAccount]" = ()
     bans: "Sequence[KnownBan]" = ()
+    floor: int = 0
+    """The number behind which nothing is missing of rooms that are not among these."""
 
 
 class Store(Protocol):

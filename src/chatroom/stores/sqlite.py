@@ -129,6 +129,8 @@ class SqliteStore:
                 self._loop.call_soon(then, False)
             return
         self._under_way.append(post.number)
+        if isinstance(post, Told):
+            self._know_now(("account", post.receiver))  # whether it waits must be stored before it is
         self.writer.queue.put(Keep(post, then, size, device))
 
     def know(self, session: Known) -> None:
@@ -148,6 +150,7 @@ class SqliteStore:
             state.ends = account.number
         if then is not None:
             state.then.append(then)
+            self._know_now(("session", account.number))  # which has registered it, and belongs to it
         self._know(("account", account.number), state)
 
     def remove_account(self, number: int) -> None:
@@ -172,9 +175,8 @@ class SqliteStore:
 
     def take_orders(self, do: Callable[[Order], str]) -> None:
         """From now on, call `do` in the event loop's thread for each order of the command line."""
-        self._lookout = Lookout(
-            self._path, partial(self._later, self._obey, do), partial(self._later, self._note)
-        )
+        obey, note = partial(self._later, self._obey, do), partial(self._later, self._note)
+        self._lookout = Lookout(self._path, self._clock, obey, note)
         self._lookout.start()
 
     def erase(self, number: int, then: Then) -> None:
