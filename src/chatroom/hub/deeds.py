@@ -308,9 +308,9 @@ def registered(house: House, entry: Registered, asked: Asked | None) -> None:
         account.devices.append(session)
         account.sessions[session.number] = session
         account.rooms = {key: room.name for key, room in (session.rooms or {}).items()}
+        account.seen = house.day
         house.know(session)
     house.add_account(account)
-    account.seen = house.day
     house.confirm(account, asked)
 
 
