@@ -88,7 +88,9 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
         if account is None:
             removed = hub.house.reserved.removed(keys[names.ADDRESS])
             why = removed.removal if removed else f"nobody has registered the name {names.quoted(name)}"
-            raise Refusal(ErrorCode.BAD_PASSWORD, why)
+            nobodys = Refusal(ErrorCode.BAD_PASSWORD, why)
+            nobodys.error.suggestion = hub.free_name(name)  # no other password would do
+            raise nobodys
         came = Came(account.name, account.keys, hashed, origin, account.number, account.version)
         come = partial(slow.enter, came, secret)
         slow.check(account, request.password, lambda: slow.read_waiting(account, come))

@@ -119,7 +119,7 @@ class House:
                 likeness = "" if kind == names.ADDRESS else f"{names.quoted(name)} looks like {owned}: "
                 return likeness + account.removal
             if kind == names.ADDRESS:
-                return f"{owned} is registered: the name is its owner's, who has a password"
+                return f"{owned} is registered and needs its password"
             return f"{names.quoted(name)} looks like {owned}, which is registered"
         return ""
 
