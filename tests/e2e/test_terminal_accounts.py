@@ -477,9 +477,9 @@ def test_guest_and_server_of_the_brief() -> None:
         assert "/kick" not in terminal.flat()
     with BriefServer() as brief, joined(brief, environment={"CHATROOM_PASSWORD": SECRET}) as terminal:
         terminal.type("/register\r")
-        terminal.wait_for("unknown command /register: accounts and operators")
+        terminal.wait_for("unknown command /register: this server has no accounts and no operators")
         terminal.type("/kick bob\r")
-        terminal.wait_for("unknown command /kick: accounts and operators")
+        terminal.wait_for("unknown command /kick: this server has no accounts and no operators")
         terminal.type("/help\r/kick|hi\r")
         assert brief.wait_for("outgoing")["to"] == "/kick"
         assert "/register  " not in terminal.flat()
@@ -488,9 +488,13 @@ def test_guest_and_server_of_the_brief() -> None:
 @pytest.mark.parametrize(
     ("closing", "said"),
     [
-        ({"reason": "kicked", "message": "no \x1bspam"}, "an operator ended the connection: no ␛spam"),
+        ({"reason": "kicked", "message": "no \x1bspam"}, "the server ended the connection: no ␛spam"),
+        (
+            {"reason": "replaced", "message": "its owner has come"},
+            "the server ended the connection: its owner has come",
+        ),
         ({"reason": "kicked"}, "an operator ended the connection"),
-        ({"reason": "banned", "message": "spam"}, "an operator ended the connection: you are banned: spam"),
+        ({"reason": "banned", "message": "spam"}, "the server ended the connection: you are banned: spam"),
     ],
 )
 def test_shown_the_door(closing: dict[str, str], said: str) -> None:
@@ -509,7 +513,7 @@ def test_name_is_reserved_meanwhile() -> None:
         server.accounts["ann"] = SECRET
         server.sessions.clear()
         server.hang_up()
-        terminal.wait_for("still offline: no: name_reserved")
+        terminal.wait_for("still offline: no: name_reserved; its password is asked for at the start")
         terminal.wait_for("/name ann2 takes another name")
         terminal.type("/name ann2\r")
         terminal.wait_for("connected again, as ann2")

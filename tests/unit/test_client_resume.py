@@ -36,10 +36,10 @@ class Chat:
         self.core = Core(lambda: self.now, self.session)
         self.core.hello(name, password, is_return=self.session.can_continue)
         self.requests: list[dict[str, Any]] = []
-        features = {"features": [*self.session.features, "resume"], "session": session}
+        features = [*self.session.features, "resume"]
         if password is not None:
-            features["account"] = True
-        return self.answer("hello", code="welcome", name=name, **features, **fields)
+            fields["account"] = True
+        return self.answer("hello", code="welcome", name=name, features=features, session=session, **fields)
 
     def sent(self) -> list[str]:
         """Take what is to be sent; return the codes of all requests that are not answered."""
@@ -325,7 +325,7 @@ def test_register_whose_answer_is_lost(*, is_account: bool) -> None:
     chat.sent()
     chat.core.lose("gone")
     assert call.error is not None
-    chat.connect(recovered=True, **({"account": True} if is_account else {}))
+    chat.connect(recovered=True, account=is_account or None)
 
     came = chat.hear(code="incoming", **own(5, to="eve"))
     assert chat.session.is_account is is_account

@@ -25,6 +25,7 @@ from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import came_and_went, clock, folded, label, said, was_said
 from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
+    ACCOUNTS_NEED_TERMINAL,
     COMMANDS_FOR_OPERATORS,
     COMMANDS_IN_ROOMS,
     EMPTY,
@@ -32,6 +33,7 @@ from chatroom.terminal.typed import (
     HINT,
     NO_ACCOUNTS,
     NO_ROOMS,
+    ROOMS_NEED_TERMINAL,
     Act,
     Forget,
     Join,
@@ -184,8 +186,20 @@ def test_understand(typed: str, meaning: Meaning) -> None:
     ],
 )
 def test_understand_without_rooms(typed: str, meaning: Meaning) -> None:
-    """In a pipe, and with a server that has no rooms, none of this means anything else than before."""
+    """With a server that has no rooms, none of this means anything else than before; and it says so."""
     assert understand(typed) == meaning
+
+
+def test_understand_in_a_pipe() -> None:
+    """Where only the terminal is missing, nothing is said of the server."""
+    for typed in "/me waves", "/rooms":
+        assert understand(typed, terminal=False) == Unclear(
+            f"unknown command {typed.split()[0]}: {ROOMS_NEED_TERMINAL}"
+        )
+    for typed in "/register", "/kick bob":
+        assert understand(typed, terminal=False) == Unclear(
+            f"unknown command {typed.split()[0]}: {ACCOUNTS_NEED_TERMINAL}"
+        )
 
 
 @pytest.mark.parametrize("room", ["chess", "the den", "#chess", "＃x", 'the "den', "ＣＨＥＳＳ"])

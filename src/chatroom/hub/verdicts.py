@@ -142,10 +142,10 @@ class Verdicts:
         for verdict in [one for one, _ in self._bans.values() if not _holds(one, now)]:
             self.unban(verdict, "")
 
-    def listed(self, now: float) -> list[messages.Banned]:
+    def listed(self, now: float) -> list[messages.BanRecord]:
         """Return the newest of those in force, oldest first."""
         everything = (verdict for verdict, _ in (*self._mutes.values(), *self._bans.values()))
-        found: list[messages.Banned] = []
+        found: list[messages.BanRecord] = []
         size = 0
         for one in sorted(everything, key=lambda verdict: verdict.time, reverse=True):
             if _holds(one, now):
@@ -153,7 +153,9 @@ class Verdicts:
                 if size > LISTED:
                     break
                 until = one.until or None
-                found.append(messages.Banned(one.kind, one.name, one.by, one.time, until, one.reason or None))
+                found.append(
+                    messages.BanRecord(one.kind, one.name, one.by, one.time, until, one.reason or None)
+                )
         return found[::-1]
 
     def restore(self, bans: Sequence[KnownBan], find: "Callable[[int], Account | Session | None]") -> None:

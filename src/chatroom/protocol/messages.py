@@ -253,7 +253,7 @@ class Done(Reply, tag="done", gc=False):
     others: int | None = None
 
 
-class Banned(Struct, gc=False, omit_defaults=True):
+class BanRecord(Struct, gc=False, omit_defaults=True):
     """Somebody who is banned, or muted; times are in seconds since 1970, UTC."""
 
     kind: str
@@ -270,7 +270,7 @@ class Banned(Struct, gc=False, omit_defaults=True):
 class BansReply(Reply, tag="bans", gc=False):
     """The answer to `Bans`."""
 
-    bans: list[Banned]
+    bans: list[BanRecord]
 
 
 class Users(Reply, tag="users", gc=False):

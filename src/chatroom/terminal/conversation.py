@@ -199,7 +199,8 @@ class Conversation:
                     self.show(message)
             except (NameTaken, NameReserved) as refusal:
                 self._is_renamed.clear()
-                again = "Enter tries again"
+                is_owned = isinstance(refusal, NameReserved)
+                again = "its password is asked for at the start" if is_owned else "Enter tries again"
                 self._screen.complain(
                     f"still offline: {explained(refusal.error)}; {again}, {_another(refusal.error)}"
                 )
@@ -227,7 +228,7 @@ class Conversation:
         while (lines := await self._screen.read_line()) is not None:
             self.place = self._screen.place
             for text in lines.split("\n"):
-                match typed.understand(text, rooms=self.has_rooms):
+                match typed.understand(text, rooms=self.has_rooms, terminal=self._screen.is_interactive):
                     case typed.Quit():
                         return
                     case typed.Unclear(hint):
@@ -341,7 +342,9 @@ class Conversation:
             place = self._rooms.place_of(ref)
             return f": type /join {place}" if place else ""
         is_room = any(sent == ref and typed.room_of(message.to or "") for sent, _, message in self._sent)
-        return f": {typed.NO_ROOMS}" if is_room and error.error == ErrorCode.UNKNOWN_USER else ""
+        if not is_room or error.error != ErrorCode.UNKNOWN_USER:
+            return ""
+        return f": {typed.no_rooms(terminal=self._screen.is_interactive)}"
 
     def _complain(self, text: str) -> None:
         """Say what is wrong with the line that is being done."""

@@ -3,7 +3,7 @@
 import time
 
 from chatroom.client.aio import AsyncClient
-from chatroom.protocol.messages import Banned
+from chatroom.protocol.messages import BanRecord
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import clock, quoted
 from chatroom.terminal.text import visible
@@ -58,7 +58,7 @@ def _because(why: str | None) -> str:
     return "" if why is None else f": {visible(why)}"
 
 
-def _said(ban: Banned) -> str:
+def _said(ban: BanRecord) -> str:
     did = "banned" if ban.kind == "ban" else "muted"
     by = f" by {quoted(ban.by)}" if ban.by else ""
     until = "for good" if ban.until is None else f"until {clock(ban.until)}"

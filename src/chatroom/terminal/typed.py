@@ -12,8 +12,10 @@ from chatroom.terminal.text import visible
 
 HINT = "type NAME|text (to one) or *|text (to all); /help lists the commands"
 EMPTY = "the message is empty"
-NO_ROOMS = "rooms and history need a terminal, and a server that has them"
-NO_ACCOUNTS = "accounts and operators need a terminal, and a server that has them"
+NO_ROOMS = "this server has no rooms and no history"
+NO_ACCOUNTS = "this server has no accounts and no operators"
+ROOMS_NEED_TERMINAL = "rooms and history need a terminal"
+ACCOUNTS_NEED_TERMINAL = "accounts and operators need a terminal"
 HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
@@ -176,8 +178,8 @@ Request = Say | Who | Join | Leave | ListRooms | Past | Forget | Register | Orde
 Meaning = Request | Name | Quit | Help | Unclear
 
 
-def understand(line: str, *, rooms: bool = False) -> Meaning:
-    """Return what the line asks for, of a server that has `rooms` and a history or not.
+def understand(line: str, *, rooms: bool = False, terminal: bool = True) -> Meaning:
+    """Return what the line asks for, of a server that has `rooms` and a history or not; or not on a `terminal`.
 
     The text may have `|` in it: the first one ends the name. What a keyboard for Chinese or Japanese puts in
     the place of `|` and `*`, and all else that looks like them and is illegal in a name (`BARS`, `STARS`),
@@ -193,7 +195,7 @@ def understand(line: str, *, rooms: bool = False) -> Meaning:
         return _say(line[: bar.start()].strip(), line[bar.end() :], rooms=rooms)
     if line.strip().startswith("/"):
         word = line.split()[0]
-        return Unclear(_about_command(word, rooms=rooms))
+        return Unclear(_about_command(word, rooms=rooms, terminal=terminal))
     return Unclear(HINT)
 
 
@@ -259,12 +261,17 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _about_command(word: str, *, rooms: bool) -> str:
+def no_rooms(*, terminal: bool) -> str:
+    """Say why there are no rooms: it is the server that has none, or a pipe that cannot show them."""
+    return NO_ROOMS if terminal else ROOMS_NEED_TERMINAL
+
+
+def _about_command(word: str, *, rooms: bool, terminal: bool) -> str:
     if word in ([*COMMANDS_IN_ROOMS, *COMMANDS_FOR_OPERATORS] if rooms else COMMANDS):
         return f"{word} takes no argument; /help lists the commands"
     if word in COMMANDS_FOR_OPERATORS or word == "/register":
-        return f"unknown command {word}: {NO_ACCOUNTS}"
-    hint = f": {NO_ROOMS}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
+        return f"unknown command {word}: {NO_ACCOUNTS if terminal else ACCOUNTS_NEED_TERMINAL}"
+    hint = f": {no_rooms(terminal=terminal)}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
     return f"unknown command {word}{hint}"
 
 
