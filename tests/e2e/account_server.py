@@ -119,7 +119,8 @@ class AccountServer:
             if name in self.accounts and "password" not in hello:
                 return refusal("name_reserved", suggestion=f"{name}2")
             if "password" in hello and self.accounts.get(name) != hello["password"]:
-                return refusal("bad_password")
+                nobodys = {} if name in self.accounts else {"suggestion": f"{name}2"}
+                return refusal("bad_password", **nobodys)
             session = f"session {next(self._numbers)}"
             self.sessions[session] = name
         self._name, self._session = name, session

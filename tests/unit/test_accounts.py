@@ -1368,12 +1368,56 @@ def test_removed() -> None:
     assert town.users() == []
     for client in (town.come("ann"), town.come("ann", "resume", session=secret(ann))):
         assert error_of(client) == "name_reserved"
-    assert error_of(town.come("ann", password=PASSWORD)) == "bad_password"
     later = town.again(1)
-    assert error_of(later.come("ann")) == "name_reserved"
-    assert "registered" in later.hub.obey(order("add", "ann", PASSWORD))
-    assert later.hub.obey(order("remove", "ann", is_set=True)) == ""
+    gone = 'the account "ann" was removed, and its name is kept reserved'
+    refused = [
+        later.come("ann"),
+        later.come("ann", "resume", session=secret(ann)),
+        later.come("Ann", password=PASSWORD),
+        later.come("аnn"),
+    ]
+    assert [(one["error"], one["message"]) for one in map(told, refused)] == [
+        ("name_reserved", gone),
+        ("name_reserved", gone),
+        ("bad_password", gone),
+        ("name_reserved", f'"аnn" looks like "ann": {gone}'),
+    ]
+    for what in ("remove", "password", "operator"):
+        assert later.hub.obey(order(what, "ANN")).startswith(f"{gone}: `account remove --free` frees it")
+    assert later.hub.obey(order("remove", "ANN", is_set=True)) == ""
     assert told(later.come("ann"))["code"] == "welcome"
+
+
+def test_an_account_in_the_place_of_a_removed_one() -> None:
+    """The command line adds it; it reads nothing of what was written to the last. A look-alike is refused."""
+    town = Town()
+    town.account("ann")
+    bob = town.come("bob")
+    bob.ask(code="outgoing", to="ann", content="for the first ann")
+    assert town.hub.obey(order("remove", "ann")) == ""
+    assert "was removed" in town.hub.obey(order("add", "аnn", PASSWORD))
+    assert town.hub.obey(order("add", "Ann", OTHER)) == ""
+
+    later = town.again()
+    ann = later.come("ann", "notices", password=OTHER)
+    assert told(ann)["name"] == "Ann"
+    ann.ask(code="history", **{"with": "*"})
+    assert told(ann)["messages"] == []
+    assert [one.name for one in later.disk.accounts.values()] == ["Ann"]
+
+
+def test_an_account_that_nobody_has_used_yet() -> None:
+    """Was last seen on no day, unlike one that was registered; it is removed 30 days after it was added."""
+    town = Town(now=1_800_000_000.0)
+    town.drop(town.account("ann"))
+    assert town.hub.obey(order("add", "bob", PASSWORD)) == ""
+    town.disk.work()
+    assert {one.name: one.seen > 0 for one in town.disk.accounts.values()} == {"ann": True, "bob": False}
+
+    for days, is_there in ((NEW_IDLE - 1, True), (NEW_IDLE + 1, False)):
+        later = town.again(days)
+        later.loop.pass_time(EXPIRY + PAUSE)
+        assert ("bob" in [one.name for one in later.hub.house.accounts.values()]) is is_there
 
 
 def test_orders_that_fail() -> None:

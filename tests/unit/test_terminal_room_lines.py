@@ -219,15 +219,15 @@ def test_help() -> None:
     """The list has the commands about rooms where there are rooms, and the keys where they do something."""
     assert help_rows(rooms=False, keys=True) == HELP.split("\n")
     assert help_rows(rooms=False, keys=False) == HELP.split("\nTab")[0].split("\n")
-    both = help_rows(rooms=True, keys=True, operator=True)
+    both = help_rows(rooms=True, keys=True, account=True)
     assert all(len(row) < 80 for row in both)
     assert [row for row in both if row in HELP.split("\n")] == HELP.split("\n")
     assert not any("Enter" in row or "Tab" in row for row in help_rows(rooms=True, keys=False))
 
 
 def test_help_and_readme_have_all_commands() -> None:
-    """Each command is explained in `/help`, those of operators only to them; the README names no other."""
-    operators = "\n".join(help_rows(rooms=True, keys=True, operator=True))
+    """Each command is explained in `/help`, those of operators to accounts; the README names no other."""
+    operators = "\n".join(help_rows(rooms=True, keys=True, account=True))
     others = "\n".join(help_rows(rooms=True, keys=True))
     named = set(re.findall(r"`(/[a-z]+)", (PROJECT / "README.md").read_text()))
 
@@ -239,7 +239,7 @@ def test_help_and_readme_have_all_commands() -> None:
 
 def test_help_has_examples() -> None:
     """What is printed as an example is understood, and does what it says."""
-    shown = "\n".join(help_rows(rooms=True, keys=True, operator=True))
+    shown = "\n".join(help_rows(rooms=True, keys=True, account=True))
     for example, meaning in {
         "/history #chess 50": Past(room="chess", count=50),
         "/history bob": Past(to="bob"),
@@ -248,6 +248,7 @@ def test_help_has_examples() -> None:
         "/find bob|tea": Past(to="bob", find="tea"),
         "/kick bob spam": Order(Act.KICK, "bob", None, "spam"),
         "/mute bob 10": Order(Act.MUTE, "bob", 10),
+        "/forget bob|tea": Forget("bob|tea"),
         "/ban bob 0 spam": Order(Act.BAN, "bob", 0, "spam"),
         "/me waves": Say(None, "/me waves"),
         "/me #chess waves": Say(None, "/me waves", "chess"),

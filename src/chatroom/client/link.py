@@ -58,7 +58,7 @@ NAME_PATIENCE = 30.0
 noticed by then."""
 MAX_PORT = 65535
 CLOSED = "this client has been closed"
-NOT_PRIVATE = "it would be sent without TLS to another machine: connect with TLS"
+NOT_PRIVATE = "it would be sent without TLS, and not to 127.0.0.1: connect with TLS"
 
 
 class Link:

@@ -73,6 +73,11 @@ class Account:
         """Whose what is written to it is."""
         return self.number
 
+    @property
+    def removal(self) -> str:
+        """What is said of it if it was removed."""
+        return f"the account {names.quoted(self.name)} was removed, and its name is kept reserved"
+
     @classmethod
     def restored(cls, known: KnownAccount, keys: Keys, last: int) -> "Account":
         """Return an account that was stored; `last`: no number given out was more. All of it is away."""

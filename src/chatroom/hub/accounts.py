@@ -60,7 +60,9 @@ def register(hub: "Hub", client: Client, request: Register) -> None:
     if account is not None:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the name is yours already: send `old` to change its password")
     if not hub.limits.register:
-        raise Refusal(ErrorCode.NOT_ALLOWED, "only the operators of this server add accounts")
+        raise Refusal(
+            ErrorCode.NOT_ALLOWED, "registration is turned off: whoever runs this server adds accounts"
+        )
     if why := hub.house.reservation(session.name, session.keys):
         raise Refusal(ErrorCode.NAME_RESERVED, why)
 
@@ -93,8 +95,11 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
         slow.read_waiting(account, partial(slow.enter, returned, secret))
     elif request.password is not UNSET and session is None:
         if account is None:
-            why = f"nobody has registered the name {names.quoted(name)}"
-            raise Refusal(ErrorCode.BAD_PASSWORD, why)
+            removed = hub.house.reserved.removed(keys[names.ADDRESS])
+            why = removed.removal if removed else f"nobody has registered the name {names.quoted(name)}"
+            nobodys = Refusal(ErrorCode.BAD_PASSWORD, why)
+            nobodys.error.suggestion = hub.free_name(name)  # no other password would do
+            raise nobodys
         came = Came(account.name, account.keys, hashed, origin, account.number, account.version)
         come = partial(slow.enter, came, secret)
         slow.check(account, request.password, lambda: slow.read_waiting(account, come))
@@ -255,5 +260,5 @@ def _wait_for(seconds: float, why: str) -> None:
 def _check_private(client: Client) -> None:
     """Refuse passwords, and what can be used in their place, where others could read them."""
     if not client.sink.is_private:
-        why = "others could read it on the way: a password, or an account's session, needs TLS"
+        why = "passwords and accounts' sessions are taken only over TLS or from 127.0.0.1"
         raise Refusal(ErrorCode.NOT_ALLOWED, why)

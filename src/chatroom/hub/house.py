@@ -115,8 +115,11 @@ class House:
         """Return whose account this name is, or looks like, in a sentence; nothing if nobody's."""
         for kind, account in self.reserved.claims(keys):
             owned = names.quoted(account.name)
+            if not account.hashed:
+                likeness = "" if kind == names.ADDRESS else f"{names.quoted(name)} looks like {owned}: "
+                return likeness + account.removal
             if kind == names.ADDRESS:
-                return f"{owned} is registered: the name is its owner's, who has a password"
+                return f"{owned} is registered and needs its password"
             return f"{names.quoted(name)} looks like {owned}, which is registered"
         return ""
 

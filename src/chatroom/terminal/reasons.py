@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 
 from chatroom.client.errors import CannotConnect, Refused
-from chatroom.terminal.text import visible
+from chatroom.terminal.text import explained, visible
 
 _NOT_TLS = "that port does not speak TLS; leave out --tls and --ca, or name the TLS port"
 _OTHER_NAME = "its certificate is for another name: use that one as SERVER_IP"
@@ -37,7 +37,7 @@ def reason(error: Exception, *, tls: bool = False, names: Sequence[str] = ()) ->
     if isinstance(error, CannotConnect) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # to be said in words of the command line
     if isinstance(error, Refused):
-        return visible(error.message)
+        return explained(error.error)
     if isinstance(error, UnicodeError):
         return "that is no name of a host"
     if isinstance(error, ssl.SSLError):

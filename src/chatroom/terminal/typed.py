@@ -20,7 +20,7 @@ HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
 who or /who                   who is here
-/name NEW                     another name, if yours is taken after an outage
+/name NEW                     come back as NEW, if yours was taken in an outage
 help, ? or /help              this list
 quit or /quit                 leave
 Tab completes names and commands; Up and Down bring back earlier lines;
@@ -35,13 +35,15 @@ HELP_IN_ROOMS = """\
 /find tea, /find #chess tea   the last 20 with "tea"; /find bob|tea with bob
 /me waves, /me #chess waves   shown as "* ann waves"
 /forget or /forget TEXT       take back your last message, or that with TEXT
-/register                     own your name with a password, or change that"""
+/register                     protect your name with a password, or change it"""
 HELP_FOR_OPERATORS = """\
-/kick NAME, /kick bob spam    disconnect somebody, for a reason if you like
-/mute NAME, /mute bob 10      let nothing be written for 60 or so many minutes
-/ban NAME, /ban bob 0 spam    let nobody of that name in; 0 minutes: for good
-/unmute NAME, /unban NAME     let them again
-/bans                         who is banned or muted"""
+for operators:
+/kick NAME, /kick bob spam    disconnect somebody, with a reason if you like
+/mute NAME, /mute bob 10      stop somebody writing for 60 minutes, or for 10
+/ban NAME, /ban bob 0 spam    keep somebody out for 60 minutes; 0: for good
+/unmute NAME, /unban NAME     lift a mute or a ban
+/forget bob|tea               take back bob's last message with "tea"
+/bans                         list bans and mutes"""
 KEYS_IN_ROOMS = "Enter on an empty line marks all as read"
 COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
 COMMANDS_IN_ROOMS = sorted(
@@ -241,11 +243,14 @@ def asks_back(lines: str, *, rooms: bool) -> bool:
     return any(isinstance(understand(line, rooms=rooms), Register) for line in lines.split("\n"))
 
 
-def help_rows(*, rooms: bool, keys: bool, operator: bool = False) -> list[str]:
-    """Return what can be typed; what the keys do comes last, where there is an editor that they work in."""
+def help_rows(*, rooms: bool, keys: bool, account: bool = False) -> list[str]:
+    """Return what can be typed; what the keys do comes last, where there is an editor that they work in.
+
+    Whoever has an `account` may be made an operator meanwhile, and is told what operators can type.
+    """
     commands, others = HELP.split("\nTab")
     rows = [*commands.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else [])]
-    rows += HELP_FOR_OPERATORS.split("\n") if rooms and operator else []
+    rows += HELP_FOR_OPERATORS.split("\n") if rooms and account else []
     if keys:
         rows += [*f"Tab{others}".split("\n"), *[KEYS_IN_ROOMS] * rooms]
     return rows
