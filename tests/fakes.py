@@ -238,6 +238,9 @@ class FakeObserver:
     def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         self.lines.append(f"refused {error.error}")
 
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        self.lines.append(f"decided {what} {name} {by}")
+
     def note(self, text: str) -> None:
         self.lines.append(text)
 
@@ -310,6 +313,7 @@ class FakeStore:
             list(self.known.values()),
             list(self.accounts.values()),
             list(self.bans.values()),
+            now,
         )
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:

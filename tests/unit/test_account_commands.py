@@ -1,11 +1,16 @@
 """The commands on the data file, without a server: what they say, and how they wait for the lock."""
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,7 +20,7 @@ from chatroom import accounts
 from chatroom.cli import main
 from chatroom.config import Settings
 from chatroom.hub.hub import Hub
-from chatroom.hub.ports import KnownAccount, KnownBan, Order
+from chatroom.hub.ports import DONE, KnownAccount, KnownBan, Order
 from chatroom.stores import file, orders
 from chatroom.stores.file import connect, lock, opened
 from chatroom.stores.sqlite import SqliteStore
@@ -37,7 +42,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
         if order.what == "ban":
             now = 1_800_000_000.0
             store.know_ban(KnownBan("ban", 0, order.name, "", now, 0.0, (), order.reason))
-        return "there is no account \x1b nobody" if order.name == "nobody" else ""
+        known = {"nobody": "there is no account \x1b nobody", "stranger": f"{DONE}nobody \x1b has this name"}
+        return known.get(order.name, "")
 
     monkeypatch.setattr(Hub, "obey", obey, raising=False)
     monkeypatch.setattr(accounts, "hash_now", lambda password: f"hash of {len(password)}")
@@ -67,34 +73,70 @@ def rows(path: Path, statement: str) -> list[Any]:
     ("words", "order", "said"),
     [
         (["account", "add", "ann"], Order(1, "add", "ann", "hash of 12"), "ann has an account"),
-        (["account", "password", "ann"], Order(1, "password", "ann", "hash of 12"), "ann has another password"),
-        (["account", "operator", "ann"], Order(1, "operator", "ann", is_set=True), "ann is an operator"),
-        (["account", "operator", "ann", "--off"], Order(1, "operator", "ann"), "ann is no operator"),
-        (["account", "forget", "ann"], Order(1, "forget", "ann"), "what ann wrote is overwritten"),
-        (["account", "remove", "ann"], Order(1, "remove", "ann"), "ann has no account; the name is reserved"),
+        (
+            ["account", "password", "ann"],
+            Order(1, "password", "ann", "hash of 12"),
+            "the password of ann is changed",
+        ),
+        (["account", "operator", "ann"], Order(1, "operator", "ann", is_set=True), "ann is now an operator"),
+        (["account", "operator", "ann", "--off"], Order(1, "operator", "ann"), "ann is no longer an operator"),
+        (["account", "forget", "ann"], Order(1, "forget", "ann"), "what ann wrote is erased"),
+        (
+            ["account", "remove", "ann"],
+            Order(1, "remove", "ann"),
+            "the account ann is removed; its name is kept reserved",
+        ),
         (
             ["account", "remove", "ann", "--free"],
             Order(1, "remove", "ann", is_set=True),
-            "ann has no account; the name is free",
+            "the account ann is removed; its name is free",
         ),
-        (["ban", "bob"], Order(1, "ban", "bob", minutes=60), "bob is banned for 60 minutes"),
+        (["ban", "bob"], Order(1, "ban", "bob", minutes=60), "bob is banned until 1970-01-01 01:00 UTC"),
         (
             ["ban", "192.0.2.0/24", "--minutes", "0", "--reason", "spam"],
             Order(1, "ban", "192.0.2.0/24", reason="spam"),
             "192.0.2.0/24 is banned for good",
         ),
-        (["unban", "bob"], Order(1, "unban", "bob"), "bob is not banned"),
+        (["unban", "bob"], Order(1, "unban", "bob"), "bob is no longer banned"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_ordered(path: Path, done: list[Order], words: list[str], order: Order, said: str) -> None:
+def test_what_is_ordered(
+    *,
+    path: Path,
+    done: list[Order],
+    words: list[str],
+    order: Order,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each command leaves one order, which is done once; then nothing of it is left."""
+    monkeypatch.setattr("time.time", lambda: 0.0)
     result = chatroom(*words, "--data", path, text="twelve chars\n")
 
     assert (result.exit_code, result.output) == (0, f"{said}\n")
     assert done == [order]
     assert rows(path, "SELECT * FROM orders") == []
     os.close(lock(path, 0))
+
+
+def test_what_else_there_is_to_know(path: Path) -> None:
+    """The answer says it though the order was done."""
+    result = chatroom("ban", "stranger", "--minutes", "0", "--data", path)
+
+    assert (result.exit_code, result.output) == (
+        0,
+        "stranger is banned for good; but nobody ␛ has this name\n",
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["account"]])
+def test_summaries_are_not_cut(words: list[str]) -> None:
+    """Each command's fits beside its name, in a terminal of 40 columns, too."""
+    listed = chatroom(*words, "--help", COLUMNS="40").stdout.partition("Commands:\n")[2].splitlines()
+
+    assert len(listed) > 5
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed
 
 
 @pytest.mark.parametrize("way", ["--data", "--config", "environment"])
@@ -143,16 +185,18 @@ def test_a_list_of_bans(path: Path) -> None:
     """Those that have not ended; no address, but for a network that was banned as such."""
     with closing(connect(path)) as connection:
         for values in [
-            ("ban", "bob", 0, "Ann", 1e9, 1e10, '["192.0.2.1"]', "spam"),
-            ("mute", "bob", 0, "", 2e9, 0, "[]", ""),
-            ("ban", "old", 0, "Ann", 1e9, 1.5e9, "[]", ""),
+            ("ban", 0, "bob", "Ann", 1e9, 1e10, '["192.0.2.1"]', "spam", 0),
+            ("mute", 0, "bob", "", 2e9, 0, "[]", "", 0),
+            ("network", 0, "192.0.2.1", "", 2e9, 0, '["192.0.2.1"]', "", 0),
+            ("ban", 0, "old", "Ann", 1e9, 1.5e9, "[]", "", 0),
         ]:
-            connection.execute("INSERT INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            connection.execute("INSERT INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     result = chatroom("bans", "--data", path)
 
     assert result.output == (
         "ban   until 2286-11-20 17:46  bob (by Ann, 2001-09-09 01:46): spam\n"
+        "ban   for good                192.0.2.1 (by the command line, 2033-05-18 03:33)\n"
         "mute  for good                bob (by the command line, 2033-05-18 03:33)\n"
     )
 
@@ -193,7 +237,7 @@ def test_lists_of_an_older_file(tmp_path: Path, words: list[str]) -> None:
         (["account", "list", "--config", "none.toml"], "", 2, "--config none.toml: No such file"),
         (["account", "add", "ann", "--data", "chat.db"], "short", 1, "the password has 5 characters; it must"),
         (["account", "add", "ann", "--data", "chat.db"], "", 1, "the password has 0 characters; it must have"),
-        (["account", "add", "ann", "--data", "chat.db"], "x" * 2000, 1, "the password has 1024 characters;"),
+        (["account", "add", "ann", "--data", "chat.db"], "x" * 4000, 1, "the password has 2050 characters;"),
         (
             ["account", "add", "ann", "--data", "chat.db"],
             b"\xff" * 9,
@@ -266,10 +310,8 @@ def test_nobody_answers(path: Path, done: list[Order], monkeypatch: pytest.Monke
 
     result = chatroom("account", "operator", "ann", "--data", path)
 
-    why = (
-        "whoever uses this file has not answered for 0.01 seconds: the order is withdrawn, and nothing was done"
-    )
-    assert (result.exit_code, result.output) == (1, f"{path}: {why}\n")
+    why = "the server that uses this file has not answered for 0.01 seconds: the order is withdrawn, and"
+    assert (result.exit_code, result.output) == (1, f"{path}: {why} nothing was done\n")
     os.close(held)
     assert chatroom("ban", "bob", "--data", path).exit_code == 0
     assert [order.what for order in done] == ["ban"]
@@ -296,14 +338,14 @@ def test_an_order_that_is_taken_is_waited_for(
 
     result = chatroom("account", "operator", "ann", "--data", path)
 
-    assert (result.exit_code, result.output) == (0, "ann is an operator\n")
+    assert (result.exit_code, result.output) == (0, "ann is now an operator\n")
     assert len(done) == 1
 
 
 def test_what_another_left_is_done_too(path: Path, done: list[Order]) -> None:
     """An order whose command was killed is done by whoever has the lock next, before later ones."""
     with closing(connect(path)) as connection:
-        orders.leave(connection, Order(0, "unban", "bob"), 2e9)
+        orders.leave(connection, Order(0, "unban", "bob"), time.time())
 
     chatroom("ban", "bob", "--data", path)
 
@@ -346,6 +388,80 @@ def test_interrupted(path: Path, done: list[Order], monkeypatch: pytest.MonkeyPa
     os.close(held)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_killed(path: Path, done: list[Order], number: signal.Signals) -> None:
+    """These withdraw the order as Ctrl-C does: nobody does later what somebody has given up."""
+    held = lock(path)
+    words = ["-m", "chatroom", "ban", "bob", "--data", str(path)]
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
+    while not rows(path, "SELECT * FROM orders"):
+        time.sleep(0.01)
+
+    process.send_signal(number)
+
+    assert process.communicate()[1] == "the order is withdrawn, and nothing was done\n"
+    assert process.returncode == 1
+    assert rows(path, "SELECT * FROM orders") == []
+    os.close(held)
+
+
+@pytest.mark.parametrize(
+    "words", [["account", "add", "ann"], ["account", "list"], ["bans"], ["ban", "bob"], ["backup", "copy"]]
+)
+@pytest.mark.parametrize("kind", ["pipe", "empty"])
+def test_what_is_no_data_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], kind: str
+) -> None:
+    """It is left as it is: a device may be named by mistake, and an empty file be another's."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "chat.db"
+    if kind == "pipe":
+        os.mkfifo(path, 0o644)
+    else:
+        path.touch(0o644)
+    before = path.stat()
+
+    result = chatroom(*words, "--data", path, text="twelve chars")
+
+    assert result.exit_code == 2
+    assert (
+        result.output
+        == {
+            "pipe": f"{path}: this is no regular file\n",
+            "empty": f"{path}: this file is empty, and no database of chatroom\n",
+        }[kind]
+    )
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "words", [["account", "list"], ["bans"], ["ban", "bob"], ["backup", "copy"]], ids=lambda words: words[-1]
+)
+def test_a_file_that_one_may_only_read(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """The command says what is missing."""
+    with TemporaryDirectory() as folder:  # which others may enter, and those of `tmp_path` not
+        path = Path(folder) / "chat.db"
+        opened(path).close()
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        monkeypatch.chdir(folder)
+        if is_root := os.geteuid() == 0:
+            os.seteuid(65_534)
+        try:
+            result = chatroom(*words, "--data", path)
+        finally:
+            if is_root:
+                os.seteuid(0)
+            path.parent.chmod(0o755)
+
+    assert result.exit_code == 2
+    assert result.output.startswith(
+        f"{path}: you must be allowed to write to this file and its folder, also to"
+    )
+
+
 def test_a_file_that_cannot_be_written(path: Path, done: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
     """The command says why; the order is done when there is room again."""
     make = SqliteStore
@@ -381,7 +497,7 @@ def test_a_backup(path: Path) -> None:
     before = os.umask(0)
     try:
         with closing(connect(path)) as writing:
-            writing.execute("INSERT INTO bans VALUES ('ban', 'eve', 0, '', 0, 0, '[]', '')")
+            writing.execute("INSERT INTO bans VALUES ('ban', 0, 'eve', '', 0, 0, '[]', '', 0)")
             result = chatroom("backup", copy, "--data", path)
     finally:
         os.umask(before)
@@ -411,9 +527,9 @@ def test_a_backup_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_two_commands_at_once(path: Path, done: list[Order]) -> None:
     """Each is done once, by one of them."""
     names = [f"u{number}" for number in range(4)]
-    outputs: list[int | None] = []
+    outputs: list[str] = []
     words: Callable[[str], None] = lambda name: outputs.append(  # noqa: E731
-        accounts._order(path, Settings(data=str(path)), "ban", name)  # type: ignore[func-returns-value]
+        accounts._order(path, Settings(data=str(path)), "ban", name)
     )
     threads = [threading.Thread(target=words, args=[name]) for name in names]
     for thread in threads:
@@ -421,5 +537,5 @@ def test_two_commands_at_once(path: Path, done: list[Order]) -> None:
     for thread in threads:
         thread.join()
 
-    assert outputs == [None] * 4
+    assert outputs == [""] * 4
     assert sorted(order.name for order in done) == names

@@ -1,9 +1,12 @@
 """Accounts, through the TCP door, with a fake loop: registering, logging in, devices, what waits for one."""
 
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from chatroom.doors.pacing import PACE
 from chatroom.hub.account import MOST_DEVICES, MOST_SESSIONS, MOST_WAITING, SESSION_DAYS
 from chatroom.hub.entries import Entry, encode
 from chatroom.hub.guessing import CHANGES, FOR_A_NAME, IN_ALL, MINUTE
@@ -274,7 +277,8 @@ def test_another_password() -> None:
     assert town.users() == ["ann"]
     ann.ask(code="register", password=OTHER, old=PASSWORD)
     assert told(ann)["code"] == "registered"
-    assert phone.take() == [{"code": "closing", "reason": "replaced", "reconnect": False}]
+    why = "the password of this account has changed"
+    assert phone.take() == [{"code": "closing", "reason": "kicked", "reconnect": False, "message": why}]
     assert town.users() == ["ann"]
     for session in (away_secret, phone_secret):
         assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
@@ -339,6 +343,21 @@ def test_two_change_the_password_at_once() -> None:
 # Coming to an account
 
 
+def test_a_login_does_not_look_like_an_attack_in_the_log() -> None:
+    """That a name is reserved is how the owner's program is told to ask for a password; the next is logged."""
+    town = Town()
+    town.drop(town.account("ann"))
+    ann = town.come("ann")
+    lines = town.observer.lines
+    assert (error_of(ann), lines.count("refused name_reserved")) == ("name_reserved", 0)
+    for times, (password, error) in enumerate([(OTHER, "bad_password"), (None, "name_reserved")], 1):
+        town.greet(ann, "ann", **({} if password is None else {"password": password}))
+        assert error_of(ann) == error
+        assert len([line for line in lines if line.startswith("refused")]) == times
+    town.greet(ann, "ann", password=PASSWORD)
+    assert told(ann)["code"] == "welcome"
+
+
 def test_logging_in() -> None:
     """A password gives the name, spelled as it was registered, however it is spelled now."""
     town = Town()
@@ -353,11 +372,28 @@ def test_logging_in() -> None:
     assert town.users() == ["Ann"]
 
 
+def test_who_is_told_that_the_name_is_an_accounts() -> None:
+    """Whoever comes to an account, by password or session, also if `registered` was lost; and nobody else."""
+    town = Town()
+    assert told(town.come("base")) == {"code": "welcome"}
+    guest = town.come("bob", "resume")
+    guest.welcome = told(guest)  # type: ignore[attr-defined]
+    town.drop(guest)
+    back = town.come("bob", "resume", session=secret(guest))
+    assert "account" not in guest.welcome | told(back)  # type: ignore[attr-defined]
+    back.ask(code="register", password=PASSWORD)
+    town.drop(back)
+
+    assert told(town.come("bob", "resume", session=secret(guest)))["account"] is True
+    assert told(town.come("bob", password=PASSWORD))["account"] is True
+    assert told(town.come("bob2", "resume", "stamps")).get("account") is None
+
+
 def test_a_plain_client_logs_in() -> None:
     """It needs no features, and is told its rooms all the same."""
     town = Town()
     town.drop(town.account("ann"))
-    assert told(town.come("ann", password=PASSWORD)) == {"code": "welcome", "rooms": []}
+    assert told(town.come("ann", password=PASSWORD)) == {"code": "welcome", "rooms": [], "account": True}
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann", "аnn", "ＡＮＮ"])
@@ -654,17 +690,45 @@ def test_session_and_password() -> None:
     assert error_of(town.come("ann", "resume", session="unknown")) == "name_reserved"
 
 
+@pytest.mark.parametrize("name", ["ann", "Ann", "аnn"])
+def test_guests_resume_until_the_owner_comes(name: str) -> None:
+    """A guest whose name, or its like, was reserved keeps it, over restarts; but takes no other like it."""
+    town = Town(now=5 * DAY)
+    guest = town.come(name, "resume")
+    session = guest.take()[0]["session"]
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    assert error_of(town.come("ANN")) == "name_reserved"
+    for _ in range(2):
+        town.drop(guest)
+        guest = town.come(name, "resume", session=session, host=FAR)
+        welcome = told(guest)
+        assert (welcome["session"], welcome["name"], town.users()) == (session, name, [name])
+    town.drop(guest)
+    town = town.again(1 / DAY)
+    other = "ann" if name == "аnn" else "аnn"
+    assert error_of(town.come(other, "resume", session=session)) == "name_reserved"
+    guest = town.come(name, "resume", session=session)
+    assert told(guest)["session"] == session
+    town.drop(guest)
+
+    town.drop(town.come("ann", password=PASSWORD))  # the owner
+    assert error_of(town.come(name, "resume", session=session)) == "name_reserved"
+    assert error_of(town.again(1 / DAY).come(name, "resume", session=session)) == "name_reserved"
+
+
 def test_a_guests_session_is_not_an_accounts() -> None:
-    """Who was a guest of that name comes back under another; with the password, to the account."""
-    town = Town()
+    """With the password, who was a guest of that name comes to the account; without, only as a guest."""
+    town = Town(now=5 * DAY)
     guest = town.come("ann", "resume")
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    closed = town.again(guests=False)
+    assert error_of(closed.come("ann", "resume", session=session)) == "not_allowed"
 
-    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     other = town.come("ann", "resume", session=session, password=PASSWORD)
     assert told(other)["session"] != session
+    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     assert told(town.come("bob", "resume", session=session))["session"] == session
 
 
@@ -731,6 +795,19 @@ def test_a_look_alike() -> None:
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert error_of(town.come("pаypаl", "resume", session=session)) == "name_reserved"
+
+
+@pytest.mark.parametrize(("name", "what"), [("Ann", "the name"), ("аnn", "a name that looks like yours")])
+def test_guests_hear_why_they_make_room(name: str, what: str) -> None:
+    """A guest whose name, or its like, the command line has registered stays until its owner comes."""
+    town = Town()
+    guest = town.come(name, "notices")
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    guest.take()
+    town.come("ann", password=PASSWORD)
+
+    why = f"{what} is registered, and its owner has come"
+    assert told(guest) == {"code": "closing", "reason": "replaced", "reconnect": False, "message": why}
 
 
 def test_register_against_account_add() -> None:
@@ -1094,6 +1171,30 @@ def test_the_newest_of_what_waits() -> None:
     assert bob.take() == []
 
 
+def test_a_plain_client_reads_what_waits_one_by_one() -> None:
+    """However many messages wait for one who sends no line breaks, each comes by itself; the next too."""
+    town = Town()
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    bob = town.come("bob")
+    for number in range(SHOWN):
+        bob.ask(code="outgoing", to="ann", content=str(number))
+    town.loop.turn()
+    ann = town.connect()
+    ann.ask_bare(code="hello", name="ann", password=PASSWORD)
+    town.loop.turn()
+    ann.ask_bare(code="who")
+    bob.ask(code="outgoing_broadcast", content="next")
+    segments, counts = ann.transport.segments, []
+    for _ in range(SHOWN + 3):
+        counts.append(len(segments))
+        town.loop.pass_time(PACE)
+
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    replies = [json.loads(segment) for segment in segments]
+    assert [reply["code"] for reply in replies[:2]] == ["welcome", "users"]
+    assert [reply["content"] for reply in replies[2:]] == [*map(str, range(SHOWN)), "next"]
+
+
 def test_with_after_gaps_are_filled() -> None:
     """As a session's are, also for who comes with a password: what was said in the lobby, too."""
     town = Town()
@@ -1239,6 +1340,18 @@ def test_who_never_came_back(days: float, *, is_there: bool) -> None:
     assert bool(town.disk.accounts) is is_there
 
 
+@pytest.mark.parametrize(("days", "is_there"), [(NEW_IDLE - 1, True), (NEW_IDLE + 1, False)])
+def test_who_was_added_and_never_came(days: float, *, is_there: bool) -> None:
+    """Is said to have been seen never, and is removed after 30 days."""
+    town = Town(now=5 * DAY)
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    town.disk.work()
+    assert [account.seen for account in town.disk.accounts.values()] == [0]
+    later = town.again(days)
+    later.loop.pass_time(EXPIRY + PAUSE)
+    assert bool(later.hub.house.accounts) is is_there
+
+
 @pytest.mark.parametrize(("days", "is_there"), [(364, True), (366, False)])
 @pytest.mark.parametrize("is_operator", [False, True])
 def test_who_has_not_come_for_a_year(days: float, *, is_there: bool, is_operator: bool) -> None:
@@ -1267,16 +1380,61 @@ def test_removed() -> None:
     town = Town()
     ann = town.account("ann")
     assert town.hub.obey(order("remove", "ANN")) == ""
-    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False}
+    why = "the account was removed"
+    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False, "message": why}
     assert town.users() == []
     for client in (town.come("ann"), town.come("ann", "resume", session=secret(ann))):
         assert error_of(client) == "name_reserved"
-    assert error_of(town.come("ann", password=PASSWORD)) == "bad_password"
     later = town.again(1)
-    assert error_of(later.come("ann")) == "name_reserved"
-    assert "registered" in later.hub.obey(order("add", "ann", PASSWORD))
-    assert later.hub.obey(order("remove", "ann", is_set=True)) == ""
+    gone = 'the account "ann" was removed, and its name is kept reserved'
+    refused = [
+        later.come("ann"),
+        later.come("ann", "resume", session=secret(ann)),
+        later.come("Ann", password=PASSWORD),
+        later.come("аnn"),
+    ]
+    assert [(one["error"], one["message"]) for one in map(told, refused)] == [
+        ("name_reserved", gone),
+        ("name_reserved", gone),
+        ("bad_password", gone),
+        ("name_reserved", f'"аnn" looks like "ann": {gone}'),
+    ]
+    for what in ("remove", "password", "operator"):
+        assert later.hub.obey(order(what, "ANN")).startswith(f"{gone}: `account remove --free` frees it")
+    assert later.hub.obey(order("remove", "ANN", is_set=True)) == ""
     assert told(later.come("ann"))["code"] == "welcome"
+
+
+def test_an_account_in_the_place_of_a_removed_one() -> None:
+    """The command line adds it; it reads nothing of what was written to the last. A look-alike is refused."""
+    town = Town()
+    town.account("ann")
+    bob = town.come("bob")
+    bob.ask(code="outgoing", to="ann", content="for the first ann")
+    assert town.hub.obey(order("remove", "ann")) == ""
+    assert "was removed" in town.hub.obey(order("add", "аnn", PASSWORD))
+    assert town.hub.obey(order("add", "Ann", OTHER)) == ""
+
+    later = town.again()
+    ann = later.come("ann", "notices", password=OTHER)
+    assert told(ann)["name"] == "Ann"
+    ann.ask(code="history", **{"with": "*"})
+    assert told(ann)["messages"] == []
+    assert [one.name for one in later.disk.accounts.values()] == ["Ann"]
+
+
+def test_an_account_that_nobody_has_used_yet() -> None:
+    """Was last seen on no day, unlike one that was registered; it is removed 30 days after it was added."""
+    town = Town(now=1_800_000_000.0)
+    town.drop(town.account("ann"))
+    assert town.hub.obey(order("add", "bob", PASSWORD)) == ""
+    town.disk.work()
+    assert {one.name: one.seen > 0 for one in town.disk.accounts.values()} == {"ann": True, "bob": False}
+
+    for days, is_there in ((NEW_IDLE - 1, True), (NEW_IDLE + 1, False)):
+        later = town.again(days)
+        later.loop.pass_time(EXPIRY + PAUSE)
+        assert ("bob" in [one.name for one in later.hub.house.accounts.values()]) is is_there
 
 
 def test_orders_that_fail() -> None:

@@ -60,7 +60,9 @@ def register(hub: "Hub", client: Client, request: Register) -> None:
     if account is not None:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the name is yours already: send `old` to change its password")
     if not hub.limits.register:
-        raise Refusal(ErrorCode.NOT_ALLOWED, "only the operators of this server add accounts")
+        raise Refusal(
+            ErrorCode.NOT_ALLOWED, "registration is turned off: whoever runs this server adds accounts"
+        )
     if why := hub.house.reservation(session.name, session.keys):
         raise Refusal(ErrorCode.NAME_RESERVED, why)
 
@@ -81,22 +83,27 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
     if "resume" in (request.features or ()):
         session = hub.known_session(request.session or "")
         if session is not None and session.account is not account:
-            session = None  # another's
+            is_staying = request.password is UNSET and hub.house.may_keep(session, keys)
+            session = session if is_staying else None  # another's
         secret = hub.new_secret() if session is None else request.session or ""
     hashed, origin = hub.hashed(secret), client.sink.origin
-    if request.password is not UNSET or (session is not None and account is not None):
+    is_owner = session is not None and session.account is not None
+    if request.password is not UNSET or is_owner:
         _check_private(client)
-    if session is not None and account is not None:
+    if session is not None and account is not None and is_owner:
         returned = Returned(session.number, account.name, account.keys, origin)
         slow.read_waiting(account, partial(slow.enter, returned, secret))
     elif request.password is not UNSET and session is None:
         if account is None:
-            why = f"nobody has registered the name {names.quoted(name)}"
-            raise Refusal(ErrorCode.BAD_PASSWORD, why)
+            removed = hub.house.reserved.removed(keys[names.ADDRESS])
+            why = removed.removal if removed else f"nobody has registered the name {names.quoted(name)}"
+            nobodys = Refusal(ErrorCode.BAD_PASSWORD, why)
+            nobodys.error.suggestion = hub.free_name(name)  # no other password would do
+            raise nobodys
         came = Came(account.name, account.keys, hashed, origin, account.number, account.version)
         come = partial(slow.enter, came, secret)
         slow.check(account, request.password, lambda: slow.read_waiting(account, come))
-    elif account is None and not hub.limits.guests:
+    elif not hub.limits.guests and (account is None or session is not None):
         raise Refusal(ErrorCode.NOT_ALLOWED, "this server lets nobody in without an account")
     elif session is not None:
         slow.enter(Returned(session.number, name, keys, origin), secret)
@@ -253,5 +260,5 @@ def _wait_for(seconds: float, why: str) -> None:
 def _check_private(client: Client) -> None:
     """Refuse passwords, and what can be used in their place, where others could read them."""
     if not client.sink.is_private:
-        why = "others could read it on the way: a password, or an account's session, needs TLS"
+        why = "passwords and accounts' sessions are taken only over TLS or from 127.0.0.1"
         raise Refusal(ErrorCode.NOT_ALLOWED, why)

@@ -305,7 +305,8 @@ class Hub:
         self, client: Client, error: ErrorReply, ref: str | UnsetType | None = None, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
-        self._observer.refused(client.name, client.sink.peer, error)
+        if error.error is not ErrorCode.NAME_RESERVED or client.hellos:  # else a login may have just begun
+            self._observer.refused(client.name, client.sink.peer, error)
         error.ref = None if ref is UNSET else ref
         frame = encode(error)
         self.delivery.give(client, frame, EFFORT.get(error.error, REFUSING))
@@ -384,9 +385,9 @@ class Hub:
             idle = self.limits.account_idle
             days = idle if account.has_returned else min(idle, NEW_IDLE)
             if (
-                not (account.devices or account.is_operator)
+                not (account.devices or account.is_operator or self.house.verdicts.is_banned(account.number))
                 and account.hashed
-                and now - account.seen > days * 86_400
+                and now - (account.seen or account.number / 1_000_000) > days * 86_400
             ):
                 self.append(Removed(account.number, frees=True), None)
         if some:

@@ -95,6 +95,9 @@ class Observer(Protocol):
     def turned_away(self, peer: str, reason: str) -> None:
         """A connection was ended before anybody was welcome on it; the reason is ours, never its text."""
 
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        """An operator, or (None) the command line, has had this done to a user, an account or a network."""
+
     def note(self, text: str) -> None:
         """Something else that the operator should know."""
 
@@ -148,7 +151,7 @@ class KnownBan(NamedTuple):
     """Somebody who is banned or muted, as it is stored."""
 
     kind: str
-    """`ban` or `mute`."""
+    """`ban`, `network` (a ban of one) or `mute`."""
     account: int
     """The account; of a mute, also a guest's session; 0: guests of this name, or from this network."""
     name: str
@@ -159,6 +162,8 @@ class KnownBan(NamedTuple):
     """In seconds since 1970, UTC; 0: for good."""
     origins: tuple[str, ...]
     reason: str
+    number: int = 0
+    """Of a ban: what numbers there were when it came are less. Guests' sessions with these may resume."""
 
 
 class Order(NamedTuple):
@@ -174,6 +179,10 @@ class Order(NamedTuple):
     is_set: bool = False
     """`operator`: whether it becomes one; `remove`: whether the name is freed."""
     reason: str = ""
+
+
+DONE = "done: "
+"""What the answer to an order begins with if it is done, and there is something else to know."""
 
 
 class Known(NamedTuple):
@@ -209,6 +218,8 @@ class Restored(NamedTuple):
     """Those that can come back."""
     accounts: "Sequence[KnownAccount]" = ()
     bans: "Sequence[KnownBan]" = ()
+    floor: int = 0
+    """The number behind which nothing is missing of rooms that are not among these."""
 
 
 class Store(Protocol):
@@ -254,7 +265,8 @@ class Store(Protocol):
     def take_orders(self, do: "Callable[[Order], str]") -> None:
         """From now on, call `do` in the hub's thread for each order of the command line.
 
-        It returns why it was not done, or nothing; that is the answer that the command gets once all is stored.
+        It returns why it was not done; or, if it was, nothing, or `DONE` and what else there is to know. The
+        command gets that answer once all is stored.
         """
 
     def erase(self, number: int, then: Callable[[bool], None]) -> None:
