@@ -7,14 +7,17 @@ server, or the command itself if none runs.
 import asyncio
 import getpass
 import os
+import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -24,18 +27,17 @@ from chatroom.hub.hub import Hub
 from chatroom.hub.ports import DONE, Order
 from chatroom.passwords import hash_now
 from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, ErrorReply
-from chatroom.protocol.passwords import BadPassword, checked
+from chatroom.protocol.passwords import MAX_GIVEN, BadPassword, checked
 from chatroom.stores import orders
-from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, ready, version
+from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, ready, version, why
+from chatroom.stores.orders import PATIENCE
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.terminal.text import visible
 from chatroom.usage import Command, Group, WholeNumber
 
-PATIENCE = 30.0
-"""Seconds until an order that nobody takes is withdrawn."""
 PAUSE = 0.05
 """Seconds between two looks for the answer."""
-MAX_LINE = 1024
+MAX_LINE = 4 * MAX_GIVEN + 2
 """Bytes that are read of a password: more than the longest has."""
 DRAIN = 60.0
 """Seconds for the disk to write what an order has changed."""
@@ -204,7 +206,7 @@ def bans(**file: Any) -> None:
     for kind, name, by, since, until, reason in _rows(_file(**file)[0], statement, time.time()):
         end = f"until {_moment(until)}" if until else "for good"
         who = f"by {by or 'the command line'}, {_moment(since)}"
-        _say(f"{kind:4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
+        _say(f"{'mute' if kind == 'mute' else 'ban':4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
 
 
 @click.command(cls=Command)
@@ -260,12 +262,13 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     """Return a connection to a data file. Raises `WrongFileError`."""
     try:
         with closing(connect(path)) as connection:
-            version(connection, path)
+            if not version(connection, path):
+                raise StoreError(f"{path}: this file is empty, and no database of chatroom")
             yield connection
     except StoreError as error:
         raise WrongFileError(str(error)) from None
     except sqlite3.Error as error:
-        raise WrongFileError(f"{path}: {error}") from None
+        raise WrongFileError(f"{path}: {why(error)}") from None
 
 
 def _rows(path: Path, statement: str, *values: float) -> list[Any]:
@@ -313,7 +316,7 @@ def _order(path: Path, settings: Settings, what: str, name: str, **more: Any) ->
     except StoreError as error:
         raise WrongFileError(str(error)) from None
     except sqlite3.Error as error:
-        raise WrongFileError(f"{path}: {error}") from None
+        raise WrongFileError(f"{path}: {why(error)}") from None
     if answer and not answer.startswith(DONE):
         raise NotDoneError(answer)
     return answer.removeprefix(DONE)
@@ -322,6 +325,11 @@ def _order(path: Path, settings: Settings, what: str, name: str, **more: Any) ->
 def _done(path: Path, settings: Settings, order: Order) -> str:
     """Leave the order, and return the answer. The server does it, or, if none runs, we do."""
     end = time.monotonic() + PATIENCE
+    with _killed_as_interrupted():
+        return _answered(path, settings, order, end)
+
+
+def _answered(path: Path, settings: Settings, order: Order, end: float) -> str:
     _make_ready(path, end)
     with closing(connect(path)) as connection:
         connection.execute(f"PRAGMA busy_timeout = {round(PATIENCE * 1000)}")
@@ -342,6 +350,26 @@ def _done(path: Path, settings: Settings, order: Order) -> str:
             raise NotDoneError("the order is withdrawn, and nothing was done") from None
         raise NotDoneError("it is being done, or has been") from None
     return answer
+
+
+@contextmanager
+def _killed_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does, unless they are ignored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _ask(path: Path, ask: Callable[[sqlite3.Connection, int], T], number: int) -> T:

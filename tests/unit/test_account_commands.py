@@ -1,11 +1,16 @@
 """The commands on the data file, without a server: what they say, and how they wait for the lock."""
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -180,16 +185,18 @@ def test_a_list_of_bans(path: Path) -> None:
     """Those that have not ended; no address, but for a network that was banned as such."""
     with closing(connect(path)) as connection:
         for values in [
-            ("ban", "bob", 0, "Ann", 1e9, 1e10, '["192.0.2.1"]', "spam"),
-            ("mute", "bob", 0, "", 2e9, 0, "[]", ""),
-            ("ban", "old", 0, "Ann", 1e9, 1.5e9, "[]", ""),
+            ("ban", 0, "bob", "Ann", 1e9, 1e10, '["192.0.2.1"]', "spam", 0),
+            ("mute", 0, "bob", "", 2e9, 0, "[]", "", 0),
+            ("network", 0, "192.0.2.1", "", 2e9, 0, '["192.0.2.1"]', "", 0),
+            ("ban", 0, "old", "Ann", 1e9, 1.5e9, "[]", "", 0),
         ]:
-            connection.execute("INSERT INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            connection.execute("INSERT INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     result = chatroom("bans", "--data", path)
 
     assert result.output == (
         "ban   until 2286-11-20 17:46  bob (by Ann, 2001-09-09 01:46): spam\n"
+        "ban   for good                192.0.2.1 (by the command line, 2033-05-18 03:33)\n"
         "mute  for good                bob (by the command line, 2033-05-18 03:33)\n"
     )
 
@@ -230,7 +237,7 @@ def test_lists_of_an_older_file(tmp_path: Path, words: list[str]) -> None:
         (["account", "list", "--config", "none.toml"], "", 2, "--config none.toml: No such file"),
         (["account", "add", "ann", "--data", "chat.db"], "short", 1, "the password has 5 characters; it must"),
         (["account", "add", "ann", "--data", "chat.db"], "", 1, "the password has 0 characters; it must have"),
-        (["account", "add", "ann", "--data", "chat.db"], "x" * 2000, 1, "the password has 1024 characters;"),
+        (["account", "add", "ann", "--data", "chat.db"], "x" * 4000, 1, "the password has 2050 characters;"),
         (
             ["account", "add", "ann", "--data", "chat.db"],
             b"\xff" * 9,
@@ -338,7 +345,7 @@ def test_an_order_that_is_taken_is_waited_for(
 def test_what_another_left_is_done_too(path: Path, done: list[Order]) -> None:
     """An order whose command was killed is done by whoever has the lock next, before later ones."""
     with closing(connect(path)) as connection:
-        orders.leave(connection, Order(0, "unban", "bob"), 2e9)
+        orders.leave(connection, Order(0, "unban", "bob"), time.time())
 
     chatroom("ban", "bob", "--data", path)
 
@@ -381,6 +388,80 @@ def test_interrupted(path: Path, done: list[Order], monkeypatch: pytest.MonkeyPa
     os.close(held)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_killed(path: Path, done: list[Order], number: signal.Signals) -> None:
+    """These withdraw the order as Ctrl-C does: nobody does later what somebody has given up."""
+    held = lock(path)
+    words = ["-m", "chatroom", "ban", "bob", "--data", str(path)]
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
+    while not rows(path, "SELECT * FROM orders"):
+        time.sleep(0.01)
+
+    process.send_signal(number)
+
+    assert process.communicate()[1] == "the order is withdrawn, and nothing was done\n"
+    assert process.returncode == 1
+    assert rows(path, "SELECT * FROM orders") == []
+    os.close(held)
+
+
+@pytest.mark.parametrize(
+    "words", [["account", "add", "ann"], ["account", "list"], ["bans"], ["ban", "bob"], ["backup", "copy"]]
+)
+@pytest.mark.parametrize("kind", ["pipe", "empty"])
+def test_what_is_no_data_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], kind: str
+) -> None:
+    """It is left as it is: a device may be named by mistake, and an empty file be another's."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "chat.db"
+    if kind == "pipe":
+        os.mkfifo(path, 0o644)
+    else:
+        path.touch(0o644)
+    before = path.stat()
+
+    result = chatroom(*words, "--data", path, text="twelve chars")
+
+    assert result.exit_code == 2
+    assert (
+        result.output
+        == {
+            "pipe": f"{path}: this is no regular file\n",
+            "empty": f"{path}: this file is empty, and no database of chatroom\n",
+        }[kind]
+    )
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "words", [["account", "list"], ["bans"], ["ban", "bob"], ["backup", "copy"]], ids=lambda words: words[-1]
+)
+def test_a_file_that_one_may_only_read(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """The command says what is missing."""
+    with TemporaryDirectory() as folder:  # which others may enter, and those of `tmp_path` not
+        path = Path(folder) / "chat.db"
+        opened(path).close()
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        monkeypatch.chdir(folder)
+        if is_root := os.geteuid() == 0:
+            os.seteuid(65_534)
+        try:
+            result = chatroom(*words, "--data", path)
+        finally:
+            if is_root:
+                os.seteuid(0)
+            path.parent.chmod(0o755)
+
+    assert result.exit_code == 2
+    assert result.output.startswith(
+        f"{path}: you must be allowed to write to this file and its folder, also to"
+    )
+
+
 def test_a_file_that_cannot_be_written(path: Path, done: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
     """The command says why; the order is done when there is room again."""
     make = SqliteStore
@@ -416,7 +497,7 @@ def test_a_backup(path: Path) -> None:
     before = os.umask(0)
     try:
         with closing(connect(path)) as writing:
-            writing.execute("INSERT INTO bans VALUES ('ban', 'eve', 0, '', 0, 0, '[]', '')")
+            writing.execute("INSERT INTO bans VALUES ('ban', 0, 'eve', '', 0, 0, '[]', '', 0)")
             result = chatroom("backup", copy, "--data", path)
     finally:
         os.umask(before)

@@ -1,5 +1,6 @@
 """Accounts, bans and orders in a real file, and what is kept of direct messages: the store alone."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -13,13 +14,14 @@ from chatroom.hub.reading import Page, Query
 from chatroom.protocol import messages
 from chatroom.protocol.messages import Incoming, IncomingBroadcast
 from chatroom.stores import file, orders, sweeper, writer
+from chatroom.stores.file import StoreError
 from chatroom.stores.orders import answer, leave, withdraw
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.stores.writer import Barrier
 from fakes import FakeLoop
 
 ANN = KnownAccount(10, "Ann", "$argon2id$…", 3, True, 86_400.0, True, ("Böse", "b"), 77, 5)
-BAN = KnownBan("ban", 0, "bob", "Ann", 1000.5, 2000.0, ("192.0.2.1", "2001:db8::/64"), "he knows")
+BAN = KnownBan("ban", 0, "bob", "Ann", 1000.5, 2000.0, ("192.0.2.1", "2001:db8::/64"), "he knows", 7)
 MUTE = KnownBan("mute", 10, "bob", "", 1000.0, 0.0, (), "")
 KICK = Order(0, "ban", "bob", "", 60, False, "he knows")
 
@@ -63,6 +65,21 @@ class Drive:
             self.store.writer.queue.put(Barrier(lambda: self.store.reader.queue.put(done.set)))  # noqa: B023
             assert done.wait(100)
             self.loop.turn()
+
+    def commit(self) -> None:
+        """Wait until all that was asked for is committed; nobody has heard of it."""
+        done = threading.Event()
+        self.store.writer.queue.put(Barrier(done.set))
+        assert done.wait(100)
+
+    def crash(self) -> None:
+        """Go on with the file as it is."""
+        self.commit()
+        crashed = self.path.with_name(f"{self.path.name}.crashed")
+        for end in ("", "-wal"):
+            shutil.copy(f"{self.path}{end}", f"{crashed}{end}")
+        self.close()
+        self.path = crashed
 
     def sweep(self) -> None:
         """Wait until it has swept."""
@@ -112,7 +129,7 @@ def drive(tmp_path: Path) -> Iterator[Drive]:
 
 
 def account(number: int, **changes: object) -> KnownAccount:
-    return KnownAccount(number, f"u{number}", "$", 1, False, 0.0, False, (), 0, 0)._replace(**changes)  # type: ignore[arg-type]
+    return KnownAccount(number, f"u{number}", "$", 1, False, 0.0, False, (), 1, 0)._replace(**changes)  # type: ignore[arg-type]
 
 
 def test_accounts_and_bans_are_there_again(drive: Drive) -> None:
@@ -229,6 +246,49 @@ def test_changes_of_an_account_while_the_disk_stalls(drive: Drive) -> None:
     assert waiting == 1
     assert done == list(range(50))
     assert drive.again().accounts[0].waiting == 49
+
+
+def test_a_message_that_is_stored_waits_in_the_file(drive: Drive) -> None:
+    """Whatever of the account is being written: that it is away is stored with the message, or before."""
+    drive.store.know_account(account(10, away_since=0))
+    drive.store.know_account(account(10, away_since=0, version=2))
+    drive.store.know_account(account(10, away_since=19, waiting=1))
+
+    drive.tell(20, 11, 10)
+
+    drive.commit()
+    assert drive.rows("SELECT away_since, waiting FROM messages, accounts") == [(19, 1)]
+
+
+def test_an_account_is_stored_with_its_session(drive: Drive) -> None:
+    """Whoever is told that an account is registered comes back to it after a crash."""
+    for owner in (0, 10):
+        drive.store.know(Known(10, b"1", "u10", (), (), owner))
+
+    drive.store.know_account(account(10), drive.done.append)
+
+    drive.commit()
+    assert drive.rows("SELECT account, hashed FROM sessions, accounts") == [(10, "$")]
+
+
+@pytest.mark.parametrize("has_returned", [False, True])
+def test_what_was_here_is_seen_at_a_restart(drive: Drive, *, has_returned: bool) -> None:
+    """After a crash, however long it had been here; not again, if it does not come back."""
+    drive.store.know_account(account(10, away_since=0, has_returned=has_returned))
+    drive.store.know_account(account(11, away_since=5))
+    drive.store.raise_mark(77, drive.done.append)
+    drive.settle()
+    drive.crash()
+    drive.loop.now += 86_400 * 40
+    day = drive.loop.now // 86_400 * 86_400
+
+    restored = drive.open()
+
+    seen = account(10, away_since=77, has_returned=True, seen=day)
+    assert list(restored.accounts) == [seen, account(11, away_since=5)]
+    drive.loop.now += 86_400 * 40
+    drive.crash()
+    assert list(drive.open().accounts) == [seen, account(11, away_since=5)]
 
 
 def test_direct_messages_of_an_account_are_kept(drive: Drive) -> None:
@@ -546,3 +606,23 @@ def test_old_orders_are_dropped(drive: Drive) -> None:
     drive.open()
 
     assert drive.rows("SELECT * FROM orders") == []
+
+
+@pytest.mark.parametrize("seconds", [orders.PATIENCE + 1, -orders.PATIENCE - 1])
+def test_an_order_whose_command_was_killed(drive: Drive, seconds: float) -> None:
+    """It is dropped if nobody has taken it in time; what was taken, and not done, is done again."""
+    taken = left(drive)
+    connection = file.connect(drive.path)
+    connection.execute("UPDATE orders SET is_taken = 1")
+    orders.renew(connection, drive.loop.now)
+    untaken = left(drive)
+    drive.loop.now += seconds
+    new = left(drive)
+
+    done = obey(drive, lambda _: str(withdraw(connection, taken)))
+
+    assert (wait_for(drive, new), wait_for(drive, taken)) == ("False", "False")
+    assert [order.number for order in done] == [taken, new]
+    with pytest.raises(StoreError, match="dropped"):
+        answer(connection, untaken)
+    connection.close()

@@ -9,7 +9,7 @@ from chatroom.client.core import Core
 from chatroom.client.errors import ChatroomError, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
-from chatroom.protocol.messages import Banned, HistoryReply, RoomSize, Sent
+from chatroom.protocol.messages import BanRecord, HistoryReply, RoomSize, Sent
 
 
 class AsyncClient:
@@ -130,7 +130,7 @@ class AsyncClient:
 
     @property
     def is_account(self) -> bool:
-        """Whether one owns one's name: one has given its password, or registered it, or come by a `session`."""
+        """Whether one owns one's name: the server has said so at the last welcome, or when one registered."""
         return self._link.is_account
 
     @property
@@ -267,7 +267,7 @@ class AsyncClient:
         """Let a user in again; else as `kick()`."""
         await self._link.unban(name)
 
-    async def bans(self) -> list[Banned]:
+    async def bans(self) -> list[BanRecord]:
         """Return who is banned or muted.
 
         Each has a `kind` (`ban` or `mute`), the `name`, `by` whom, the `time`, `until` when (None: for good),

@@ -20,7 +20,7 @@ from chatroom.client.core import Core
 from chatroom.client.errors import InboxFull, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
-from chatroom.protocol.messages import Banned, HistoryReply, RoomSize, Sent
+from chatroom.protocol.messages import BanRecord, HistoryReply, RoomSize, Sent
 
 Result = TypeVar("Result")
 
@@ -154,7 +154,7 @@ class Client:
 
     @property
     def is_account(self) -> bool:
-        """Whether one owns one's name: one has given its password, or registered it, or come by a `session`."""
+        """Whether one owns one's name: the server has said so at the last welcome, or when one registered."""
         return self._link.is_account
 
     @property
@@ -293,7 +293,7 @@ class Client:
         """Let a user in again; else as `kick()`."""
         self._do(lambda: self._link.unban(name))
 
-    def bans(self) -> list[Banned]:
+    def bans(self) -> list[BanRecord]:
         """Return who is banned or muted.
 
         Each has a `kind` (`ban` or `mute`), the `name`, `by` whom, the `time`, `until` when (None: for good),

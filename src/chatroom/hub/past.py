@@ -97,10 +97,14 @@ class Past:
         self.size = 0
         """Bytes of all rooms."""
 
-    def restore(self, rooms: Mapping[str, Restorable[Said]], direct: Restorable[Told]) -> None:
-        """Take what a store has, oldest first, each with the number behind which nothing is missing of it."""
-        for key, (floor, posts) in rooms.items():
-            self.rooms[key] = Line(floor)
+    def restore(self, rooms: Mapping[str, Restorable[Said]], direct: Restorable[Told], floor: int) -> None:
+        """Take what a store has, oldest first, each with the number behind which nothing is missing of it.
+
+        `floor`: the same of all other rooms.
+        """
+        self.floor = self.rooms[""].floor = floor
+        for key, (own_floor, posts) in rooms.items():
+            self.rooms[key] = Line(own_floor)
             self.size += LINE * bool(key)
             for post in posts:
                 self.keep(key, (post,), post.count, POST + len(post.frames))

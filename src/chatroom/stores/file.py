@@ -63,14 +63,15 @@ MIGRATIONS = [
         waiting INTEGER NOT NULL
     );
     CREATE TABLE bans (
-        kind TEXT NOT NULL,                       -- ban or mute
-        name TEXT NOT NULL,
+        kind TEXT NOT NULL,                       -- ban, network or mute
         account INTEGER NOT NULL,                 -- 0: a guest
+        name TEXT NOT NULL,
         by TEXT NOT NULL,                         -- empty: the command line
         time REAL NOT NULL,                       -- both in seconds since 1970, UTC
         until REAL NOT NULL,                      -- 0: for good
         origins TEXT NOT NULL,                    -- JSON: networks
         reason TEXT NOT NULL,
+        number INTEGER NOT NULL,                  -- sessions with less may resume
         PRIMARY KEY (kind, name)
     ) WITHOUT ROWID;
     CREATE TABLE orders (                         -- of the command line, to whoever holds the lock
@@ -82,7 +83,7 @@ MIGRATIONS = [
         minutes INTEGER NOT NULL,
         is_set INTEGER NOT NULL,
         reason TEXT NOT NULL,
-        is_taken INTEGER NOT NULL DEFAULT 0,      -- it is being done, and cannot be withdrawn
+        is_taken INTEGER NOT NULL DEFAULT 0,      -- 1: it is being done, and cannot be withdrawn; 2: again
         answer TEXT                               -- NULL: it is not done yet; else why not, if it was not
     );
     ALTER TABLE sessions ADD COLUMN account INTEGER NOT NULL DEFAULT 0;  -- 0: a guest's
@@ -132,6 +133,7 @@ def lock(path: Path, patience: float = PATIENCE) -> int:
     It must be closed behind all connections, and not be opened beside one: to close it drops SQLite's own locks
     (sqlite.org/howtocorrupt.html, 2.2). Raises `InUseError` after so many seconds, and `StoreError`.
     """
+    _check_kind(path)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -158,6 +160,20 @@ def _lock(descriptor: int, path: Path, patience: float) -> None:
         else:
             return
     raise InUseError(f"{path}: another server uses this file")
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is no file, as a device is. Raises `StoreError`."""
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: this is no regular file")
+
+
+def why(error: sqlite3.Error) -> str:
+    """Return why a file cannot be used, in words that say what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the lowest byte; the others say more
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        return f"you must be allowed to write to this file and its folder, also to read what is in it ({error})"
+    return str(error)
 
 
 def _hide(path: Path) -> None:
@@ -202,20 +218,23 @@ def opened(path: Path) -> sqlite3.Connection:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that is there. Raises `StoreError`."""
+    _check_kind(path)
     try:
         connection = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA busy_timeout = {round(BUSY * 1000)}")
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {why(error)}") from error
     return connection
 
 
 def ready(path: Path) -> bool:
     """Whether the file takes orders; if nobody uses it, it is made, or migrated, first.
 
-    To be called without a connection. Raises `StoreError` as `opened` does.
+    To be called without a connection. Raises `StoreError` as `opened` does, and if the file is there but empty:
+    it may be another's.
     """
-    if path.exists():
+    is_there = path.exists()
+    if is_there:
         with closing(connect(path)) as connection:
             if version(connection, path) >= ACCOUNTS:
                 return True
@@ -224,6 +243,8 @@ def ready(path: Path) -> bool:
     except InUseError:
         return False
     try:
+        if is_there and not os.fstat(descriptor).st_size:
+            raise StoreError(f"{path}: this file is empty, and no database of chatroom")
         opened(path).close()
     finally:
         os.close(descriptor)

@@ -5,31 +5,38 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from chatroom.hub.ports import Order
+from chatroom.hub.ports import Clock, Order
 from chatroom.stores.file import StoreError, connect
 
 EVERY = 1.0
 """Seconds between two looks whether the file has changed."""
+PATIENCE = 30.0
+"""Seconds until an order that nobody takes is withdrawn; or dropped, if its command was killed."""
 OLD = 86_400.0
-"""Seconds after which nobody waits for an answer any more, and an order is dropped."""
+"""Seconds after which an order that was taken, and not done, is dropped: it may be what ends the server."""
 
 ANSWER = "UPDATE orders SET answer = ? WHERE number = ?"
 _COLUMNS = "number, what, name, hashed, minutes, is_set, reason"
-_NEW = f"SELECT {_COLUMNS} FROM orders WHERE answer IS NULL AND NOT is_taken ORDER BY number"
+_AGAIN = 2  # of `is_taken`: who took it has ended before it was done
+_NEW = f"SELECT {_COLUMNS} FROM orders WHERE answer IS NULL AND is_taken <> 1 ORDER BY number"
+_DROP = "DELETE FROM orders WHERE answer IS NULL AND NOT is_taken AND abs(? - time) > ?"
 
 
 def renew(connection: sqlite3.Connection, now: float) -> None:
     """Let all be taken again that others took and did not do; drop what is old. Needs the lock."""
-    connection.execute("UPDATE orders SET is_taken = 0 WHERE is_taken AND answer IS NULL")
+    connection.execute("UPDATE orders SET is_taken = ? WHERE is_taken AND answer IS NULL", (_AGAIN,))
     connection.execute("DELETE FROM orders WHERE time < ?", (now - OLD,))
 
 
 class Lookout:
     """The thread that looks for orders. One that is taken cannot be withdrawn any more."""
 
-    def __init__(self, path: Path, hand: Callable[[Order], None], note: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, hand: Callable[[Order], None], note: Callable[[str], None]
+    ) -> None:
         """`hand` and `note` are called in the thread, with an order and with a line for the log."""
         self._path = path
+        self._clock = clock
         self._hand = hand
         self._note = note
         self._has_ended = threading.Event()
@@ -70,6 +77,7 @@ class Lookout:
         if not connection.execute(_NEW).fetchall():
             return
         connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_DROP, (self._clock(), PATIENCE))
         found = connection.execute(_NEW).fetchall()
         connection.execute("UPDATE orders SET is_taken = 1 WHERE answer IS NULL")
         connection.execute("COMMIT")
@@ -89,7 +97,7 @@ def answer(connection: sqlite3.Connection, number: int) -> str | None:
     """Return the answer, and forget the order; None, if it is not done yet."""
     found = connection.execute("SELECT answer FROM orders WHERE number = ?", (number,)).fetchall()
     if not found:
-        raise StoreError("somebody has dropped the order")
+        raise StoreError("the order was dropped, as it was too old, and nothing was done")
     if found[0][0] is not None:
         connection.execute("DELETE FROM orders WHERE number = ?", (number,))
     return None if found[0][0] is None else str(found[0][0])

@@ -16,6 +16,12 @@ _REFS = """
     AND coalesce(device, session) IN (SELECT number FROM sessions) ORDER BY number DESC
 """
 
+# As if all that was here when the server ended had gone then, and been seen now.
+_GONE = """
+    UPDATE accounts SET away_since = :last, has_returned = has_returned OR seen < :day, seen = max(seen, :day)
+    WHERE away_since = 0
+"""
+
 Receipt = tuple[bytes, int, float]
 
 
@@ -24,20 +30,23 @@ def restore(connection: sqlite3.Connection, now: int, oldest: int) -> Restored:
     [(last,)] = connection.execute("SELECT number FROM mark").fetchall()
     mark = max(last, now) + AHEAD
     connection.execute("UPDATE mark SET number = ?", (mark,))
+    day = now // 86_400_000_000 * 86_400
+    connection.execute(_GONE, {"last": max(last, 1), "day": day})
     rooms: dict[str, tuple[int, list[Said]]] = {}
-    size = 0
+    size, floor = 0, oldest
     for (room,) in connection.execute(_rooms()).fetchall():
         rows = _newest(connection, room, ROOM, oldest)
         said = [Said(*_post(row), str(row[4])) for row in rows if row[7] is not None]
         size += LINE + sum(POST + len(post.frames) for post in said)
         if size > ROOMS:
-            break  # of these others, nothing is in memory: it is read from the file
+            floor = max(floor, rows[-1][0] if rows else 0)
+            break  # of this and these others, nothing is in memory: it is read from the file
         rooms[room] = _floor(rows, ROOM, oldest), said
     rows = _newest(connection, None, DIRECT, oldest)
     told = [Told(*_post(row), row[5] or 0, row[6]) for row in rows if row[7] is not None]
     direct = _floor(rows, DIRECT, oldest), told
     people = _sessions(connection), _accounts(connection), _bans(connection)
-    return Restored(last, mark, rooms, direct, *people)
+    return Restored(last, mark, rooms, direct, *people, floor)
 
 
 def _rooms() -> str:

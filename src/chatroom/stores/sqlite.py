@@ -31,7 +31,7 @@ QUIET = 60.0
 """Seconds between two log lines that say that nothing can be stored."""
 
 _SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
-_BAN = "INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_BAN = "INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ACCOUNT = f"""
     INSERT INTO accounts VALUES ({", ".join("?" * len(KnownAccount._fields))}) ON CONFLICT DO UPDATE SET
     {", ".join(f"{field} = excluded.{field}" for field in KnownAccount._fields[1:])}
@@ -129,6 +129,8 @@ class SqliteStore:
                 self._loop.call_soon(then, False)
             return
         self._under_way.append(post.number)
+        if isinstance(post, Told):
+            self._know_now(("account", post.receiver))  # whether it waits must be stored before it is
         self.writer.queue.put(Keep(post, then, size, device))
 
     def know(self, session: Known) -> None:
@@ -148,6 +150,7 @@ class SqliteStore:
             state.ends = account.number
         if then is not None:
             state.then.append(then)
+            self._know_now(("session", account.number))  # which has registered it, and belongs to it
         self._know(("account", account.number), state)
 
     def remove_account(self, number: int) -> None:
@@ -156,8 +159,7 @@ class SqliteStore:
 
     def know_ban(self, ban: KnownBan, then: Then | None = None) -> None:
         """Store who is banned or muted; there is one of a kind for a name."""
-        values = (ban.kind, ban.name, ban.account, ban.by, ban.time, ban.until, _json(ban.origins), ban.reason)
-        state = _State(_BAN, values)
+        state = _State(_BAN, ban._replace(origins=_json(ban.origins)))  # type: ignore[arg-type]
         if then is not None:
             state.then.append(then)
         self._know((ban.kind, ban.name), state)
@@ -173,9 +175,8 @@ class SqliteStore:
 
     def take_orders(self, do: Callable[[Order], str]) -> None:
         """From now on, call `do` in the event loop's thread for each order of the command line."""
-        self._lookout = Lookout(
-            self._path, partial(self._later, self._obey, do), partial(self._later, self._note)
-        )
+        obey, note = partial(self._later, self._obey, do), partial(self._later, self._note)
+        self._lookout = Lookout(self._path, self._clock, obey, note)
         self._lookout.start()
 
     def erase(self, number: int, then: Then) -> None:
