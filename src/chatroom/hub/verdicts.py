@@ -6,9 +6,9 @@ Times are the log's, so that a verdict ends at the same place of it on every mac
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from math import ceil
-from time import gmtime, strftime
 from typing import TYPE_CHECKING
 
 from chatroom.hub.entries import Banned, Keys, Kicked, Muted, Unbanned, Unmuted
@@ -307,7 +307,7 @@ def _ending(verdict: KnownBan, now: float) -> str:
         minutes = ceil((verdict.until - now) / 60)
         text = f" for {minutes} more minute{'s' * (minutes != 1)}"
         if minutes > A_DAY:
-            text = strftime(" until %Y-%m-%d %H:%M UTC", gmtime(verdict.until))
+            text = f" until {datetime.fromtimestamp(verdict.until, UTC):%Y-%m-%d %H:%M} UTC"
     return f"{text}: {verdict.reason}" if verdict.reason else text
 
 
