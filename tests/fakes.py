@@ -246,20 +246,20 @@ class FakeObserver:
 
 
 class FakeHasher:
-    """Hashes soon; or, if it is held, when it is told to."""
+    """Hashes soon; or, if it is held, when it is told to; and fails when it is told to."""
 
     def __init__(self, loop: FakeLoop) -> None:
-        self.is_held = self.is_full = False
+        self.is_held = self.fails = False
         self.hashes = 0
         """How many were made."""
         self._loop = loop
         self._asked: deque[Callable[[], None]] = deque()
 
-    def hash(self, password: str, then: Callable[[str | None], None]) -> bool:
-        return self._ask(lambda: then(self.hashed(password)))
+    def hash(self, password: str, then: Callable[[str | None], None]) -> None:
+        self._ask(lambda: then(None if self.fails else self.hashed(password)))
 
-    def verify(self, hashed: str, password: str, then: Callable[[bool | None], None]) -> bool:
-        return self._ask(lambda: then(hashed == self.hashed(password)))
+    def verify(self, hashed: str, password: str, then: Callable[[bool | None], None]) -> None:
+        self._ask(lambda: then(None if self.fails else hashed == self.hashed(password)))
 
     @staticmethod
     def hashed(password: str) -> str:
@@ -272,13 +272,11 @@ class FakeHasher:
             self.hashes += 1
             self._asked.popleft()()
 
-    def _ask(self, work: Callable[[], None]) -> bool:
-        if self.is_full:
-            return False
+    def _ask(self, work: Callable[[], None]) -> None:
+        assert not self._asked, "one at a time"
         self._asked.append(work)
         if not self.is_held:
             self._loop.call_soon(self.work)
-        return True
 
 
 class FakeStore:

@@ -28,6 +28,7 @@ from chatroom.client.errors import (
 from chatroom.client.inbox import Disconnected, Gap, OwnMessage, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
 from chatroom.protocol.messages import (
+    BanRecord,
     ErrorReply,
     Forgotten,
     HistoryReply,
@@ -43,6 +44,7 @@ __all__ = [
     "AsyncClient",
     "BadArgument",
     "BadPassword",
+    "BanRecord",
     "Banned",
     "CannotConnect",
     "ChatroomError",

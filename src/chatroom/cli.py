@@ -83,7 +83,7 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
     help="PEM file with the certificate authorities to trust. Implies --tls.",
 )
 @click.option("--bell", is_flag=True, help="Ring the terminal's bell for direct messages.")
-@click.option("--stay", is_flag=True, help="Stay logged in until the next start with --stay.")
+@click.option("--stay", is_flag=True, help="Stay logged in: the next start with --stay needs no password.")
 def join(
     server_ip: str,
     server_port: int,
@@ -96,7 +96,7 @@ def join(
 ) -> None:
     """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT.
 
-    The password of a name that somebody owns is asked for, or taken from CHATROOM_PASSWORD.
+    The password of a registered name is asked for, or taken from CHATROOM_PASSWORD.
     """
     import ssl
 

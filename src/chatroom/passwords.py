@@ -22,8 +22,6 @@ __all__ = ["BadPassword", "Hasher", "checked", "hash_now"]
 
 log = logging.getLogger("chatroom")
 
-MOST = 100
-"""Passwords that may wait to be hashed, with the one that is being hashed: five seconds."""
 NICEST = 19
 """The lowest priority of a thread; others are given a processor first."""
 
@@ -58,18 +56,17 @@ class Hasher:
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._waiting = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="passwords", daemon=True)
         self._thread.start()
 
-    def hash(self, password: str, then: Callable[[str | None], None]) -> bool:
-        """Make a hash and tell `then`, later and in the loop's thread; return False if too many wait."""
-        return self._ask(lambda: hash_now(password), then)
+    def hash(self, password: str, then: Callable[[str | None], None]) -> None:
+        """Make a hash and tell `then`, later and in the loop's thread."""
+        self._ask(lambda: hash_now(password), then)
 
-    def verify(self, hashed: str, password: str, then: Callable[[bool | None], None]) -> bool:
-        """Tell `then` whether this is the password, in the same way; return False if too many wait."""
-        return self._ask(lambda: is_right(hashed, password), then)
+    def verify(self, hashed: str, password: str, then: Callable[[bool | None], None]) -> None:
+        """Tell `then` whether this is the password, in the same way."""
+        self._ask(lambda: is_right(hashed, password), then)
 
     def close(self) -> None:
         """End the thread, behind the hash that it makes; nothing is called back any more."""
@@ -77,12 +74,8 @@ class Hasher:
         self._jobs.put(None)
         self._thread.join()
 
-    def _ask(self, work: Callable[[], T], then: Callable[[T | None], None]) -> bool:
-        if self._waiting >= MOST or self._is_closed:
-            return False
-        self._waiting += 1
+    def _ask(self, work: Callable[[], T], then: Callable[[T | None], None]) -> None:
         self._jobs.put(lambda: self._do(work, then))
-        return True
 
     def _run(self) -> None:
         """Do what is asked, until told to stop."""
@@ -108,7 +101,6 @@ class Hasher:
         self._loop.call_soon_threadsafe(lambda: self._tell(result, then))
 
     def _tell(self, result: T | None, then: Callable[[T | None], None]) -> None:
-        self._waiting -= 1
         if not self._is_closed:
             then(result)
 

@@ -119,16 +119,19 @@ class AccountServer:
             if name in self.accounts and "password" not in hello:
                 return refusal("name_reserved", suggestion=f"{name}2")
             if "password" in hello and self.accounts.get(name) != hello["password"]:
-                return refusal("bad_password")
+                nobodys = {} if name in self.accounts else {"suggestion": f"{name}2"}
+                return refusal("bad_password", **nobodys)
             session = f"session {next(self._numbers)}"
             self.sessions[session] = name
         self._name, self._session = name, session
+        self._resumes = "resume" in hello.get("features", ())
         welcome: dict[str, Any] = {"code": "welcome"}
         if features := hello.get("features"):
             welcome |= {"name": name, "features": features} | (
                 {"session": session} if "resume" in features else {}
             )
-        return welcome | ({"operator": True} if name in self.operators else {})
+        is_account, is_operator = name in self.accounts, name in self.operators
+        return welcome | ({"account": True} if is_account else {}) | ({"operator": True} if is_operator else {})
 
     def _register(self, register: dict[str, Any]) -> dict[str, Any]:
         if self._name in self.accounts:
@@ -137,4 +140,9 @@ class AccountServer:
             if register["old"] != self.accounts[self._name]:
                 return refusal("bad_password")
         self.accounts[self._name] = register["password"]
-        return {"code": "registered"}
+        if not self._resumes:
+            return {"code": "registered"}
+        self.sessions.pop(self._session, None)
+        self._session = f"session {next(self._numbers)}"
+        self.sessions[self._session] = self._name
+        return {"code": "registered", "session": self._session}

@@ -16,6 +16,7 @@ from chatroom import (
     BadArgument,
     BadPassword,
     Banned,
+    BanRecord,
     ChatroomError,
     Client,
     ConnectionLost,
@@ -84,7 +85,10 @@ def test_password() -> None:
 
 
 async def test_register() -> None:
-    """A name becomes one's own; its password is changed for another, which is used at the return."""
+    """A name becomes one's own; its password is changed for another, which is used at the return.
+
+    So is the session that came with it: the server knows the ones from before no longer.
+    """
     with AccountServer() as server:
         client = await AsyncClient.connect(server.host, server.port, "ann", reconnect=True)
         await client.register(SECRET)
@@ -94,13 +98,14 @@ async def test_register() -> None:
         with pytest.raises(BadPassword):
             await client.register("battery staple", old="wrong horse")
         await client.register("battery staple", old=SECRET)
+        assert client.session == "session 3"
         server.sessions.clear()
         server.wait_for("hello")
         server.hang_up()
         back = [await client.receive(timeout=100) for _ in range(2)]
 
         hello = server.wait_for("hello")
-        assert (hello["password"], hello["session"]) == ("battery staple", "session 1")
+        assert (hello["password"], hello["session"]) == ("battery staple", "session 3")
         assert back[1] == Reconnected("ann")
         await client.close()
 
@@ -244,6 +249,26 @@ def test_other_devices() -> None:
         ]
 
 
+def test_session_of_a_guest() -> None:
+    """Whoever comes back by a guest's session has no account: a stranger of that name is somebody else."""
+    with AccountServer(sessions={"s": "ann"}) as server, connect(server, session="s") as client:
+        server.wait_for("hello")
+        server.send(stamped("incoming_broadcast", "1"))
+
+        assert isinstance(client.receive(timeout=100), IncomingBroadcast)
+        assert not client.is_account
+
+
+def test_password_that_is_not_looked_at() -> None:
+    """A server that ignores the fields it does not know lets in whoever has a password, but to no account."""
+    welcome = {"code": "welcome"}
+    with AccountServer(instead={"hello": [welcome, welcome]}) as server:
+        for secret in {"password": SECRET}, {"session": "s"}:
+            client = connect(server, **secret)
+            assert not client.is_account
+            client.close()
+
+
 def test_own_name_without_an_account() -> None:
     """What servers of the brief send back to its sender, or with a `to`, stays what it is."""
     with BriefServer() as brief, Client.connect(brief.host, brief.port, "ann") as client:
@@ -279,9 +304,9 @@ async def test_operators() -> None:
             {"code": "unban", "name": "bob"},
             {"code": "bans"},
         ]
-        assert [(ban.kind, ban.name, ban.by, ban.until, ban.reason) for ban in bans] == [
-            ("ban", "eve", "ann", None, "spam"),
-            ("mute", "bob", "", 60.0, None),
+        assert bans == [
+            BanRecord("ban", "eve", "ann", 0.0, None, "spam"),
+            BanRecord("mute", "bob", "", 0.0, 60.0),
         ]
 
 

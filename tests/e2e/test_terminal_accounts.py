@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from conftest import PROJECT
-from e2e.account_server import AccountServer
+from e2e.account_server import AccountServer, refusal
 from e2e.brief_server import BriefServer
 from e2e.terminal import PROMPT, Terminal, joined
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 SECRET = "correct horse"
 QUESTION = "password (Enter for another name):"
-RESERVED = 'the name "ann" was refused: no: name_reserved'
+NEW = "new password (8 to 128 characters):"
 
 
 def without_times(lines: list[str]) -> list[str]:
@@ -68,12 +68,77 @@ def test_another_name_instead() -> None:
     """Who does not know the password takes another name."""
     with AccountServer(accounts={"ann": SECRET}) as server, Terminal(server, "ann") as terminal:
         terminal.wait_for(QUESTION)
+        terminal.type("wrong horse\r")
+        terminal.wait_for("no: bad_password")
+        terminal.wait(lambda lines: lines[-1] == QUESTION)
         terminal.type("\r")
         terminal.wait(lambda lines: lines[-1] == "your name: ann2")
         terminal.type("\r")
         terminal.wait_for(PROMPT)
 
-        assert [server.wait_for("hello")["name"] for _ in range(2)] == ["ann", "ann2"]
+        assert [server.wait_for("hello")["name"] for _ in range(3)] == ["ann", "ann", "ann2"]
+        assert terminal.flat().count("no: name_reserved") == 1
+        assert terminal.flat().count("no: bad_password") == 1  # it is not said again
+        assert "was refused" not in terminal.flat()
+
+
+def test_name_that_no_password_opens() -> None:
+    """If nobody has registered a reserved name, as one that was removed, another name is asked for."""
+    reserved = refusal("name_reserved", suggestion="ann2")
+    with AccountServer(instead={"hello": [reserved]}) as server, Terminal(server, "ann") as terminal:
+        terminal.wait_for(QUESTION)
+        terminal.type(f"{SECRET}\r")
+        terminal.wait(lambda lines: lines[-1] == "your name: ann2")
+        terminal.type("\r")
+        terminal.wait_for(PROMPT)
+
+        assert "password" not in [server.wait_for("hello") for _ in range(3)][-1]
+
+
+@pytest.mark.parametrize("given", [{}, {"CHATROOM_PASSWORD": SECRET}])
+def test_account_where_guests_are_banned(given: dict[str, str]) -> None:
+    """Who is banned as a guest can come with an account's password."""
+    with (
+        AccountServer(accounts={"ann": SECRET}, instead={"hello": [refusal("banned")]}) as server,
+        Terminal(server, "ann", environment=given) as terminal,
+    ):
+        if not given:
+            terminal.wait_for("no: banned; if you have an account, enter its password")
+            terminal.wait_for(QUESTION)
+            terminal.type(f"{SECRET}\r")
+        terminal.wait_for(PROMPT)
+
+        assert [server.wait_for("hello").get("password") for _ in range(2)] == [None, SECRET]
+
+
+def test_account_that_is_banned() -> None:
+    """Then no other password is tried."""
+    banned = refusal("banned")
+    with (
+        AccountServer(accounts={"ann": SECRET}, instead={"hello": [banned, banned]}) as server,
+        Terminal(server, "ann") as terminal,
+    ):
+        terminal.wait_for(QUESTION)
+        terminal.type(f"{SECRET}\r")
+
+        assert terminal.status() == 1
+        assert terminal.lines()[-1] == "the server refused: no: banned"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("name_reserved", "no: name_reserved; set CHATROOM_PASSWORD to its password"),
+        ("banned", "no: banned; if you have an account, set CHATROOM_PASSWORD to its password"),
+        ("slow_down", "the server refused: no: slow_down; try again in 2 seconds"),
+    ],
+)
+def test_refused_in_a_pipe(error: str, said: str) -> None:
+    """What is to be done is said."""
+    with AccountServer(instead={"hello": [refusal(error, retry_after=1.5)]}) as server:
+        done = pipe(server, "")
+
+    assert (done.returncode, done.stderr) == (1, f"{said}\n")
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
@@ -102,17 +167,13 @@ def test_password_from_the_environment() -> None:
         assert "password" not in server.wait_for("hello")
 
 
-@pytest.mark.parametrize("given", [{}, {"CHATROOM_PASSWORD": "wrong horse"}])
-def test_pipe_without_the_password(given: dict[str, str]) -> None:
-    """In a pipe nobody is asked; what is missing is said, without what was given."""
+def test_pipe_with_a_wrong_password() -> None:
+    """In a pipe nobody is asked; what is wrong is said, without what was given."""
     with AccountServer(accounts={"ann": SECRET}) as server:
-        done = pipe(server, "*|lost\n", **given)
+        done = pipe(server, "*|lost\n", CHATROOM_PASSWORD="wrong horse")
 
-        why = "no: bad_password" if given else "no: name_reserved"
         assert done.returncode == 1
-        assert (
-            done.stderr == f'the name "ann" was refused: {why}; its password is taken from CHATROOM_PASSWORD\n'
-        )
+        assert done.stderr == "no: bad_password; it was taken from CHATROOM_PASSWORD\n"
         assert "outgoing_broadcast" not in server.codes()
 
 
@@ -134,20 +195,20 @@ def test_register() -> None:
     """`/register` asks twice; what comes meanwhile stands above the question, and what is typed ahead waits."""
     with AccountServer() as server, joined(server) as terminal:
         terminal.type("/register\r")
-        terminal.wait(lambda lines: lines[-1] == "new password:")
+        terminal.wait(lambda lines: lines[-1] == NEW)
         terminal.type("corr")
         server.send({"code": "incoming_broadcast", "from": "bob", "content": "hello", "id": "1", "time": 1.5})
-        terminal.wait(lambda lines: lines[-1] == "new password:" and "bob to all: hello" in lines[-2])
+        terminal.wait(lambda lines: lines[-1] == NEW and "bob to all: hello" in lines[-2])
         terminal.type(f"ect horse\r{SECRET}\r*|typed ahead\r")
-        terminal.wait_for("the name is yours now: only its password opens it")
+        terminal.wait_for("the name is yours now: nobody can use it without its password")
         assert server.wait_for("register")["password"] == SECRET
         assert server.wait_for("outgoing_broadcast")["content"] == "typed ahead"
-        terminal.type(f"/register\r{SECRET}!\r{SECRET}!\r")
-        terminal.wait_for("the password up to now:")
-        terminal.type(f"{SECRET}\r")
+        terminal.type("/register\r")
+        terminal.wait(lambda lines: lines[-1] == "current password:")
+        terminal.type(f"{SECRET}\r{SECRET}!\r{SECRET}!\r")
         terminal.wait_for("your other sessions have ended")
         assert server.accounts == {"ann": f"{SECRET}!"}
-        terminal.type("/register\rone horse\ranother horse\r")
+        terminal.type(f"/register\r{SECRET}!\rone horse\ranother horse\r")
         terminal.wait_for("the two passwords differ")
         terminal.type("/register\r\r*|the end\r")
         server.wait_for("outgoing_broadcast")
@@ -163,7 +224,7 @@ def test_register_is_given_up() -> None:
     """Ctrl-C at the question drops it, and the chat goes on."""
     with AccountServer() as server, joined(server) as terminal:
         terminal.type("/register\r")
-        terminal.wait_for("new password:")
+        terminal.wait_for(NEW)
         terminal.type("half\x03")
         terminal.type("*|still here\r")
 
@@ -189,7 +250,7 @@ def test_register_without_a_connection() -> None:
     """If the connection is lost at the question, nothing is waited for."""
     with AccountServer(instead={"hello": []}) as server, joined(server) as terminal:
         terminal.type("/register\r")
-        terminal.wait_for("new password:")
+        terminal.wait_for(NEW)
         server.instead["hello"] = [None] * 1000
         server.hang_up()
         terminal.wait_for("reconnecting")
@@ -216,9 +277,9 @@ def test_terminal_that_can_only_print(tmp_path: Path) -> None:
         process.expect_exact(PROMPT)
         process.sendline("/register")
         for question, answer in (
-            ("new password:", "new horse"),
+            ("current password:", SECRET),
+            (NEW, "new horse"),
             ("once more:", "new horse"),
-            ("up to now:", SECRET),
         ):
             process.expect_exact(question)
             process.waitnoecho()
@@ -227,7 +288,7 @@ def test_terminal_that_can_only_print(tmp_path: Path) -> None:
         process.sendline("*|seen")
         process.expect_exact("*|seen")  # it is echoed again
         process.sendline("/register")
-        process.expect_exact("new password:")
+        process.expect_exact("current password:")
         process.sendeof()
         process.expect(pexpect.EOF)
         process.close()
@@ -345,13 +406,15 @@ def test_operator() -> None:
         terminal.type(" bo\t")
         terminal.wait(lambda lines: lines[-1].startswith(f"{PROMPT}/kick bob"))
         terminal.type("too loud\r")
-        terminal.wait_for("bob was disconnected")
+        terminal.wait_for("bob was disconnected: too loud")
         for typed, shown in {
-            "/mute bob 1 loud": "bob may not write for 1 minute",
-            "/mute bob": "bob may not write for 60 minutes",
-            "/unmute bob": "bob may write again",
-            '/ban "Zoë Ann" 0': '"Zoë Ann" is banned for good; 2 others are on the same addresses',
-            '/unban "Zoë Ann"': '"Zoë Ann" may come again',
+            "/mute bob 1 loud": "bob is muted for 1 minute: loud",
+            "/mute bob": "bob is muted for 60 minutes",
+            "/unmute bob": "bob is no longer muted",
+            '/ban "Zoë Ann" 0': '"Zoë Ann" is banned for good (2 others are on the same addresses)',
+            "/ban bob 3 strikes": "bob is banned for 3 minutes (2 others are on the same addresses): strikes",
+            "/ban bob 999999999": "bob is banned until 3",
+            '/unban "Zoë Ann"': '"Zoë Ann" is no longer banned',
             "/kick": "type /kick NAME",
         }.items():
             terminal.type(f"{typed}\r")
@@ -367,6 +430,44 @@ def test_operator() -> None:
     assert rows[-2].endswith("for good: spam")
 
 
+def test_made_an_operator_meanwhile() -> None:
+    """Who has an account finds the operators' commands without another login."""
+    with (
+        AccountServer(accounts={"ann": SECRET}) as server,
+        joined(server, environment={"CHATROOM_PASSWORD": SECRET}) as terminal,
+    ):
+        terminal.type("/help\r")
+        terminal.wait_for("for operators:")
+        terminal.type("/ki\t")
+        terminal.wait(lambda lines: lines[-1] == f"{PROMPT}/kick")
+        terminal.type(" bob\r")
+        terminal.wait_for("bob was disconnected")
+
+
+def test_forget_for_others() -> None:
+    """An operator takes back the last message of somebody that was shown and has the text, by its id."""
+    with (
+        AccountServer(accounts={"ann": SECRET}, operators=("ann",)) as server,
+        joined(server, environment={"CHATROOM_PASSWORD": SECRET}) as terminal,
+    ):
+        said = {"code": "incoming_broadcast", "time": 0.0}
+        server.send(
+            said | {"from": "bob", "content": "all BUY this", "id": "1"},
+            said | {"from": "bob", "content": "or that", "id": "2", "room": "chess"},
+            said | {"from": "eve", "content": "buy nothing", "id": "3"},
+        )
+        terminal.wait_for("buy nothing")
+        terminal.type("/forget BOB|buy\r")
+        terminal.wait_for("taken back:")
+        assert server.wait_for("forget")["id"] == "1"
+        terminal.type("/forget bob|to all\r")
+        terminal.wait_for("you have said nothing like that")
+        terminal.type('/forget "bob"|\r')
+        terminal.wait(lambda lines: any("#chess bob: or that" in line for line in lines[-3:]))
+        assert server.wait_for("forget")["id"] == "2"
+        terminal.wait(lambda lines: "unread" not in lines[-2])
+
+
 def test_guest_and_server_of_the_brief() -> None:
     """Who is no operator finds nothing of that in `/help`; a server of the brief has none of it."""
     with AccountServer() as server, joined(server) as terminal:
@@ -376,9 +477,9 @@ def test_guest_and_server_of_the_brief() -> None:
         assert "/kick" not in terminal.flat()
     with BriefServer() as brief, joined(brief, environment={"CHATROOM_PASSWORD": SECRET}) as terminal:
         terminal.type("/register\r")
-        terminal.wait_for("unknown command /register: accounts and operators")
+        terminal.wait_for("unknown command /register: this server has no accounts and no operators")
         terminal.type("/kick bob\r")
-        terminal.wait_for("unknown command /kick: accounts and operators")
+        terminal.wait_for("unknown command /kick: this server has no accounts and no operators")
         terminal.type("/help\r/kick|hi\r")
         assert brief.wait_for("outgoing")["to"] == "/kick"
         assert "/register  " not in terminal.flat()
@@ -387,9 +488,13 @@ def test_guest_and_server_of_the_brief() -> None:
 @pytest.mark.parametrize(
     ("closing", "said"),
     [
-        ({"reason": "kicked", "message": "no \x1bspam"}, "an operator ended the connection: no ␛spam"),
+        ({"reason": "kicked", "message": "no \x1bspam"}, "the server ended the connection: no ␛spam"),
+        (
+            {"reason": "replaced", "message": "its owner has come"},
+            "the server ended the connection: its owner has come",
+        ),
         ({"reason": "kicked"}, "an operator ended the connection"),
-        ({"reason": "banned", "message": "spam"}, "an operator ended the connection: you are banned: spam"),
+        ({"reason": "banned", "message": "spam"}, "the server ended the connection: you are banned: spam"),
     ],
 )
 def test_shown_the_door(closing: dict[str, str], said: str) -> None:
@@ -408,7 +513,7 @@ def test_name_is_reserved_meanwhile() -> None:
         server.accounts["ann"] = SECRET
         server.sessions.clear()
         server.hang_up()
-        terminal.wait_for("still offline: no: name_reserved")
+        terminal.wait_for("still offline: no: name_reserved; its password is asked for at the start")
         terminal.wait_for("/name ann2 takes another name")
         terminal.type("/name ann2\r")
         terminal.wait_for("connected again, as ann2")

@@ -273,7 +273,7 @@ class World:
             self.say(person, code="register", password=self.chance.choice(PASSWORDS), **old)
 
     def hash_some(self) -> None:
-        self.chat.hasher.is_full = self.chance.random() < 0.1
+        self.chat.hasher.fails = self.chance.random() < 0.1
         self.chat.hasher.work(self.chance.choice([1, 1, 100]))
 
     def order(self) -> None:
@@ -533,6 +533,8 @@ class World:
                 self.pasts.append(person.past)
                 if not message.get("recovered"):
                     person.past.last.pop("", None)
+            case "registered" if "session" in message:
+                person.past.secret = message["session"]
             case "joined":
                 person.rooms.add(message["room"])
                 if not message.get("recovered"):

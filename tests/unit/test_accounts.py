@@ -1,12 +1,16 @@
 """Accounts, through the TCP door, with a fake loop: registering, logging in, devices, what waits for one."""
 
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from chatroom.doors.pacing import PACE
 from chatroom.hub.account import MOST_DEVICES, MOST_SESSIONS, MOST_WAITING, SESSION_DAYS
 from chatroom.hub.entries import Entry, encode
-from chatroom.hub.guessing import FOR_A_NAME, MINUTE
+from chatroom.hub.guessing import CHANGES, FOR_A_NAME, IN_ALL, MINUTE
+from chatroom.hub.hashing import MOST
 from chatroom.hub.house import Asked
 from chatroom.hub.hub import EXPIRY, NEW_IDLE, PAUSE
 from chatroom.hub.ports import Order
@@ -49,10 +53,11 @@ class Town(FakeChat):
     def account(self, name: str, password: str = PASSWORD, *features: str) -> FakeClient:
         """Return somebody who has registered."""
         client = self.come(name, *(features or ("resume", "notices")))
-        client.welcome = client.take()[0]  # type: ignore[attr-defined]
+        client.take()
         client.ask(code="register", password=password)
         self.loop.turn()
-        assert client.take() == [{"code": "registered"}]
+        [client.welcome] = client.take()  # type: ignore[attr-defined]
+        assert client.welcome["code"] == "registered"  # type: ignore[attr-defined]
         return client
 
     def drop(self, client: FakeClient) -> None:
@@ -100,7 +105,7 @@ def contents(client: FakeClient) -> list[str]:
 def test_register() -> None:
     """The name is one's own from then on: `registered` says so once it is stored, as a hash."""
     town = Town()
-    ann = town.come("ann", "resume")
+    ann = town.come("ann")
     ann.take()
     ann.ask(code="register", password=PASSWORD, ref="r")
     assert ann.take() == []
@@ -187,14 +192,14 @@ def test_too_many_hashes() -> None:
     """Then one is told to come again, and nothing is hashed."""
     town = Town()
     ann = town.account("ann")
-    town.hasher.is_full = True
+    town.hasher.fails = True
     ann.ask(code="register", password=OTHER, old=PASSWORD)
     reply = told(ann)
     assert (reply["error"], reply["temporary"]) == ("slow_down", True)
     assert reply["retry_after"] > 0
     bob = town.come("ann", password=PASSWORD)
     assert error_of(bob) == "slow_down"
-    town.hasher.is_full = False
+    town.hasher.fails = False
     town.greet(bob, "ann", password=PASSWORD)
     assert told(bob)["code"] == "welcome"
 
@@ -271,8 +276,9 @@ def test_another_password() -> None:
     assert error_of(ann) == "bad_password"
     assert town.users() == ["ann"]
     ann.ask(code="register", password=OTHER, old=PASSWORD)
-    assert told(ann) == {"code": "registered"}
-    assert phone.take() == [{"code": "closing", "reason": "replaced", "reconnect": False}]
+    assert told(ann)["code"] == "registered"
+    why = "the password of this account has changed"
+    assert phone.take() == [{"code": "closing", "reason": "kicked", "reconnect": False, "message": why}]
     assert town.users() == ["ann"]
     for session in (away_secret, phone_secret):
         assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
@@ -280,6 +286,29 @@ def test_another_password() -> None:
     assert told(town.come("ann", password=OTHER))["code"] == "welcome"
     [stored] = town.disk.accounts.values()
     assert (stored.version, stored.hashed) == (2, town.hasher.hashed(OTHER))
+
+
+@pytest.mark.parametrize("sets_another", [False, True])
+def test_a_secret_from_before(*, sets_another: bool) -> None:
+    """What others may have read in clear, or stolen before a new password, opens no account; the new one does.
+
+    And so it is behind a restart.
+    """
+    town = Town()
+    ann = town.come("ann", "resume")
+    before = ann.take()[0]["session"]
+    if sets_another:
+        ann.ask(code="register", password=PASSWORD)
+        before = told(ann)["session"]
+        ann.ask(code="register", password=OTHER, old=PASSWORD)
+    else:
+        ann.ask(code="register", password=PASSWORD)
+    after = told(ann)["session"]
+
+    for here in (town, town.again()):
+        assert error_of(here.come("ann", "resume", session=before)) == "name_reserved"
+        welcome = told(here.come("ann", "resume", session=after))
+        assert (welcome["code"], welcome["session"]) == ("welcome", after)
 
 
 def test_who_has_no_account_has_no_old_password() -> None:
@@ -305,7 +334,7 @@ def test_two_change_the_password_at_once() -> None:
     town.hasher.work()
     town.loop.turn()
 
-    assert ann.take() == [{"code": "registered"}]
+    assert [one["code"] for one in ann.take()] == ["registered"]
     [account] = town.hub.house.accounts.values()
     assert account.hashed == town.hasher.hashed(OTHER)
     assert len(account.sessions) == 1
@@ -328,11 +357,28 @@ def test_logging_in() -> None:
     assert town.users() == ["Ann"]
 
 
+def test_who_is_told_that_the_name_is_an_accounts() -> None:
+    """Whoever comes to an account, by password or session, also if `registered` was lost; and nobody else."""
+    town = Town()
+    assert told(town.come("base")) == {"code": "welcome"}
+    guest = town.come("bob", "resume")
+    guest.welcome = told(guest)  # type: ignore[attr-defined]
+    town.drop(guest)
+    back = town.come("bob", "resume", session=secret(guest))
+    assert "account" not in guest.welcome | told(back)  # type: ignore[attr-defined]
+    back.ask(code="register", password=PASSWORD)
+    town.drop(back)
+
+    assert told(town.come("bob", "resume", session=secret(guest)))["account"] is True
+    assert told(town.come("bob", password=PASSWORD))["account"] is True
+    assert told(town.come("bob2", "resume", "stamps")).get("account") is None
+
+
 def test_a_plain_client_logs_in() -> None:
     """It needs no features, and is told its rooms all the same."""
     town = Town()
     town.drop(town.account("ann"))
-    assert told(town.come("ann", password=PASSWORD)) == {"code": "welcome", "rooms": []}
+    assert told(town.come("ann", password=PASSWORD)) == {"code": "welcome", "rooms": [], "account": True}
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann", "аnn", "ＡＮＮ"])
@@ -419,11 +465,11 @@ def test_no_guess_is_counted_that_was_not_made() -> None:
     """Because too many hashes wait, or the password is none."""
     town = Town()
     ann = town.account("ann")
-    town.hasher.is_full = True
+    town.hasher.fails = True
     for _ in range(2 * FOR_A_NAME):
         assert error_of(town.come("ann", password=PASSWORD)) == "slow_down"
         assert error_of(town.come("ann", password="short")) == "bad_password"
-    town.hasher.is_full = False
+    town.hasher.fails = False
     for _ in range(FOR_A_NAME):
         ann.ask(code="register", password=OTHER, old="wrong password")
         assert error_of(ann) == "bad_password"
@@ -441,8 +487,102 @@ def test_registrations_are_counted() -> None:
     eve.ask(code="register", password=PASSWORD)
     reply = told(eve)
     assert reply["error"] == "slow_down"
+    assert reply["message"] == "too many accounts were registered from your address"
     assert DAY / 5 - 1 < reply["retry_after"] <= DAY / 5
     assert town.hasher.hashes == 2
+
+
+def test_abandoned_registrations_are_counted() -> None:
+    """Each hash counts, though nobody is there when it is made; none is begun for who has gone by then."""
+    town = Town(register_burst=2, exempt=("192.0.2.0/24",))
+    town.hasher.is_held = True
+    for begins in (True, False, True):
+        eve, other = town.come("eve"), town.come("other")
+        eve.ask(code="register", password=PASSWORD)
+        other.ask(code="register", password=PASSWORD)
+        for client in (other, eve) if begins else (eve, other):
+            town.drop(client)
+        town.hasher.work()
+        town.loop.turn()
+    assert town.hasher.hashes == 2
+    assert not town.hub.house.accounts
+
+    bob = town.come("bob")
+    bob.take()
+    bob.ask(code="register", password=PASSWORD)
+    assert error_of(bob) == "slow_down"
+    assert town.hasher.hashes == 2
+
+
+def test_changes_are_counted() -> None:
+    """A few passwords are set at once, then one a minute: from exempt addresses, too, and if one hangs up."""
+    town = Town()
+    ann = town.account("ann")
+    hashes = town.hasher.hashes
+    for _ in range(CHANGES - 1):
+        ann.ask(code="register", password=PASSWORD, old=PASSWORD)
+        assert told(ann)["code"] == "registered"
+    phone = town.come("ann", password=PASSWORD)
+    assert town.hasher.hashes == hashes + 2 * CHANGES - 1
+    town.hasher.is_held = True
+    phone.ask(code="register", password=PASSWORD, old=PASSWORD)
+    town.drop(phone)
+    town.hasher.work()
+    town.hasher.is_held = False
+    hashes = town.hasher.hashes
+
+    ann.ask(code="register", password=PASSWORD, old=PASSWORD)
+
+    reply = told(ann)
+    assert (reply["error"], "wrong" in reply["message"]) == ("slow_down", False)
+    assert town.hasher.hashes == hashes
+    town.loop.pass_time(reply["retry_after"])
+    ann.take()
+    ann.ask(code="register", password=PASSWORD, old=PASSWORD)
+    assert told(ann)["code"] == "registered"
+
+
+def test_right_passwords_at_once() -> None:
+    """They wait for each other, and count for nothing: all devices of an account, and a class, come in."""
+    town = Town()
+    names = ["ann"] * MOST_DEVICES + [f"pupil{number}" for number in range(IN_ALL + 5)]
+    for name in dict.fromkeys(names):
+        assert town.hub.obey(order("add", name, PASSWORD)) == ""
+    town.hasher.is_held = True
+
+    clients = [town.come(name, password=PASSWORD) for name in names]
+    town.hasher.work()
+
+    assert [told(client)["code"] for client in clients] == ["welcome"] * len(names)
+
+
+def test_wrong_passwords_at_once() -> None:
+    """Of a hundred that are sent before the first is known to be wrong, five are hashed."""
+    town = Town()
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    town.hasher.is_held = True
+
+    clients = [town.come("ann", password=OTHER) for _ in range(MOST)]
+    town.hasher.work()
+
+    assert town.hasher.hashes == FOR_A_NAME
+    refused = ["bad_password"] * FOR_A_NAME + ["slow_down"] * (MOST - FOR_A_NAME)
+    assert [error_of(client) for client in clients] == refused
+
+
+def test_addresses_take_turns() -> None:
+    """An owner from elsewhere waits for two hashes and its own, whoever else asks for how many."""
+    town = Town()
+    for name in ("ann", "eve"):
+        assert town.hub.obey(order("add", name, PASSWORD)) == ""
+    town.hasher.is_held = True
+    for _ in range(MOST):
+        town.come("eve", password=PASSWORD)
+    ann = town.come("ann", host="::1", password=PASSWORD)
+
+    town.hasher.work(3)
+
+    assert told(ann)["code"] == "welcome"
 
 
 # Sessions
@@ -533,17 +673,45 @@ def test_session_and_password() -> None:
     assert error_of(town.come("ann", "resume", session="unknown")) == "name_reserved"
 
 
+@pytest.mark.parametrize("name", ["ann", "Ann", "аnn"])
+def test_guests_resume_until_the_owner_comes(name: str) -> None:
+    """A guest whose name, or its like, was reserved keeps it, over restarts; but takes no other like it."""
+    town = Town(now=5 * DAY)
+    guest = town.come(name, "resume")
+    session = guest.take()[0]["session"]
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    assert error_of(town.come("ANN")) == "name_reserved"
+    for _ in range(2):
+        town.drop(guest)
+        guest = town.come(name, "resume", session=session, host=FAR)
+        welcome = told(guest)
+        assert (welcome["session"], welcome["name"], town.users()) == (session, name, [name])
+    town.drop(guest)
+    town = town.again(1 / DAY)
+    other = "ann" if name == "аnn" else "аnn"
+    assert error_of(town.come(other, "resume", session=session)) == "name_reserved"
+    guest = town.come(name, "resume", session=session)
+    assert told(guest)["session"] == session
+    town.drop(guest)
+
+    town.drop(town.come("ann", password=PASSWORD))  # the owner
+    assert error_of(town.come(name, "resume", session=session)) == "name_reserved"
+    assert error_of(town.again(1 / DAY).come(name, "resume", session=session)) == "name_reserved"
+
+
 def test_a_guests_session_is_not_an_accounts() -> None:
-    """Who was a guest of that name comes back under another; with the password, to the account."""
-    town = Town()
+    """With the password, who was a guest of that name comes to the account; without, only as a guest."""
+    town = Town(now=5 * DAY)
     guest = town.come("ann", "resume")
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    closed = town.again(guests=False)
+    assert error_of(closed.come("ann", "resume", session=session)) == "not_allowed"
 
-    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     other = town.come("ann", "resume", session=session, password=PASSWORD)
     assert told(other)["session"] != session
+    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     assert told(town.come("bob", "resume", session=session))["session"] == session
 
 
@@ -610,6 +778,19 @@ def test_a_look_alike() -> None:
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert error_of(town.come("pаypаl", "resume", session=session)) == "name_reserved"
+
+
+@pytest.mark.parametrize(("name", "what"), [("Ann", "the name"), ("аnn", "a name that looks like yours")])
+def test_guests_hear_why_they_make_room(name: str, what: str) -> None:
+    """A guest whose name, or its like, the command line has registered stays until its owner comes."""
+    town = Town()
+    guest = town.come(name, "notices")
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    guest.take()
+    town.come("ann", password=PASSWORD)
+
+    why = f"{what} is registered, and its owner has come"
+    assert told(guest) == {"code": "closing", "reason": "replaced", "reconnect": False, "message": why}
 
 
 def test_register_against_account_add() -> None:
@@ -973,6 +1154,30 @@ def test_the_newest_of_what_waits() -> None:
     assert bob.take() == []
 
 
+def test_a_plain_client_reads_what_waits_one_by_one() -> None:
+    """However many messages wait for one who sends no line breaks, each comes by itself; the next too."""
+    town = Town()
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    bob = town.come("bob")
+    for number in range(SHOWN):
+        bob.ask(code="outgoing", to="ann", content=str(number))
+    town.loop.turn()
+    ann = town.connect()
+    ann.ask_bare(code="hello", name="ann", password=PASSWORD)
+    town.loop.turn()
+    ann.ask_bare(code="who")
+    bob.ask(code="outgoing_broadcast", content="next")
+    segments, counts = ann.transport.segments, []
+    for _ in range(SHOWN + 3):
+        counts.append(len(segments))
+        town.loop.pass_time(PACE)
+
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    replies = [json.loads(segment) for segment in segments]
+    assert [reply["code"] for reply in replies[:2]] == ["welcome", "users"]
+    assert [reply["content"] for reply in replies[2:]] == [*map(str, range(SHOWN)), "next"]
+
+
 def test_with_after_gaps_are_filled() -> None:
     """As a session's are, also for who comes with a password: what was said in the lobby, too."""
     town = Town()
@@ -1068,8 +1273,8 @@ def test_in_a_real_file(disk: Disk) -> None:
     ann.ask(code="join", room="a")
     ann.ask(code="register", password=PASSWORD)
     chat.loop.turn()
-    welcome, *_, registered = ann.take()
-    assert registered == {"code": "registered"}
+    *_, registered = ann.take()
+    assert registered["code"] == "registered"
     ann.ask(code="outgoing", to="ann", content="while here")
     chat.loop.turn()
     ann.transport.vanish(None)
@@ -1082,15 +1287,15 @@ def test_in_a_real_file(disk: Disk) -> None:
     later = disk.chat(disk.crash(), now=chat.loop.now + DAY)
     [refused] = hello(later, "ann")
     assert refused["error"] == "name_reserved"
-    back, *messages = hello(later, "ann", session=welcome["session"])
-    assert (back["session"], back["rooms"]) == (welcome["session"], ["a"])
+    back, *messages = hello(later, "ann", session=registered["session"])
+    assert (back["session"], back["rooms"]) == (registered["session"], ["a"])
     assert [one["content"] for one in messages] == ["0", "1", "2"]
     assert later.hub.obey(order("password", "ann", OTHER)) == ""
     assert later.hub.obey(order("operator", "ann", is_set=True)) == ""
     later.loop.turn()
 
     last = disk.chat(disk.crash("crashed.db", "again.db"), now=later.loop.now + DAY)
-    [refused] = hello(last, "ann", session=welcome["session"])
+    [refused] = hello(last, "ann", session=registered["session"])
     assert refused["error"] == "name_reserved"
     [refused] = hello(last, "ann", password=PASSWORD)
     assert refused["error"] == "bad_password"
@@ -1116,6 +1321,18 @@ def test_who_never_came_back(days: float, *, is_there: bool) -> None:
     assert (told(town.come("ann"))["code"] == "welcome") is not is_there
     town.disk.work()
     assert bool(town.disk.accounts) is is_there
+
+
+@pytest.mark.parametrize(("days", "is_there"), [(NEW_IDLE - 1, True), (NEW_IDLE + 1, False)])
+def test_who_was_added_and_never_came(days: float, *, is_there: bool) -> None:
+    """Is said to have been seen never, and is removed after 30 days."""
+    town = Town(now=5 * DAY)
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    town.disk.work()
+    assert [account.seen for account in town.disk.accounts.values()] == [0]
+    later = town.again(days)
+    later.loop.pass_time(EXPIRY + PAUSE)
+    assert bool(later.hub.house.accounts) is is_there
 
 
 @pytest.mark.parametrize(("days", "is_there"), [(364, True), (366, False)])
@@ -1146,16 +1363,61 @@ def test_removed() -> None:
     town = Town()
     ann = town.account("ann")
     assert town.hub.obey(order("remove", "ANN")) == ""
-    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False}
+    why = "the account was removed"
+    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False, "message": why}
     assert town.users() == []
     for client in (town.come("ann"), town.come("ann", "resume", session=secret(ann))):
         assert error_of(client) == "name_reserved"
-    assert error_of(town.come("ann", password=PASSWORD)) == "bad_password"
     later = town.again(1)
-    assert error_of(later.come("ann")) == "name_reserved"
-    assert "registered" in later.hub.obey(order("add", "ann", PASSWORD))
-    assert later.hub.obey(order("remove", "ann", is_set=True)) == ""
+    gone = 'the account "ann" was removed, and its name is kept reserved'
+    refused = [
+        later.come("ann"),
+        later.come("ann", "resume", session=secret(ann)),
+        later.come("Ann", password=PASSWORD),
+        later.come("аnn"),
+    ]
+    assert [(one["error"], one["message"]) for one in map(told, refused)] == [
+        ("name_reserved", gone),
+        ("name_reserved", gone),
+        ("bad_password", gone),
+        ("name_reserved", f'"аnn" looks like "ann": {gone}'),
+    ]
+    for what in ("remove", "password", "operator"):
+        assert later.hub.obey(order(what, "ANN")).startswith(f"{gone}: `account remove --free` frees it")
+    assert later.hub.obey(order("remove", "ANN", is_set=True)) == ""
     assert told(later.come("ann"))["code"] == "welcome"
+
+
+def test_an_account_in_the_place_of_a_removed_one() -> None:
+    """The command line adds it; it reads nothing of what was written to the last. A look-alike is refused."""
+    town = Town()
+    town.account("ann")
+    bob = town.come("bob")
+    bob.ask(code="outgoing", to="ann", content="for the first ann")
+    assert town.hub.obey(order("remove", "ann")) == ""
+    assert "was removed" in town.hub.obey(order("add", "аnn", PASSWORD))
+    assert town.hub.obey(order("add", "Ann", OTHER)) == ""
+
+    later = town.again()
+    ann = later.come("ann", "notices", password=OTHER)
+    assert told(ann)["name"] == "Ann"
+    ann.ask(code="history", **{"with": "*"})
+    assert told(ann)["messages"] == []
+    assert [one.name for one in later.disk.accounts.values()] == ["Ann"]
+
+
+def test_an_account_that_nobody_has_used_yet() -> None:
+    """Was last seen on no day, unlike one that was registered; it is removed 30 days after it was added."""
+    town = Town(now=1_800_000_000.0)
+    town.drop(town.account("ann"))
+    assert town.hub.obey(order("add", "bob", PASSWORD)) == ""
+    town.disk.work()
+    assert {one.name: one.seen > 0 for one in town.disk.accounts.values()} == {"ann": True, "bob": False}
+
+    for days, is_there in ((NEW_IDLE - 1, True), (NEW_IDLE + 1, False)):
+        later = town.again(days)
+        later.loop.pass_time(EXPIRY + PAUSE)
+        assert ("bob" in [one.name for one in later.hub.house.accounts.values()]) is is_there
 
 
 def test_orders_that_fail() -> None:

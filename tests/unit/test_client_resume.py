@@ -32,12 +32,14 @@ class Chat:
     def connect(
         self, name: str = "ann", *, session: str = "S", password: str | None = None, **fields: Any
     ) -> list[Message]:
-        """Make a connection, and return what comes with the welcome."""
+        """Make a connection, to an account if there is a password; return what comes with the welcome."""
         self.core = Core(lambda: self.now, self.session)
         self.core.hello(name, password, is_return=self.session.can_continue)
         self.requests: list[dict[str, Any]] = []
-        features = {"features": [*self.session.features, "resume"], "session": session}
-        return self.answer("hello", code="welcome", name=name, **features, **fields)
+        features = [*self.session.features, "resume"]
+        if password is not None:
+            fields["account"] = True
+        return self.answer("hello", code="welcome", name=name, features=features, session=session, **fields)
 
     def sent(self) -> list[str]:
         """Take what is to be sent; return the codes of all requests that are not answered."""
@@ -286,13 +288,61 @@ def test_account_whose_session_has_ended() -> None:
     direct = [old(5, to="ann"), own(8, to="bob"), old(9, to="ann"), own(10, to="ann")]
     came = lobby + chat.answer("history", code="history", messages=direct, complete=True)
 
-    assert [type(message) for message in came] == [
-        *[IncomingBroadcast, OwnMessage, OwnMessage],
-        *[Incoming, Incoming],
-    ]
-    assert came[1:3] == [
+    assert came == [
+        *said(6),
         OwnMessage("ann", "7", None, None, ident(7), 1.5),
         OwnMessage("ann", "8", "bob", None, ident(8), 1.5),
+        Incoming("bob", "9", id=ident(9), time=1.5),
+        OwnMessage("ann", "10", "ann", None, ident(10), 1.5),  # or a bot would answer itself without end
+    ]
+
+
+def test_who_registers_after_a_change_of_name() -> None:
+    """What a stranger says under the name that one had before is not one's own, live or read back."""
+    chat = Chat()
+    chat.hear(code="incoming_broadcast", **old(4))
+    chat.core.lose("gone")
+    chat.connect("bob", recovered=True)
+    chat.core.lose("gone")
+    chat.connect("ann", account=True)
+    live = chat.hear(code="incoming_broadcast", **old(8))
+    read = chat.answer("history", code="history", messages=[old(4), old(6), own(7)], complete=True)
+    read += chat.answer("history", code="history", messages=[], complete=True)
+
+    assert not live
+    assert read == [
+        *said(6),
+        OwnMessage("ann", "7", None, None, ident(7), 1.5),
+        *said(8),
+    ]
+
+
+@pytest.mark.parametrize("is_account", [False, True])
+def test_register_whose_answer_is_lost(*, is_account: bool) -> None:
+    """Whether the name is an account's is what the next welcome says."""
+    chat = Chat()
+    call = chat.core.register("correct horse")
+    chat.sent()
+    chat.core.lose("gone")
+    assert call.error is not None
+    chat.connect(recovered=True, account=is_account or None)
+
+    came = chat.hear(code="incoming", **own(5, to="eve"))
+    assert chat.session.is_account is is_account
+    assert isinstance(came[0], OwnMessage) is is_account
+
+
+def test_register_whose_answer_comes_late() -> None:
+    """Nobody waits for it any longer, but the name is an account's from then on."""
+    chat = Chat()
+    call = chat.core.register("correct horse")
+    chat.sent()
+    chat.core.forget(call)
+    chat.hear(code="registered", ref=call.ref)
+
+    assert chat.session.is_account
+    assert chat.hear(code="incoming", **own(5, to="eve")) == [
+        OwnMessage("ann", "5", "eve", None, ident(5), 1.5)
     ]
 
 

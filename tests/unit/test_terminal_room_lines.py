@@ -25,6 +25,7 @@ from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import came_and_went, clock, folded, label, said, was_said
 from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
+    ACCOUNTS_NEED_TERMINAL,
     COMMANDS_FOR_OPERATORS,
     COMMANDS_IN_ROOMS,
     EMPTY,
@@ -32,6 +33,7 @@ from chatroom.terminal.typed import (
     HINT,
     NO_ACCOUNTS,
     NO_ROOMS,
+    ROOMS_NEED_TERMINAL,
     Act,
     Forget,
     Join,
@@ -184,8 +186,20 @@ def test_understand(typed: str, meaning: Meaning) -> None:
     ],
 )
 def test_understand_without_rooms(typed: str, meaning: Meaning) -> None:
-    """In a pipe, and with a server that has no rooms, none of this means anything else than before."""
+    """With a server that has no rooms, none of this means anything else than before; and it says so."""
     assert understand(typed) == meaning
+
+
+def test_understand_in_a_pipe() -> None:
+    """Where only the terminal is missing, nothing is said of the server."""
+    for typed in "/me waves", "/rooms":
+        assert understand(typed, terminal=False) == Unclear(
+            f"unknown command {typed.split()[0]}: {ROOMS_NEED_TERMINAL}"
+        )
+    for typed in "/register", "/kick bob":
+        assert understand(typed, terminal=False) == Unclear(
+            f"unknown command {typed.split()[0]}: {ACCOUNTS_NEED_TERMINAL}"
+        )
 
 
 @pytest.mark.parametrize("room", ["chess", "the den", "#chess", "＃x", 'the "den', "ＣＨＥＳＳ"])
@@ -205,15 +219,15 @@ def test_help() -> None:
     """The list has the commands about rooms where there are rooms, and the keys where they do something."""
     assert help_rows(rooms=False, keys=True) == HELP.split("\n")
     assert help_rows(rooms=False, keys=False) == HELP.split("\nTab")[0].split("\n")
-    both = help_rows(rooms=True, keys=True, operator=True)
+    both = help_rows(rooms=True, keys=True, account=True)
     assert all(len(row) < 80 for row in both)
     assert [row for row in both if row in HELP.split("\n")] == HELP.split("\n")
     assert not any("Enter" in row or "Tab" in row for row in help_rows(rooms=True, keys=False))
 
 
 def test_help_and_readme_have_all_commands() -> None:
-    """Each command is explained in `/help`, those of operators only to them; the README names no other."""
-    operators = "\n".join(help_rows(rooms=True, keys=True, operator=True))
+    """Each command is explained in `/help`, those of operators to accounts; the README names no other."""
+    operators = "\n".join(help_rows(rooms=True, keys=True, account=True))
     others = "\n".join(help_rows(rooms=True, keys=True))
     named = set(re.findall(r"`(/[a-z]+)", (PROJECT / "README.md").read_text()))
 
@@ -225,7 +239,7 @@ def test_help_and_readme_have_all_commands() -> None:
 
 def test_help_has_examples() -> None:
     """What is printed as an example is understood, and does what it says."""
-    shown = "\n".join(help_rows(rooms=True, keys=True, operator=True))
+    shown = "\n".join(help_rows(rooms=True, keys=True, account=True))
     for example, meaning in {
         "/history #chess 50": Past(room="chess", count=50),
         "/history bob": Past(to="bob"),
@@ -234,6 +248,7 @@ def test_help_has_examples() -> None:
         "/find bob|tea": Past(to="bob", find="tea"),
         "/kick bob spam": Order(Act.KICK, "bob", None, "spam"),
         "/mute bob 10": Order(Act.MUTE, "bob", 10),
+        "/forget bob|tea": Forget("bob|tea"),
         "/ban bob 0 spam": Order(Act.BAN, "bob", 0, "spam"),
         "/me waves": Say(None, "/me waves"),
         "/me #chess waves": Say(None, "/me waves", "chess"),

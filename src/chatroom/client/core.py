@@ -526,8 +526,9 @@ class Core:
                 self._resume.joined(reply, cast("Join", call.request))
             case Left():
                 self._resume.news += self._session.left(reply.room)
-            case Registered() if call is not None:
+            case Registered() if self.knows_rooms:  # also if nobody waits for it any longer
                 self._session.is_account = True
+                self._session.secret = reply.session or self._session.secret
             case Forgotten() if reply.ref is None:
                 self._session.forgotten(reply.id)
                 return [reply]

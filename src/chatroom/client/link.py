@@ -26,7 +26,18 @@ from chatroom.client.errors import (
 from chatroom.client.inbox import Disconnected, Inbox
 from chatroom.client.session import Session
 from chatroom.client.wire import Wire
-from chatroom.protocol.messages import Ban, Banned, Bans, History, HistoryReply, Kick, Mute, Sent, Unban, Unmute
+from chatroom.protocol.messages import (
+    Ban,
+    BanRecord,
+    Bans,
+    History,
+    HistoryReply,
+    Kick,
+    Mute,
+    Sent,
+    Unban,
+    Unmute,
+)
 
 Result = TypeVar("Result")
 
@@ -47,7 +58,7 @@ NAME_PATIENCE = 30.0
 noticed by then."""
 MAX_PORT = 65535
 CLOSED = "this client has been closed"
-NOT_PRIVATE = "it would be sent without TLS to another machine: connect with TLS"
+NOT_PRIVATE = "it would be sent without TLS, and not to 127.0.0.1: connect with TLS"
 
 
 class Link:
@@ -272,7 +283,7 @@ class Link:
         """Let a user in again."""
         await self._order(Unban, name)
 
-    async def bans(self) -> list[Banned]:
+    async def bans(self) -> list[BanRecord]:
         """Return who is banned or muted."""
         return await self.ask(lambda core: core.ask(Bans()))
 

@@ -75,7 +75,12 @@ class Resume:
         while not (self.is_over or self._filling or self.rejoining or self._again) and (
             place := session.held()
         ):
-            fill = place.fill(session.names, is_continued=session.is_continued, is_account=session.is_account)
+            fill = place.fill(
+                session.names,
+                session.attributed,
+                is_continued=session.is_continued,
+                is_account=session.is_account,
+            )
             self._next_page(place, fill, None)
         news, self.news = self.news, []
         return news

@@ -50,12 +50,14 @@ class Session:
         """Messages that were under way when the connection broke, in order; at most as many as may be."""
         self.is_continued = False
         """Whether the server knew the session when the client came back."""
+        self.name = ""
+        """What it was called by the last welcome."""
         self.names: set[str] = set()
         """What it has been called, under this session."""
         self.secret: str | None = None
         """What the server knows the session by, if it has promised to know it again."""
         self.is_account = False
-        """Whether the name is that of an account, as far as the client knows."""
+        """Whether the name is an account's, as the server has said."""
         self.is_operator = False
         """Whether it was an operator when it was welcomed."""
         self.is_holding = False
@@ -96,12 +98,11 @@ class Session:
         is_return = self.can_continue or bool(self.rooms)
         was_known = welcome.session is not None and welcome.session == hello.session
         is_ours = hello.session == self.secret  # and not one that another client has left
-        self.is_account = hello.password is not UNSET or (was_known and (self.is_account or not is_ours))
-        self.is_operator = bool(welcome.operator)
+        self.is_account, self.is_operator = bool(welcome.account), bool(welcome.operator)
         self.is_continued = was_known and is_ours
         self.secret = welcome.session
-        name = hello.name if welcome.name is None else welcome.name
-        self.names = {*self.names, name} if self.is_continued else {name}
+        self.name = hello.name if welcome.name is None else welcome.name
+        self.names = {*self.names, self.name} if self.is_continued else {self.name}
         if not (is_return and self.resumes):
             return []
         lost: list[Message] = []
@@ -145,7 +146,7 @@ class Session:
 
     def take(self, message: Incoming | IncomingBroadcast) -> list[Message]:
         """Return a message that has come, unless it is held; then nothing."""
-        said = self._attributed(message)
+        said = self.attributed(message)
         if not self.resumes or said.id is None:
             return [said]
         place: Place | None = self.lobby
@@ -159,10 +160,13 @@ class Session:
         place.hold(said)
         return []
 
-    def _attributed(self, message: Incoming | IncomingBroadcast) -> Stamped:
-        """Return the message; if another connection of this account has sent it, as one's own."""
+    def attributed(self, message: Incoming | IncomingBroadcast) -> Stamped:
+        """Return the message; if another connection of this account has sent it, as one's own.
+
+        A direct message that does not say to whom it is has been sent to this client.
+        """
         to, room = (message.to, None) if isinstance(message, Incoming) else (None, message.room)
-        is_own = self.is_account and message.from_ in self.names
+        is_own = self.is_account and message.from_ == self.name
         if not is_own or message.id is None or (isinstance(message, Incoming) and to is None):
             return message
         return OwnMessage(message.from_, message.content, to, room, message.id, message.time)

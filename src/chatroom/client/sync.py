@@ -20,7 +20,7 @@ from chatroom.client.core import Core
 from chatroom.client.errors import InboxFull, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
-from chatroom.protocol.messages import Banned, HistoryReply, RoomSize, Sent
+from chatroom.protocol.messages import BanRecord, HistoryReply, RoomSize, Sent
 
 Result = TypeVar("Result")
 
@@ -106,7 +106,7 @@ class Client:
         - `name`: 1 to 32 characters, without a `|`, and not `*`.
         - `password`: that of the account which owns the name. `session`: what `session` was for a client that
           was closed with `close(stay=True)`, or that has crashed; if it is not known any longer, the password
-          counts. Both are sent only over TLS, or to this machine itself.
+          counts. Both are sent only over TLS, or to 127.0.0.1.
         - `timeout`: seconds for the connection, and for each answer later.
         - `tls`: a context, as `ssl.create_default_context()` makes it; the server's certificate must be for
           `host`. None: no TLS.
@@ -128,7 +128,7 @@ class Client:
         Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
         if nothing does; `NameTaken` or `NameReserved` (both with a free `suggestion`), `BadPassword`, `Banned`
         or another `Refused` (`bad_name`, …); `BadArgument` for a port outside 1 to 65535, a lone surrogate, or
-        a `password` or `session` for another machine without `tls`.
+        a `password` or `session` without `tls` to any host but 127.0.0.1.
         """
         client = cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect, presence=presence)
         try:
@@ -154,7 +154,7 @@ class Client:
 
     @property
     def is_account(self) -> bool:
-        """Whether one owns one's name: one has given its password, or registered it, or come by a `session`."""
+        """Whether one owns one's name: the server has said so at the last welcome, or when one registered."""
         return self._link.is_account
 
     @property
@@ -164,7 +164,7 @@ class Client:
 
     @property
     def is_private(self) -> bool:
-        """Whether a password may be sent: over TLS, or to this machine itself."""
+        """Whether a password may be sent: over TLS, or to 127.0.0.1."""
         return self._link.is_private
 
     @property
@@ -198,7 +198,7 @@ class Client:
         `password`: 8 to 128 characters. `old`: the present one, to change it, which ends all other sessions.
         Raises `BadPassword` (too short or too long, or `old` is wrong), `Refused` (`not_allowed`: the server
         keeps no accounts, nobody may register, or `old` is missing; `slow_down`), `OutcomeUnknown` if the
-        connection was lost meanwhile, `BadArgument` without TLS to another machine, and what `users()` does.
+        connection was lost meanwhile, `BadArgument` without TLS but to 127.0.0.1, and what `users()` does.
         """
         self._do(lambda: self._link.register(password, old))
 
@@ -293,7 +293,7 @@ class Client:
         """Let a user in again; else as `kick()`."""
         self._do(lambda: self._link.unban(name))
 
-    def bans(self) -> list[Banned]:
+    def bans(self) -> list[BanRecord]:
         """Return who is banned or muted.
 
         Each has a `kind` (`ban` or `mute`), the `name`, `by` whom, the `time`, `until` when (None: for good),

@@ -54,7 +54,7 @@ class Account:
         """Grows with each password."""
         self.is_operator = False
         self.seen = 0.0
-        """The day on which somebody came or left with it last, in seconds since 1970, UTC."""
+        """The day on which somebody came or left with it last, in seconds since 1970, UTC; 0 if nobody has."""
         self.has_returned = False
         """It has been used again since it was made."""
         self.rooms: dict[str, str] = {}
@@ -72,6 +72,11 @@ class Account:
     def owner(self) -> int:
         """Whose what is written to it is."""
         return self.number
+
+    @property
+    def removal(self) -> str:
+        """What is said of it if it was removed."""
+        return f"the account {names.quoted(self.name)} was removed, and its name is kept reserved"
 
     @classmethod
     def restored(cls, known: KnownAccount, keys: Keys, last: int) -> "Account":

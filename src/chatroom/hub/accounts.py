@@ -14,9 +14,9 @@ from chatroom.hub.account import Account
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM
 from chatroom.hub.entries import Came, Changed, Keys, Registered, Returned
+from chatroom.hub.hashing import Hash, Hashing
 from chatroom.hub.history import wait
 from chatroom.hub.house import Asked
-from chatroom.hub.ports import Hasher
 from chatroom.hub.reading import Page, Query
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.replay import MOST_WAITING
@@ -36,7 +36,7 @@ T = TypeVar("T")
 def register(hub: "Hub", client: Client, request: Register) -> None:
     """Let the client own its name; or, with the old password, set another."""
     session, account, slow = client.session, client.session.account, _Slow(hub, client, request)
-    slow.hasher()
+    slow.hashing()
     hub.may_take(client, CLAIM * sum(not text.isascii() for text in (request.password, request.old or "")))
     try:
         password = checked(request.password)
@@ -45,24 +45,33 @@ def register(hub: "Hub", client: Client, request: Register) -> None:
     if request.old is not UNSET:
         if account is None:
             raise Refusal(ErrorCode.NOT_ALLOWED, "you have no account: leave `old` out to register")
-        change = partial(Changed, account.number, account.version, session=session.number)
-        slow.check(account, request.old, lambda: slow.make_hash(password, lambda new: slow.append(change(new))))
+        version = account.version
+
+        def set_it() -> None:
+            slow.make_hash(password, change)
+
+        def change(hashed: str) -> None:
+            secret = slow.new_secret()
+            kept = hub.hashed(secret)
+            slow.append(Changed(account.number, version, hashed, session.number, kept), secret)
+
+        slow.check(account, request.old, set_it, changes=True)
         return
     if account is not None:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the name is yours already: send `old` to change its password")
     if not hub.limits.register:
-        raise Refusal(ErrorCode.NOT_ALLOWED, "only the operators of this server add accounts")
+        raise Refusal(
+            ErrorCode.NOT_ALLOWED, "registration is turned off: whoever runs this server adds accounts"
+        )
     if why := hub.house.reservation(session.name, session.keys):
         raise Refusal(ErrorCode.NAME_RESERVED, why)
-    if seconds := hub.guessing.may_register(client.sink.peer):
-        why = "too many accounts were registered from your address"
-        raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=seconds)
 
     def own(hashed: str) -> None:
-        slow.append(Registered(session.number, session.name, session.keys, hashed, hub.limits.max_accounts))
-        hub.guessing.registered(client.sink.peer)
+        secret, most = slow.new_secret(), hub.limits.max_accounts
+        kept = hub.hashed(secret)
+        slow.append(Registered(session.number, session.name, session.keys, hashed, most, kept), secret)
 
-    slow.make_hash(password, own)
+    slow.make_hash(password, own, registers=True)
 
 
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
@@ -74,22 +83,27 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
     if "resume" in (request.features or ()):
         session = hub.known_session(request.session or "")
         if session is not None and session.account is not account:
-            session = None  # another's
+            is_staying = request.password is UNSET and hub.house.may_keep(session, keys)
+            session = session if is_staying else None  # another's
         secret = hub.new_secret() if session is None else request.session or ""
     hashed, origin = hub.hashed(secret), client.sink.origin
-    if request.password is not UNSET or (session is not None and account is not None):
+    is_owner = session is not None and session.account is not None
+    if request.password is not UNSET or is_owner:
         _check_private(client)
-    if session is not None and account is not None:
+    if session is not None and account is not None and is_owner:
         returned = Returned(session.number, account.name, account.keys, origin)
         slow.read_waiting(account, partial(slow.enter, returned, secret))
     elif request.password is not UNSET and session is None:
         if account is None:
-            why = f"nobody has registered the name {names.quoted(name)}"
-            raise Refusal(ErrorCode.BAD_PASSWORD, why)
+            removed = hub.house.reserved.removed(keys[names.ADDRESS])
+            why = removed.removal if removed else f"nobody has registered the name {names.quoted(name)}"
+            nobodys = Refusal(ErrorCode.BAD_PASSWORD, why)
+            nobodys.error.suggestion = hub.free_name(name)  # no other password would do
+            raise nobodys
         came = Came(account.name, account.keys, hashed, origin, account.number, account.version)
         come = partial(slow.enter, came, secret)
         slow.check(account, request.password, lambda: slow.read_waiting(account, come))
-    elif account is None and not hub.limits.guests:
+    elif not hub.limits.guests and (account is None or session is not None):
         raise Refusal(ErrorCode.NOT_ALLOWED, "this server lets nobody in without an account")
     elif session is not None:
         slow.enter(Returned(session.number, name, keys, origin), secret)
@@ -104,9 +118,13 @@ class _Slow(NamedTuple):
     client: Client
     request: Request
 
-    def append(self, entry: Changed | Registered) -> None:
+    def new_secret(self) -> str:
+        """Return what the session is to come back with from now on; nothing if it cannot."""
+        return "" if self.client.session.secret is None else self.hub.new_secret()
+
+    def append(self, entry: Changed | Registered, secret: str) -> None:
         """Have an entry done. Raises a `Refusal`."""
-        self.hub.append(entry, Asked(self.client, self.request))
+        self.hub.append(entry, Asked(self.client, self.request, secret))
 
     def enter(self, entry: Came | Returned, secret: str, waiting: Sequence[Message] = ()) -> None:
         """Let the client in. Raises a `Refusal`."""
@@ -121,28 +139,31 @@ class _Slow(NamedTuple):
                 refusal.error.suggestion = hub.free_name(entry.name)
             raise
 
-    def check(self, account: Account, password: str, then: Callable[[], None]) -> None:
-        """Go on if this is the account's password. Raises a `Refusal`."""
-        hasher, guessing, peer = self.hasher(), self.hub.guessing, self.client.sink.peer
-        key = account.keys[names.ADDRESS]
+    def check(
+        self, account: Account, password: str, then: Callable[[], None], *, changes: bool = False
+    ) -> None:
+        """Go on if this is the account's password, to set another if it `changes`. Raises a `Refusal`."""
+        hasher, guessing, peer = self.hashing().hasher, self.hub.guessing, self.client.sink.peer
+        key, hashed = account.keys[names.ADDRESS], account.hashed
         wrong = Refusal(ErrorCode.BAD_PASSWORD, f"this is not the password of {names.quoted(account.name)}")
         try:
             password = checked(password)
         except BadPassword:
             raise wrong from None
-        if seconds := guessing.may_guess(key, peer):
-            why = "too many wrong passwords have come from your address"
-            raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=seconds)
 
-        def begin(done: Callable[[bool | None], None]) -> bool:
+        def begin(done: Callable[[bool | None], None]) -> None:
             def verified(is_right: bool | None) -> None:  # noqa: FBT001 - called by the hasher
-                (guessing.guessed_wrong if is_right is False else guessing.guessed_right)(key, peer)
+                if is_right is False:
+                    guessing.guessed_wrong(key, peer)
+                elif is_right and changes:
+                    guessing.changes(account.number)
                 done(is_right)
 
-            is_begun = hasher.verify(account.hashed, password, verified)
-            if not is_begun:
-                guessing.guessed_right(key, peer)
-            return is_begun
+            _wait_for(guessing.may_guess(key, peer), "too many wrong passwords have come from your address")
+            if changes:
+                why = "the password of your account has been changed too often"
+                _wait_for(guessing.may_change(account.number), why)
+            hasher.verify(hashed, password, verified)
 
         def end(is_right: bool) -> None:  # noqa: FBT001 - called by the hasher
             if not is_right:
@@ -151,10 +172,18 @@ class _Slow(NamedTuple):
 
         self._hashed(begin, end)
 
-    def make_hash(self, password: str, then: Callable[[str], None]) -> None:
-        """Go on with the hash of a new password."""
-        hasher = self.hasher()
-        self._hashed(lambda done: hasher.hash(password, done), then)
+    def make_hash(self, password: str, then: Callable[[str], None], *, registers: bool = False) -> None:
+        """Go on with the hash of a new password, of a new account if it `registers`. Raises a `Refusal`."""
+        hasher, guessing, peer = self.hashing().hasher, self.hub.guessing, self.client.sink.peer
+
+        def begin(done: Callable[[str | None], None]) -> None:
+            if registers:
+                why = "too many accounts were registered from your address"
+                _wait_for(guessing.may_register(peer), why)
+                guessing.registers(peer)
+            hasher.hash(password, done)
+
+        self._hashed(begin, then)
 
     def read_waiting(self, account: Account, then: Callable[[Sequence[Message]], None]) -> None:
         """Go on with the messages that wait for the account, if they are to be sent and not all in memory."""
@@ -168,28 +197,30 @@ class _Slow(NamedTuple):
         page = Page(query)
         self._wait(partial(store.fill, page, query), lambda: then(page.messages))
 
-    def hasher(self) -> Hasher:
-        """Return what hashes passwords. Raises a `Refusal` if it may not have this client's."""
-        if self.hub.hasher is None or self.hub.house.store is None:
+    def hashing(self) -> Hashing:
+        """Return where passwords wait to be hashed. Raises a `Refusal` if this client's may not."""
+        if self.hub.hashing is None or self.hub.house.store is None:
             why = "this server keeps no accounts: it was started without `--data`"
             raise Refusal(ErrorCode.NOT_ALLOWED, why)
         _check_private(self.client)
-        return self.hub.hasher
+        return self.hub.hashing
 
-    def _hashed(self, begin: Callable[[Callable[[T | None], None]], bool], end: Callable[[T], None]) -> None:
-        """Have something hashed, and go on with what came of it."""
+    def _hashed(self, begin: Callable[[Callable[[T | None], None]], None], end: Callable[[T], None]) -> None:
+        """Have something hashed when its turn has come, and go on with what came of it."""
+        client, hashing = self.client, self.hashing()
 
-        def try_to_begin(done: Callable[[T | None], None]) -> None:
-            if not begin(done):
-                self.hub.call_soon(partial(done, None))
+        def is_wanted() -> bool:
+            return not (client.is_leaving or client.sink.is_dead())
 
-        def answer(outcome: T | None) -> None:
+        def answer(outcome: T | Refusal | None) -> None:
+            if isinstance(outcome, Refusal):
+                raise outcome
             if outcome is None:
                 why = "too many passwords wait to be checked, or this one could not be"
                 raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=BUSY)
             end(outcome)
 
-        self._wait(try_to_begin, answer)
+        self._wait(lambda done: hashing.ask(client.sink.peer, Hash(is_wanted, begin, done)), answer)
 
     def _wait(self, begin: Callable[[Callable[..., None]], None], end: Callable[..., None]) -> None:
         """Begin something that takes time, and go on with what came of it."""
@@ -220,8 +251,14 @@ def _named(hub: "Hub", given: str) -> tuple[Account | None, str, Keys]:
     return account, account.name, account.keys
 
 
+def _wait_for(seconds: float, why: str) -> None:
+    """Refuse what may be done only in so many seconds."""
+    if seconds:
+        raise Refusal(ErrorCode.SLOW_DOWN, why, retry_after=seconds)
+
+
 def _check_private(client: Client) -> None:
     """Refuse passwords, and what can be used in their place, where others could read them."""
     if not client.sink.is_private:
-        why = "others could read it on the way: a password, or an account's session, needs TLS"
+        why = "passwords and accounts' sessions are taken only over TLS or from 127.0.0.1"
         raise Refusal(ErrorCode.NOT_ALLOWED, why)

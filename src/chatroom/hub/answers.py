@@ -37,7 +37,7 @@ def welcome(house: House, session: Session, asked: Asked, since: int, *, is_back
         reply.rooms = list(session.was_in)
     if account is not None:
         reply.rooms = list(account.rooms.values())
-        reply.operator = account.is_operator or None
+        reply.account, reply.operator = True, account.is_operator or None
     house.delivery.reply(client, reply, request)
     if since and request.after is UNSET:
         waited = waiting(house.past, session.owner, since, asked.waiting)

@@ -158,6 +158,11 @@ class Registered(Entry, tag="registered", gc=False):
     """The password's hash, with its parameters (PHC string format)."""
     most: int
     """Accounts that there may be."""
+    secret: bytes | None = None
+    """The hash of what the session can come back with from now on, if it can.
+
+    Others may have read the one from before, while it opened nothing but a guest's session.
+    """
 
 
 class Changed(Entry, tag="changed", gc=False):
@@ -168,6 +173,8 @@ class Changed(Entry, tag="changed", gc=False):
     """That the old password was checked against; 0: the command line need not know it."""
     hashed: str
     session: int = 0
+    secret: bytes | None = None
+    """As above: whoever has stolen the one from before is out, too."""
 
 
 class Appointed(Entry, tag="appointed", gc=False):

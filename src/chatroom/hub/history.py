@@ -136,12 +136,14 @@ def _forget(
         return
     session = client.session
     if stored is None or not (stored.session == session.owner or session.is_operator):
-        refusal = Refusal(ErrorCode.NOT_ALLOWED, "you wrote no message with this id")
+        why = "there is no message with this id" if session.is_operator else "you wrote no message with this id"
+        refusal = Refusal(ErrorCode.NOT_ALLOWED, why)
         hub.refuse(client, refusal, request)
         return
     author = hub.house.accounts.get(stored.session)
     if author is not None and author.is_operator and author is not session.account:
-        refusal = Refusal(ErrorCode.NOT_ALLOWED, f"{names.quoted(author.name)} is an operator")
+        why = f"{names.quoted(author.name)} is an operator: only they can take back what they wrote"
+        refusal = Refusal(ErrorCode.NOT_ALLOWED, why)
         hub.refuse(client, refusal, request)
         return
     entry = Forgot(stored.session, stored.number, stored.room, stored.receiver)

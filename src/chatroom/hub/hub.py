@@ -22,6 +22,7 @@ from chatroom.hub.effort import FOLD, HAND_OUT, Effort
 from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Removed, Went
 from chatroom.hub.flow import Later
 from chatroom.hub.guessing import Guessing
+from chatroom.hub.hashing import Hashing
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
 from chatroom.hub.past import Past
@@ -97,7 +98,7 @@ class Hub:
         """`secret` makes a new one: 128 random bits, as text. Without a `hasher` there are no accounts."""
         self.limits = limits
         self.now = clock
-        self.hasher = hasher
+        self.hashing = None if hasher is None else Hashing(hasher, timing)
         self.guessing = Guessing(limits, timing)
         self.call_soon = timing.call_soon
         self.surely_fits = limits.max_content // 4
@@ -383,9 +384,9 @@ class Hub:
             idle = self.limits.account_idle
             days = idle if account.has_returned else min(idle, NEW_IDLE)
             if (
-                not (account.devices or account.is_operator)
+                not (account.devices or account.is_operator or self.house.verdicts.is_banned(account.number))
                 and account.hashed
-                and now - account.seen > days * 86_400
+                and now - (account.seen or account.number / 1_000_000) > days * 86_400
             ):
                 self.append(Removed(account.number, frees=True), None)
         if some:

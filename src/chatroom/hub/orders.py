@@ -27,8 +27,13 @@ def obey(hub: "Hub", order: Order) -> str:
 
 
 def _add(hub: "Hub", order: Order) -> None:
+    """Add an account; in the place of one of this name that was removed, whose past it does not get."""
     name = names.checked(order.name)
-    hub.append(Registered(0, name, names.keys(name), order.hashed, hub.limits.max_accounts), None)
+    keys, reserved = names.keys(name), hub.house.reserved
+    removed = reserved.removed(keys[names.ADDRESS])
+    if removed is not None and all(account is removed for _, account in reserved.claims(keys)):
+        hub.append(Removed(removed.number, frees=True), None)
+    hub.append(Registered(0, name, keys, order.hashed, hub.limits.max_accounts), None)
 
 
 def _password(hub: "Hub", order: Order) -> None:
@@ -40,32 +45,39 @@ def _operator(hub: "Hub", order: Order) -> None:
 
 
 def _remove(hub: "Hub", order: Order) -> None:
-    account = hub.house.reserved.named(order.name)
-    if account is None or not order.is_set:  # one that was removed can be freed
-        account = _account(hub, order)
+    account = _account(hub, order, may_be_removed=order.is_set)  # its name can still be freed
     hub.append(Removed(account.number, order.is_set), None)
 
 
 def _forget(hub: "Hub", order: Order) -> None:
-    """Forget all that an account, or a guest who is here or may come back, wrote."""
+    """Forget all that an account wrote; or, if there is none, a guest who is here or may come back."""
     house = hub.house
     address = names.address(order.name)
-    account = house.reserved.named(order.name) or house.reserved.addressed(address)
+    reserved = house.reserved
+    account = reserved.named(order.name) or reserved.addressed(address) or reserved.removed(address)
     one = account or house.claimed[names.ADDRESS].get(address) or house.away.get(address)
     if one is None:
-        raise Refusal(ErrorCode.UNKNOWN_USER, f"nobody is called {names.quoted(order.name)}")
+        why = f"there is no account {names.quoted(order.name)}, and no guest of this name is here"
+        raise Refusal(ErrorCode.UNKNOWN_USER, why)
     hub.append(Erased(one.number), None)
 
 
-def _account(hub: "Hub", order: Order) -> Account:
+def _account(hub: "Hub", order: Order, *, may_be_removed: bool = False) -> Account:
     """Return the account that is meant: by its name as given, or else folded. Raises a `Refusal`."""
     reserved = hub.house.reserved
     account = reserved.named(order.name)
-    if account is None or not account.hashed:
-        account = reserved.addressed(names.address(order.name))
-    if account is None:
+    if account is not None and (account.hashed or may_be_removed):
+        return account
+    address = names.address(order.name)
+    account, removed = reserved.addressed(address), reserved.removed(address)
+    if account is not None:
+        return account
+    if removed is None:
         raise Refusal(ErrorCode.UNKNOWN_USER, f"there is no account {names.quoted(order.name)}")
-    return account
+    if not may_be_removed:
+        hint = "`account remove --free` frees it, `account add` gives it a new account"
+        raise Refusal(ErrorCode.UNKNOWN_USER, f"{removed.removal}: {hint}")
+    return removed
 
 
 ORDERS: dict[str, Callable[["Hub", Order], None]] = {

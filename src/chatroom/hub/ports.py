@@ -110,16 +110,16 @@ class Log(Protocol):
 
 
 class Hasher(Protocol):
-    """Hashes passwords, one at a time and in a thread of its own: each takes some 50 ms.
+    """Hashes passwords in a thread of its own: each takes some 50 ms. It is asked for one at a time.
 
     What is called back is called later and in the hub's thread. None: it failed, for a reason that the log has.
     """
 
-    def hash(self, password: str, then: "Callable[[str | None], None]") -> bool:
-        """Make a hash (PHC string format) and tell `then`; return False if too many wait."""
+    def hash(self, password: str, then: "Callable[[str | None], None]") -> None:
+        """Make a hash (PHC string format) and tell `then`."""
 
-    def verify(self, hashed: str, password: str, then: "Callable[[bool | None], None]") -> bool:
-        """Tell `then` whether this is the password; return False if too many wait."""
+    def verify(self, hashed: str, password: str, then: "Callable[[bool | None], None]") -> None:
+        """Tell `then` whether this is the password."""
 
 
 class KnownAccount(NamedTuple):
@@ -148,7 +148,7 @@ class KnownBan(NamedTuple):
     """Somebody who is banned or muted, as it is stored."""
 
     kind: str
-    """`ban` or `mute`."""
+    """`ban`, `network` (a ban of one) or `mute`."""
     account: int
     """The account; of a mute, also a guest's session; 0: guests of this name, or from this network."""
     name: str
@@ -159,6 +159,8 @@ class KnownBan(NamedTuple):
     """In seconds since 1970, UTC; 0: for good."""
     origins: tuple[str, ...]
     reason: str
+    number: int = 0
+    """Of a ban: what numbers there were when it came are less. Guests' sessions with these may resume."""
 
 
 class Order(NamedTuple):

@@ -40,6 +40,10 @@ class Reserved:
         """Return an account that was not removed whose name folds to this; looks do not count."""
         return next((one for one in self._by_key[names.ADDRESS].get(address, ()) if one.hashed), None)
 
+    def removed(self, address: str) -> Account | None:
+        """Return a removed account whose name folds to this; looks do not count."""
+        return next((one for one in self._by_key[names.ADDRESS].get(address, ()) if not one.hashed), None)
+
     def claims(self, keys: Keys) -> Iterator[tuple[int, Account]]:
         """Return the accounts whose names are one with this, and the kind of key that says so."""
         for kind, key in enumerate(keys):

@@ -228,8 +228,8 @@ class Welcome(Reply, tag="welcome", gc=False):
 
     Who named features is told more: the name, the features that were granted, the server and its limits. With
     the feature `resume`, also the secret to come back with; and if it came with one, whether all behind `after`
-    comes next, and the rooms it was in. Who came to an account is told the account's rooms, and `operator` if
-    it is one.
+    comes next, and the rooms it was in. Who came to an account is told that (`account`), the account's rooms,
+    and `operator` if it is one.
     """
 
     name: str | None = None
@@ -239,11 +239,14 @@ class Welcome(Reply, tag="welcome", gc=False):
     session: str | None = None
     recovered: bool | None = None
     rooms: list[str] | None = None
+    account: bool | None = None
     operator: bool | None = None
 
 
 class Registered(Reply, tag="registered", gc=False):
-    """The answer to `Register`."""
+    """The answer to `Register`; `session`: what a session that can come back does so with from now on."""
+
+    session: str | None = None
 
 
 class Done(Reply, tag="done", gc=False):
@@ -252,7 +255,7 @@ class Done(Reply, tag="done", gc=False):
     others: int | None = None
 
 
-class Banned(Struct, gc=False, omit_defaults=True):
+class BanRecord(Struct, gc=False, omit_defaults=True):
     """Somebody who is banned, or muted; times are in seconds since 1970, UTC."""
 
     kind: str
@@ -269,7 +272,7 @@ class Banned(Struct, gc=False, omit_defaults=True):
 class BansReply(Reply, tag="bans", gc=False):
     """The answer to `Bans`."""
 
-    bans: list[Banned]
+    bans: list[BanRecord]
 
 
 class Users(Reply, tag="users", gc=False):
@@ -393,7 +396,7 @@ class Closing(Reply, tag="closing", gc=False):
 
     `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if
     the client ended the connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is
-    what an operator said who kicked or banned the client.
+    what an operator said who kicked or banned the client, or what became of its account.
     """
 
     reason: str

@@ -19,7 +19,7 @@ from chatroom.terminal.reasons import interrupted, reason
 from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import label
-from chatroom.terminal.text import called, line, users, visible
+from chatroom.terminal.text import called, explained, line, users, visible
 
 _Offer = TypeVar("_Offer")
 
@@ -63,9 +63,9 @@ class Conversation:
         return self._rooms is not None
 
     @property
-    def is_operator(self) -> bool:
-        """Whether one may kick, mute and ban others."""
-        return self._client.is_operator
+    def has_account(self) -> bool:
+        """Whether one's name is an account's: it may be made an operator's at any time."""
+        return self._client.is_account
 
     @property
     def joined(self) -> list[str]:
@@ -199,9 +199,10 @@ class Conversation:
                     self.show(message)
             except (NameTaken, NameReserved) as refusal:
                 self._is_renamed.clear()
-                again = "Enter tries again"
+                is_owned = isinstance(refusal, NameReserved)
+                again = "its password is asked for at the start" if is_owned else "Enter tries again"
                 self._screen.complain(
-                    f"still offline: {visible(refusal.message)}; {again}, {_another(refusal.error)}"
+                    f"still offline: {explained(refusal.error)}; {again}, {_another(refusal.error)}"
                 )
                 await self._is_renamed.wait()
             else:
@@ -227,7 +228,7 @@ class Conversation:
         while (lines := await self._screen.read_line()) is not None:
             self.place = self._screen.place
             for text in lines.split("\n"):
-                match typed.understand(text, rooms=self.has_rooms):
+                match typed.understand(text, rooms=self.has_rooms, terminal=self._screen.is_interactive):
                     case typed.Quit():
                         return
                     case typed.Unclear(hint):
@@ -235,7 +236,7 @@ class Conversation:
                             self._complain(hint)
                     case typed.Help():
                         for row in typed.help_rows(
-                            rooms=self.has_rooms, keys=self._screen.has_editor, operator=self.is_operator
+                            rooms=self.has_rooms, keys=self._screen.has_editor, account=self.has_account
                         ):
                             self._screen.show([("", row)])
                     case typed.Name(name):
@@ -341,7 +342,9 @@ class Conversation:
             place = self._rooms.place_of(ref)
             return f": type /join {place}" if place else ""
         is_room = any(sent == ref and typed.room_of(message.to or "") for sent, _, message in self._sent)
-        return f": {typed.NO_ROOMS}" if is_room and error.error == ErrorCode.UNKNOWN_USER else ""
+        if not is_room or error.error != ErrorCode.UNKNOWN_USER:
+            return ""
+        return f": {typed.no_rooms(terminal=self._screen.is_interactive)}"
 
     def _complain(self, text: str) -> None:
         """Say what is wrong with the line that is being done."""

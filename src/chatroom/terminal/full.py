@@ -118,8 +118,9 @@ class TerminalScreen:
 
         What somebody types before that, not knowing of the question, is no answer to it.
         """
-        await self._until_still()
-        self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
+        if question:
+            await self._until_still()
+            self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
         asking: PromptSession[str] = PromptSession(
             "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
         )
@@ -381,7 +382,7 @@ class NameCompleter(Completer):
         names = [f"{name}|" for name in await self._chat.names() if can_be_typed(name, rooms=rooms)]
         places = [f"{label(room)}|" for room in self._chat.joined]
         slashed = COMMANDS_IN_ROOMS if rooms else COMMANDS
-        if rooms and self._chat.is_operator:
+        if rooms and self._chat.has_account:
             slashed = [*slashed, *COMMANDS_FOR_OPERATORS]
         commands = slashed if begun.startswith("/") else ["who", "help", "quit"]
         for offer in [*names, "*|", *places, *commands]:

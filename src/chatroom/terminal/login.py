@@ -3,13 +3,14 @@
 import os
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import BadPassword, ConnectionLost, NameReserved, Refused
+from chatroom.client.errors import BadPassword, Banned, ConnectionLost, NameReserved, Refused
 from chatroom.protocol.messages import ErrorCode, ErrorReply
+from chatroom.protocol.passwords import MAX_PASSWORD, MIN_PASSWORD
 from chatroom.terminal import typed
 from chatroom.terminal.kept import Sessions
 from chatroom.terminal.reasons import reason
 from chatroom.terminal.screen import Screen
-from chatroom.terminal.text import visible
+from chatroom.terminal.text import explained, visible
 
 VARIABLE = "CHATROOM_PASSWORD"
 """What a password is taken from where nobody can be asked for it, or need be."""
@@ -23,20 +24,23 @@ class Introduction:
     def __init__(self, client: AsyncClient, screen: Screen, sessions: Sessions | None) -> None:
         self._client, self._screen, self._sessions = client, screen, sessions
         self._password: str | None = None
+        self._offer = ""  # the last name that the server has suggested
         self._given = typed.as_unicode(os.environ.get(VARIABLE, ""))
 
     async def introduce(self, name: str | None) -> str | None:
         """Return the name that was accepted; None if there is none.
 
-        A password is sent only for a name that is reserved.
+        A password is sent only for a name that is reserved, or where guests are banned.
         """
         while name is not None:
             name = typed.as_unicode(name)
             try:
                 await self._hello(name)
             except Refused as refusal:
-                if refusal.code in _NOT_FOR_THE_NAME:
-                    self._screen.complain(f"the server refused: {visible(refusal.message)}")
+                is_banned = isinstance(refusal, Banned) and not self._password  # accounts may be let in
+                if refusal.code in _NOT_FOR_THE_NAME and not (is_banned and self._client.is_private):
+                    hint = "; if you have an account, connect with --tls" if is_banned else ""
+                    self._screen.complain(f"the server refused: {explained(refusal.error)}{hint}")
                     return None
                 name = await self._next(name, refusal)
             except (ConnectionLost, TimeoutError):
@@ -53,25 +57,36 @@ class Introduction:
 
     async def _next(self, name: str, refusal: Refused) -> str | None:
         """Return the name to try next: the same with a password, or another one; None for none."""
-        is_open = isinstance(refusal, BadPassword) or (isinstance(refusal, NameReserved) and not self._password)
+        self._offer = offered(refusal.error) or self._offer
+        is_wrong = isinstance(refusal, BadPassword) and not refusal.suggestion  # else no password opens it
+        is_open = is_wrong or (isinstance(refusal, NameReserved | Banned) and not self._password)
+        why = explained(refusal.error) if is_open else refused(refusal, name)
         if is_open and self._client.is_private:
             if self._given:
                 self._password, self._given = self._given, ""
                 return name
             if not self._screen.is_interactive:
-                self._screen.complain(f"{refused(refusal, name)}; its password is taken from {VARIABLE}")
+                self._screen.complain(f"{why}; {self._advice(refusal)}")
                 return None
-            password = await self._screen.read_password(
-                "password (Enter for another name): ", refused(refusal, name)
-            )
+            if isinstance(refusal, Banned):
+                why += "; if you have an account, enter its password"
+            password = await self._screen.read_password("password (Enter for another name): ", why)
             if password is None:
                 return None
             if password:
                 self._password = password
                 return name
+            why = ""  # has been said
+        elif is_open:
+            why += "; passwords need TLS"
         self._password = None
-        hint = "; its password needs TLS" if is_open and not self._client.is_private else ""
-        return await self._screen.read_name(f"{refused(refusal, name)}{hint}", offered(refusal.error))
+        return await self._screen.read_name(why, self._offer)
+
+    def _advice(self, refusal: Refused) -> str:
+        """Return what to do where nobody can be asked."""
+        if self._password:
+            return f"it was taken from {VARIABLE}"
+        return f"{'if you have an account, ' * isinstance(refusal, Banned)}set {VARIABLE} to its password"
 
 
 async def register(client: AsyncClient, screen: Screen) -> None:
@@ -79,7 +94,10 @@ async def register(client: AsyncClient, screen: Screen) -> None:
     if not client.is_private:
         screen.complain("a password is sent only with TLS: connect with --tls")
         return
-    password = await screen.read_password("new password: ")
+    old = None
+    if client.is_account and not (old := await screen.read_password("current password: ")):
+        return
+    password = await screen.read_password(f"new password ({MIN_PASSWORD} to {MAX_PASSWORD} characters): ")
     if not password:
         return
     if await screen.read_password("once more: ") != password:
@@ -88,21 +106,14 @@ async def register(client: AsyncClient, screen: Screen) -> None:
     if not client.is_connected:  # a wait for the next connection could not be broken off
         screen.complain("not sent: you are offline")
         return
-    try:
-        await client.register(password)
-    except Refused as refusal:
-        if refusal.code != ErrorCode.NOT_ALLOWED or not client.is_account:
-            raise
-        if old := await screen.read_password("the password up to now: "):
-            await client.register(password, old)
-            screen.show([("", "the password has been changed; your other sessions have ended")])
-    else:
-        screen.show([("", "the name is yours now: only its password opens it")])
+    await client.register(password, old)
+    done = "the name is yours now: nobody can use it without its password"
+    screen.show([("", "the password has been changed; your other sessions have ended" if old else done)])
 
 
 def refused(refusal: Refused, name: str) -> str:
     """Say that a name was refused, and why."""
-    return f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
+    return f'the name "{visible(name)}" was refused: {explained(refusal.error)}'
 
 
 def offered(error: ErrorReply) -> str:

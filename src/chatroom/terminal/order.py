@@ -1,7 +1,9 @@
 """What operators do to others, and what is said of it."""
 
+import time
+
 from chatroom.client.aio import AsyncClient
-from chatroom.protocol.messages import Banned
+from chatroom.protocol.messages import BanRecord
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import clock, quoted
 from chatroom.terminal.text import visible
@@ -9,6 +11,9 @@ from chatroom.terminal.typed import Act, Order
 
 MINUTES = 60
 """For which somebody is muted or banned, if the operator does not say."""
+
+DAYS = 3
+"""If it is for longer, the date is said at which it ends."""
 
 
 async def carry_out(client: AsyncClient, screen: Screen, order: Order) -> None:
@@ -20,18 +25,18 @@ async def carry_out(client: AsyncClient, screen: Screen, order: Order) -> None:
             done = "was disconnected"
         case Act.MUTE:
             await client.mute(name, minutes=minutes, reason=why)
-            done = f"may not write {_for(minutes)}"
+            done = f"is muted {_for(minutes)}"
         case Act.UNMUTE:
             await client.unmute(name)
-            done = "may write again"
+            done = "is no longer muted"
         case Act.BAN:
             others = await client.ban(name, minutes=minutes, reason=why)
             are = "1 other is" if others == 1 else f"{others} others are"
-            done = f"is banned {_for(minutes)}" + (f"; {are} on the same addresses" if others else "")
+            done = f"is banned {_for(minutes)}" + (f" ({are} on the same addresses)" if others else "")
         case Act.UNBAN:
             await client.unban(name)
-            done = "may come again"
-    screen.show([("", f"{quoted(name)} {done}")])
+            done = "is no longer banned"
+    screen.show([("", f"{quoted(name)} {done}{_because(why)}")])
 
 
 async def list_bans(client: AsyncClient, screen: Screen) -> None:
@@ -44,12 +49,17 @@ async def list_bans(client: AsyncClient, screen: Screen) -> None:
 
 def _for(minutes: int | None) -> str:
     minutes = MINUTES if minutes is None else minutes
+    if minutes > DAYS * 24 * 60:
+        return f"until {clock(time.time() + minutes * 60)}"
     return f"for {minutes} minute{'s' * (minutes != 1)}" if minutes else "for good"
 
 
-def _said(ban: Banned) -> str:
+def _because(why: str | None) -> str:
+    return "" if why is None else f": {visible(why)}"
+
+
+def _said(ban: BanRecord) -> str:
     did = "banned" if ban.kind == "ban" else "muted"
     by = f" by {quoted(ban.by)}" if ban.by else ""
     until = "for good" if ban.until is None else f"until {clock(ban.until)}"
-    why = "" if ban.reason is None else f": {visible(ban.reason)}"
-    return f"{quoted(ban.name)} {did}{by} {clock(ban.time)}, {until}{why}"
+    return f"{quoted(ban.name)} {did}{by} {clock(ban.time)}, {until}{_because(ban.reason)}"

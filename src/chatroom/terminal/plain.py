@@ -44,6 +44,7 @@ class PlainScreen:
 
     async def read_name(self, question: str, offer: str) -> None:
         """Nobody can be asked."""
+        question = question or "start again with another name"
         self.complain(f"{question} (try {offer})" if offer else question)
 
     async def read_password(self, prompt: str, question: str = "") -> str | None:

@@ -12,13 +12,15 @@ from chatroom.terminal.text import visible
 
 HINT = "type NAME|text (to one) or *|text (to all); /help lists the commands"
 EMPTY = "the message is empty"
-NO_ROOMS = "rooms and history need a terminal, and a server that has them"
-NO_ACCOUNTS = "accounts and operators need a terminal, and a server that has them"
+NO_ROOMS = "this server has no rooms and no history"
+NO_ACCOUNTS = "this server has no accounts and no operators"
+ROOMS_NEED_TERMINAL = "rooms and history need a terminal"
+ACCOUNTS_NEED_TERMINAL = "accounts and operators need a terminal"
 HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
 who or /who                   who is here
-/name NEW                     another name, if yours is taken after an outage
+/name NEW                     come back as NEW, if yours was taken in an outage
 help, ? or /help              this list
 quit or /quit                 leave
 Tab completes names and commands; Up and Down bring back earlier lines;
@@ -33,13 +35,15 @@ HELP_IN_ROOMS = """\
 /find tea, /find #chess tea   the last 20 with "tea"; /find bob|tea with bob
 /me waves, /me #chess waves   shown as "* ann waves"
 /forget or /forget TEXT       take back your last message, or that with TEXT
-/register                     own your name with a password, or change that"""
+/register                     protect your name with a password, or change it"""
 HELP_FOR_OPERATORS = """\
-/kick NAME, /kick bob spam    disconnect somebody, for a reason if you like
-/mute NAME, /mute bob 10      let nothing be written for 60 or so many minutes
-/ban NAME, /ban bob 0 spam    let nobody of that name in; 0 minutes: for good
-/unmute NAME, /unban NAME     let them again
-/bans                         who is banned or muted"""
+for operators:
+/kick NAME, /kick bob spam    disconnect somebody, with a reason if you like
+/mute NAME, /mute bob 10      stop somebody writing for 60 minutes, or for 10
+/ban NAME, /ban bob 0 spam    keep somebody out for 60 minutes; 0: for good
+/unmute NAME, /unban NAME     lift a mute or a ban
+/forget bob|tea               take back bob's last message with "tea"
+/bans                         list bans and mutes"""
 KEYS_IN_ROOMS = "Enter on an empty line marks all as read"
 COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
 COMMANDS_IN_ROOMS = sorted(
@@ -174,8 +178,8 @@ Request = Say | Who | Join | Leave | ListRooms | Past | Forget | Register | Orde
 Meaning = Request | Name | Quit | Help | Unclear
 
 
-def understand(line: str, *, rooms: bool = False) -> Meaning:
-    """Return what the line asks for, of a server that has `rooms` and a history or not.
+def understand(line: str, *, rooms: bool = False, terminal: bool = True) -> Meaning:
+    """Return what the line asks for, of a server that has `rooms` and a history or not; or not on a `terminal`.
 
     The text may have `|` in it: the first one ends the name. What a keyboard for Chinese or Japanese puts in
     the place of `|` and `*`, and all else that looks like them and is illegal in a name (`BARS`, `STARS`),
@@ -191,7 +195,7 @@ def understand(line: str, *, rooms: bool = False) -> Meaning:
         return _say(line[: bar.start()].strip(), line[bar.end() :], rooms=rooms)
     if line.strip().startswith("/"):
         word = line.split()[0]
-        return Unclear(_about_command(word, rooms=rooms))
+        return Unclear(_about_command(word, rooms=rooms, terminal=terminal))
     return Unclear(HINT)
 
 
@@ -239,11 +243,14 @@ def asks_back(lines: str, *, rooms: bool) -> bool:
     return any(isinstance(understand(line, rooms=rooms), Register) for line in lines.split("\n"))
 
 
-def help_rows(*, rooms: bool, keys: bool, operator: bool = False) -> list[str]:
-    """Return what can be typed; what the keys do comes last, where there is an editor that they work in."""
+def help_rows(*, rooms: bool, keys: bool, account: bool = False) -> list[str]:
+    """Return what can be typed; what the keys do comes last, where there is an editor that they work in.
+
+    Whoever has an `account` may be made an operator meanwhile, and is told what operators can type.
+    """
     commands, others = HELP.split("\nTab")
     rows = [*commands.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else [])]
-    rows += HELP_FOR_OPERATORS.split("\n") if rooms and operator else []
+    rows += HELP_FOR_OPERATORS.split("\n") if rooms and account else []
     if keys:
         rows += [*f"Tab{others}".split("\n"), *[KEYS_IN_ROOMS] * rooms]
     return rows
@@ -254,12 +261,17 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _about_command(word: str, *, rooms: bool) -> str:
+def no_rooms(*, terminal: bool) -> str:
+    """Say why there are no rooms: it is the server that has none, or a pipe that cannot show them."""
+    return NO_ROOMS if terminal else ROOMS_NEED_TERMINAL
+
+
+def _about_command(word: str, *, rooms: bool, terminal: bool) -> str:
     if word in ([*COMMANDS_IN_ROOMS, *COMMANDS_FOR_OPERATORS] if rooms else COMMANDS):
         return f"{word} takes no argument; /help lists the commands"
     if word in COMMANDS_FOR_OPERATORS or word == "/register":
-        return f"unknown command {word}: {NO_ACCOUNTS}"
-    hint = f": {NO_ROOMS}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
+        return f"unknown command {word}: {NO_ACCOUNTS if terminal else ACCOUNTS_NEED_TERMINAL}"
+    hint = f": {no_rooms(terminal=terminal)}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
     return f"unknown command {word}{hint}"
 
 
