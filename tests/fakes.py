@@ -238,6 +238,9 @@ class FakeObserver:
     def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         self.lines.append(f"refused {error.error}")
 
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        self.lines.append(f"decided {what} {name} {by}")
+
     def note(self, text: str) -> None:
         self.lines.append(text)
 

@@ -24,7 +24,7 @@ import click
 
 from chatroom.config import ConfigError, Settings, from_environment, load
 from chatroom.hub.hub import Hub
-from chatroom.hub.ports import Order
+from chatroom.hub.ports import DONE, Order
 from chatroom.passwords import hash_now
 from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, ErrorReply
 from chatroom.protocol.passwords import MAX_GIVEN, BadPassword, checked
@@ -78,9 +78,10 @@ def account() -> None:
 @click.argument("name")
 @_on_file
 def add(name: str, **file: Any) -> None:
-    """Add an account, and the file if there is none.
+    """Add an account.
 
-    Its password is asked for twice, or read from standard input if that is no terminal.
+    The file is made if there is none. The password is asked for twice, or read from standard input if that is
+    no terminal.
     """
     path, settings = _file(**file, may_be_new=True)
     _order(path, settings, "add", name, hashed=_hash(name))
@@ -90,7 +91,10 @@ def add(name: str, **file: Any) -> None:
 @account.command(name="list")
 @_on_file
 def list_(**file: Any) -> None:
-    """List the accounts: the day on which each was last used, and what it is."""
+    """List the accounts.
+
+    Each line says on which day the account was last used, and what it is.
+    """
     statement = "SELECT seen, hashed, is_operator, name FROM accounts ORDER BY name COLLATE NOCASE"
     for seen, hashed, is_operator, name in _rows(_file(**file)[0], statement):
         kind = "operator" if is_operator else "account" if hashed else "removed"
@@ -102,34 +106,39 @@ def list_(**file: Any) -> None:
 @click.argument("name")
 @_on_file
 def password(name: str, **file: Any) -> None:
-    """Set another password, which ends all sessions of the account.
+    """Set a new password.
 
+    That ends all sessions of the account.
     It is asked for twice, or read from standard input if that is no terminal.
     """
     path, settings = _file(**file)
     _order(path, settings, "password", name, hashed=_hash(name))
-    _say(f"{name} has another password")
+    _say(f"the password of {name} is changed")
 
 
 @account.command()
 @click.argument("name")
-@click.option("--off", is_flag=True, help="It is one no longer.")
+@click.option("--off", is_flag=True, help="Make it an ordinary account again.")
 @_on_file
 def operator(name: str, *, off: bool, **file: Any) -> None:
-    """Make an account an operator's."""
+    """Make an account an operator."""
     path, settings = _file(**file)
     _order(path, settings, "operator", name, is_set=not off)
-    _say(f"{name} is {'no operator' if off else 'an operator'}")
+    _say(f"{name} is {'no longer' if off else 'now'} an operator")
 
 
 @account.command()
 @click.argument("name")
 @_on_file
 def forget(name: str, **file: Any) -> None:
-    """Overwrite all that somebody wrote. The account stays."""
+    """Erase what an account wrote.
+
+    It is overwritten in the file, too. The account stays. Where there is no such account, what the guest of
+    this name has written is meant, who must be here or just have gone.
+    """
     path, settings = _file(**file)
     _order(path, settings, "forget", name)
-    _say(f"what {name} wrote is overwritten")
+    _say(f"what {name} wrote is erased")
 
 
 @account.command()
@@ -137,44 +146,59 @@ def forget(name: str, **file: Any) -> None:
 @click.option("--free", is_flag=True, help="Let others take the name.")
 @_on_file
 def remove(name: str, *, free: bool, **file: Any) -> None:
-    """Remove an account; its name stays reserved."""
+    """Remove an account.
+
+    Its name stays reserved, unless --free is given, also later. `account add` gives the name to a new account.
+    """
     path, settings = _file(**file)
     _order(path, settings, "remove", name, is_set=free)
-    _say(f"{name} has no account; the name is {'free' if free else 'reserved'}")
+    _say(f"the account {name} is removed; its name is {'free' if free else 'kept reserved'}")
 
 
 @click.command(cls=Command)
 @click.argument("name_or_network")
 @click.option(
-    "--minutes", type=WholeNumber(0, MAX_MINUTES), default=60, metavar="N", help="60 by default; 0: for good."
+    "--minutes",
+    type=WholeNumber(0, MAX_MINUTES),
+    default=60,
+    metavar="N",
+    help="60 by default; 0: permanently.",
 )
 @click.option("--reason", default="", metavar="TEXT", help="What the banned are told.")
 @_on_file
 def ban(name_or_network: str, minutes: int, reason: str, **file: Any) -> None:
-    """Ban an account, guests of this name, or guests from a network."""
+    """Ban a user or a network.
+
+    An account of this name is banned; if there is none, guests of this name, or of one that looks like it. A
+    network, or an address, is banned for guests.
+    """
     if len(reason) > MAX_REASON:
         raise click.BadParameter(
             f"it has {len(reason)} characters, at most {MAX_REASON} allowed", param_hint="--reason"
         )
     path, settings = _file(**file)
-    _order(path, settings, "ban", name_or_network, minutes=minutes, reason=reason)
-    _say(f"{name_or_network} is banned {f'for {minutes} minutes' if minutes else 'for good'}")
+    note = _order(path, settings, "ban", name_or_network, minutes=minutes, reason=reason)
+    end = f"until {_moment(time.time() + 60 * minutes)} UTC" if minutes else "for good"
+    _say(f"{name_or_network} is banned {end}{'; but ' * bool(note)}{note}")
 
 
 @click.command(cls=Command)
 @click.argument("name_or_network")
 @_on_file
 def unban(name_or_network: str, **file: Any) -> None:
-    """Undo all bans of a name or a network."""
+    """Lift all bans of a name or a network."""
     path, settings = _file(**file)
     _order(path, settings, "unban", name_or_network)
-    _say(f"{name_or_network} is not banned")
+    _say(f"{name_or_network} is no longer banned")
 
 
 @click.command(cls=Command)
 @_on_file
 def bans(**file: Any) -> None:
-    """List who is banned or muted: until when (UTC), by whom, since when, and why."""
+    """List the bans and mutes.
+
+    Each line says until when (UTC) somebody is banned or muted, by whom, since when, and why.
+    """
     statement = """
         SELECT kind, name, by, time, until, reason FROM bans
         WHERE until = 0 OR until > ? ORDER BY time, name, kind
@@ -189,9 +213,9 @@ def bans(**file: Any) -> None:
 @click.argument("copy", type=click.Path(path_type=Path), metavar="FILE")
 @_on_file
 def backup(copy: Path, **file: Any) -> None:
-    """Copy the data file to FILE, which must not exist, while the server runs or not.
+    """Copy the data file.
 
-    Only its owner can read the copy.
+    FILE must not exist. The server may run meanwhile. Only its owner can read the copy.
     """
     path, _ = _file(**file)
     with _open(path) as connection:
@@ -277,8 +301,11 @@ def _is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _order(path: Path, settings: Settings, what: str, name: str, **more: Any) -> None:
-    """Have something done by whoever holds the file's lock. Raises `NotDoneError`."""
+def _order(path: Path, settings: Settings, what: str, name: str, **more: Any) -> str:
+    """Have something done by whoever holds the file's lock; return what else there is to know of it.
+
+    Raises `NotDoneError`.
+    """
     order = Order(0, what, name, **more)
     try:
         f"{name}{order.reason}".encode()
@@ -290,8 +317,9 @@ def _order(path: Path, settings: Settings, what: str, name: str, **more: Any) ->
         raise WrongFileError(str(error)) from None
     except sqlite3.Error as error:
         raise WrongFileError(f"{path}: {why(error)}") from None
-    if answer:
+    if answer and not answer.startswith(DONE):
         raise NotDoneError(answer)
+    return answer.removeprefix(DONE)
 
 
 def _done(path: Path, settings: Settings, order: Order) -> str:
@@ -313,7 +341,7 @@ def _answered(path: Path, settings: Settings, order: Order, end: float) -> str:
             except InUseError:
                 if time.monotonic() > end and _ask(path, orders.withdraw, number):
                     raise NotDoneError(
-                        f"{path}: whoever uses this file has not answered for {PATIENCE:g} seconds: "
+                        f"{path}: the server that uses this file has not answered for {PATIENCE:g} seconds: "
                         "the order is withdrawn, and nothing was done"
                     ) from None
                 time.sleep(PAUSE)
@@ -394,6 +422,9 @@ class _Quiet:
 
     def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         """Cannot be."""
+
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        """The command says so itself."""
 
     def turned_away(self, peer: str, reason: str) -> None:
         """Cannot be."""

@@ -50,8 +50,9 @@ def main() -> None:
 )
 @click.option("--tls-key", metavar="FILE", help="PEM file with the private key, which has no passphrase.")
 def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | None) -> None:
-    """Run a server on PORT (7777 by default, 0 for any free port).
+    """Run a server.
 
+    PORT is 7777 by default; 0 means any free port.
     Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
     command line; each overrides the previous ones. The exit status is 2 if a setting is invalid, and 1 if the
     server cannot listen.
@@ -94,7 +95,7 @@ def join(
     bell: bool,
     stay: bool,
 ) -> None:
-    """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT.
+    """Join a chat as MY_NICKNAME.
 
     The password of a registered name is asked for, or taken from CHATROOM_PASSWORD.
     """

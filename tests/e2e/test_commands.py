@@ -101,7 +101,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 def test_the_first_operator(start: Start, tmp_path: Path) -> None:
     """Comes to be before the server has ever run; it comes in with its password, and is an operator."""
     assert command(tmp_path, "account", "add", "ann") == "ann has an account\n"
-    assert command(tmp_path, "account", "operator", "ann") == "ann is an operator\n"
+    assert command(tmp_path, "account", "operator", "ann") == "ann is now an operator\n"
     assert command(tmp_path, "account", "list").endswith("operator  ann\n")
 
     server = start()
@@ -118,7 +118,7 @@ def test_commands_beside_a_server(start: Start, tmp_path: Path) -> None:
     with LineClient(server.port, "bob") as bob:
         bob.ask(code="outgoing_broadcast", content="a secret of bob", ref="1")
         assert bob.read()["code"] == "sent"
-        assert command(tmp_path, "account", "forget", "bob") == "what bob wrote is overwritten\n"
+        assert command(tmp_path, "account", "forget", "bob") == "what bob wrote is erased\n"
         assert rows(tmp_path, "SELECT content FROM messages") == [(None,)]
     for words in (["add", "bob"], ["operator", "bob"], ["operator", "bob", "--off"], ["password", "bob"]):
         command(tmp_path, "account", *words)
@@ -167,7 +167,7 @@ def test_a_command_that_is_killed(start: Start, tmp_path: Path) -> None:
 
     server = start()
 
-    assert command(tmp_path, "account", "operator", "ann") == "ann is an operator\n"
+    assert command(tmp_path, "account", "operator", "ann") == "ann is now an operator\n"
     assert hello(server, "ann", password=PASSWORD)["operator"] is True
 
 

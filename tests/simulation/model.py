@@ -365,6 +365,7 @@ class Model:
         assert asked is not None
         client, request = asked.client, asked.request
         assert isinstance(request, Hello)
+        is_old = isinstance(entry, Returned) and entry.keys == names.keys(self.members[entry.session].name)
         is_account = bool(client.session.account)
         assert is_account or not self.is_banned(entry), "let in, though banned"
         wants = "resume" in client.features

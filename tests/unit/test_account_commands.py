@@ -20,7 +20,7 @@ from chatroom import accounts
 from chatroom.cli import main
 from chatroom.config import Settings
 from chatroom.hub.hub import Hub
-from chatroom.hub.ports import KnownAccount, KnownBan, Order
+from chatroom.hub.ports import DONE, KnownAccount, KnownBan, Order
 from chatroom.stores import file, orders
 from chatroom.stores.file import connect, lock, opened
 from chatroom.stores.sqlite import SqliteStore
@@ -42,7 +42,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
         if order.what == "ban":
             now = 1_800_000_000.0
             store.know_ban(KnownBan("ban", 0, order.name, "", now, 0.0, (), order.reason))
-        return "there is no account \x1b nobody" if order.name == "nobody" else ""
+        known = {"nobody": "there is no account \x1b nobody", "stranger": f"{DONE}nobody \x1b has this name"}
+        return known.get(order.name, "")
 
     monkeypatch.setattr(Hub, "obey", obey, raising=False)
     monkeypatch.setattr(accounts, "hash_now", lambda password: f"hash of {len(password)}")
@@ -72,34 +73,70 @@ def rows(path: Path, statement: str) -> list[Any]:
     ("words", "order", "said"),
     [
         (["account", "add", "ann"], Order(1, "add", "ann", "hash of 12"), "ann has an account"),
-        (["account", "password", "ann"], Order(1, "password", "ann", "hash of 12"), "ann has another password"),
-        (["account", "operator", "ann"], Order(1, "operator", "ann", is_set=True), "ann is an operator"),
-        (["account", "operator", "ann", "--off"], Order(1, "operator", "ann"), "ann is no operator"),
-        (["account", "forget", "ann"], Order(1, "forget", "ann"), "what ann wrote is overwritten"),
-        (["account", "remove", "ann"], Order(1, "remove", "ann"), "ann has no account; the name is reserved"),
+        (
+            ["account", "password", "ann"],
+            Order(1, "password", "ann", "hash of 12"),
+            "the password of ann is changed",
+        ),
+        (["account", "operator", "ann"], Order(1, "operator", "ann", is_set=True), "ann is now an operator"),
+        (["account", "operator", "ann", "--off"], Order(1, "operator", "ann"), "ann is no longer an operator"),
+        (["account", "forget", "ann"], Order(1, "forget", "ann"), "what ann wrote is erased"),
+        (
+            ["account", "remove", "ann"],
+            Order(1, "remove", "ann"),
+            "the account ann is removed; its name is kept reserved",
+        ),
         (
             ["account", "remove", "ann", "--free"],
             Order(1, "remove", "ann", is_set=True),
-            "ann has no account; the name is free",
+            "the account ann is removed; its name is free",
         ),
-        (["ban", "bob"], Order(1, "ban", "bob", minutes=60), "bob is banned for 60 minutes"),
+        (["ban", "bob"], Order(1, "ban", "bob", minutes=60), "bob is banned until 1970-01-01 01:00 UTC"),
         (
             ["ban", "192.0.2.0/24", "--minutes", "0", "--reason", "spam"],
             Order(1, "ban", "192.0.2.0/24", reason="spam"),
             "192.0.2.0/24 is banned for good",
         ),
-        (["unban", "bob"], Order(1, "unban", "bob"), "bob is not banned"),
+        (["unban", "bob"], Order(1, "unban", "bob"), "bob is no longer banned"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_ordered(path: Path, done: list[Order], words: list[str], order: Order, said: str) -> None:
+def test_what_is_ordered(
+    *,
+    path: Path,
+    done: list[Order],
+    words: list[str],
+    order: Order,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each command leaves one order, which is done once; then nothing of it is left."""
+    monkeypatch.setattr("time.time", lambda: 0.0)
     result = chatroom(*words, "--data", path, text="twelve chars\n")
 
     assert (result.exit_code, result.output) == (0, f"{said}\n")
     assert done == [order]
     assert rows(path, "SELECT * FROM orders") == []
     os.close(lock(path, 0))
+
+
+def test_what_else_there_is_to_know(path: Path) -> None:
+    """The answer says it though the order was done."""
+    result = chatroom("ban", "stranger", "--minutes", "0", "--data", path)
+
+    assert (result.exit_code, result.output) == (
+        0,
+        "stranger is banned for good; but nobody ␛ has this name\n",
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["account"]])
+def test_summaries_are_not_cut(words: list[str]) -> None:
+    """Each command's fits beside its name, in a terminal of 40 columns, too."""
+    listed = chatroom(*words, "--help", COLUMNS="40").stdout.partition("Commands:\n")[2].splitlines()
+
+    assert len(listed) > 5
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed
 
 
 @pytest.mark.parametrize("way", ["--data", "--config", "environment"])
@@ -273,10 +310,8 @@ def test_nobody_answers(path: Path, done: list[Order], monkeypatch: pytest.Monke
 
     result = chatroom("account", "operator", "ann", "--data", path)
 
-    why = (
-        "whoever uses this file has not answered for 0.01 seconds: the order is withdrawn, and nothing was done"
-    )
-    assert (result.exit_code, result.output) == (1, f"{path}: {why}\n")
+    why = "the server that uses this file has not answered for 0.01 seconds: the order is withdrawn, and"
+    assert (result.exit_code, result.output) == (1, f"{path}: {why} nothing was done\n")
     os.close(held)
     assert chatroom("ban", "bob", "--data", path).exit_code == 0
     assert [order.what for order in done] == ["ban"]
@@ -303,7 +338,7 @@ def test_an_order_that_is_taken_is_waited_for(
 
     result = chatroom("account", "operator", "ann", "--data", path)
 
-    assert (result.exit_code, result.output) == (0, "ann is an operator\n")
+    assert (result.exit_code, result.output) == (0, "ann is now an operator\n")
     assert len(done) == 1
 
 
@@ -492,9 +527,9 @@ def test_a_backup_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_two_commands_at_once(path: Path, done: list[Order]) -> None:
     """Each is done once, by one of them."""
     names = [f"u{number}" for number in range(4)]
-    outputs: list[int | None] = []
+    outputs: list[str] = []
     words: Callable[[str], None] = lambda name: outputs.append(  # noqa: E731
-        accounts._order(path, Settings(data=str(path)), "ban", name)  # type: ignore[func-returns-value]
+        accounts._order(path, Settings(data=str(path)), "ban", name)
     )
     threads = [threading.Thread(target=words, args=[name]) for name in names]
     for thread in threads:
@@ -502,5 +537,5 @@ def test_two_commands_at_once(path: Path, done: list[Order]) -> None:
     for thread in threads:
         thread.join()
 
-    assert outputs == [None] * 4
+    assert outputs == [""] * 4
     assert sorted(order.name for order in done) == names

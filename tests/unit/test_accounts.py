@@ -343,6 +343,21 @@ def test_two_change_the_password_at_once() -> None:
 # Coming to an account
 
 
+def test_a_login_does_not_look_like_an_attack_in_the_log() -> None:
+    """That a name is reserved is how the owner's program is told to ask for a password; the next is logged."""
+    town = Town()
+    town.drop(town.account("ann"))
+    ann = town.come("ann")
+    lines = town.observer.lines
+    assert (error_of(ann), lines.count("refused name_reserved")) == ("name_reserved", 0)
+    for times, (password, error) in enumerate([(OTHER, "bad_password"), (None, "name_reserved")], 1):
+        town.greet(ann, "ann", **({} if password is None else {"password": password}))
+        assert error_of(ann) == error
+        assert len([line for line in lines if line.startswith("refused")]) == times
+    town.greet(ann, "ann", password=PASSWORD)
+    assert told(ann)["code"] == "welcome"
+
+
 def test_logging_in() -> None:
     """A password gives the name, spelled as it was registered, however it is spelled now."""
     town = Town()

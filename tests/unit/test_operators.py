@@ -8,7 +8,7 @@ import pytest
 
 from chatroom.hub import verdicts
 from chatroom.hub.entries import Kicked
-from chatroom.hub.ports import KnownBan, Order
+from chatroom.hub.ports import DONE, KnownBan, Order
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.verdicts import NO_KEYS, Verdicts
 from fakes import FakeChat, FakeClient, FakeStore
@@ -119,7 +119,7 @@ def test_an_operator_no_longer() -> None:
     order(chat, "operator", "olga")
 
     assert chat.error(chat.olga, "kick", name="ann") == "not_allowed"
-    with pytest.raises(Refusal, match="you are no operator"):
+    with pytest.raises(Refusal, match="you are not an operator"):
         chat.fake.hub.append(Kicked(number(ann), number(chat.olga)), None)
 
 
@@ -130,7 +130,9 @@ def test_no_operator_can_touch_another(code: str, name: str) -> None:
     chat = Chat()
     otto = chat.account("otto", is_operator=True)
 
-    assert chat.error(chat.olga, code, name=name) == "not_allowed"
+    answer = chat.ask(chat.olga, code, name=name)
+    assert answer["error"] == "not_allowed"
+    assert answer["message"].endswith("is an operator: only the command line can ban operators")
     assert order(chat, "ban", "otto") == ""
     assert chat.came(otto) == []
     assert otto.transport.eof_written
@@ -421,8 +423,8 @@ def test_why_one_is_banned() -> None:
     ]
     assert texts == [
         "this name is banned for 5 more minutes: spam",
-        "accounts are let in, but guests from your network are banned for 5 more minutes",
-        "accounts are let in, but guests from your network are banned: a flood",
+        "log in with an account's password, as guests from your network are banned for 5 more minutes",
+        "log in with an account's password, as guests from your network are banned: a flood",
     ]
 
 
@@ -931,7 +933,7 @@ def test_orders() -> None:
     chat = Chat()
     chat.join("ban network", host=HOME)
 
-    assert order(chat, "ban", "eve") == ""
+    assert order(chat, "ban", "eve").startswith(f"{DONE}nobody of this name is here")
     assert order(chat, "ban", "192.0.2.0/24") == ""
     assert order(chat, "ban", "2001:db8::1") == ""
     assert [chat.hello(*who) for who in (("eve", "198.51.100.1"), ("x", HOME), ("x", "2001:db8::2"))] == [
@@ -947,6 +949,57 @@ def test_orders() -> None:
     assert [chat.hello(*who) for who in (("eve", "198.51.100.1"), ("x", HOME), ("x", "2001:db8::2"))] == [
         "welcome"
     ] * 3
+
+
+def test_mistyped_orders() -> None:
+    """What would be without effect is refused, or says so: exempt addresses, and what is none."""
+    chat = Chat()
+    for name in ("1.2.3.4.5", "guest"):
+        chat.join(name)
+    chat.break_off(chat.account("dan"))
+
+    for exempt in ("127.0.0.1", "127.0.0.0/16", "::1", "::ffff:127.0.0.1"):
+        assert order(chat, "ban", exempt).endswith(" is exempt")
+    for wrong in ("192.0.2.300", "192.0.2.0/33", "192.0.2/24", "192.0.2.*", "2001:db8::/129", "2001:db8:::1"):
+        assert "is no address, no network, and nobody's name" in order(chat, "ban", wrong)
+    for known in ("1.2.3.4.5", "GUEST", "Dan", "::ffff:192.0.2.9", "192.0.2.0/24", "192.0.2.0/28"):
+        assert order(chat, "ban", known) == ""
+    assert chat.hello("x", "192.0.2.9") == "banned"
+    for inside in ("192.0.2.7", "192.0.2.0/26"):
+        assert order(chat, "unban", inside).startswith(f"{inside} is banned as a part of 192.0.2.0/2")
+    assert order(chat, "unban", "::ffff:192.0.2.9") == ""
+    assert order(chat, "unban", "198.51.100.7") == 'nobody called "198.51.100.7" is banned'
+
+
+def test_what_is_decided_is_logged() -> None:
+    """With who did it, if it was done; never why."""
+    chat = Chat()
+    chat.join("eve")
+    chat.do("mute", name="eve", reason="secret")
+    chat.do("unmute", name="eve")
+    chat.do("kick", name="eve", reason="secret")
+    chat.error(chat.olga, "kick", name="eve")
+    chat.do("ban", name="eve", reason="secret")
+    chat.do("unban", name="eve")
+    order(chat, "ban", "adam", minutes=5)
+    order(chat, "unban", "nobody")
+    lines = chat.fake.observer.lines
+
+    assert [line for line in lines if line.startswith("decided") and "olga None" not in line] == [
+        *(f"decided {what} eve olga" for what in ("mute", "unmute", "kick", "ban", "unban")),
+        "decided ban adam None",
+    ]
+    assert "secret" not in "".join(lines)
+
+
+def test_a_long_time() -> None:
+    """Its end is told as a date."""
+    chat = Chat()
+    eve = chat.join("eve")
+    chat.do("mute", name="eve", minutes=100_000)
+
+    message = chat.ask(eve, "outgoing_broadcast", content="x")["message"]
+    assert message == "you are muted until 1970-03-11 10:56 UTC"
 
 
 # Messages of others

@@ -292,6 +292,8 @@ def operators_only(run: Callable[["Hub", Client, Any], None]) -> Callable[["Hub"
         house = hub.house
         hub.delivery.charge(client, LOOK * (len(house.verdicts) + len(house.sessions)))
         run(hub, client, request)
+        if isinstance(request, Kick | Mute | Unmute | Ban | Unban):
+            hub.house.observer.decided(type(request).__name__.lower(), request.name, client.name)
 
     return run_for_operators
 

@@ -305,7 +305,8 @@ class Hub:
         self, client: Client, error: ErrorReply, ref: str | UnsetType | None = None, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
-        self._observer.refused(client.name, client.sink.peer, error)
+        if error.error is not ErrorCode.NAME_RESERVED or client.hellos:  # else a login may have just begun
+            self._observer.refused(client.name, client.sink.peer, error)
         error.ref = None if ref is UNSET else ref
         frame = encode(error)
         self.delivery.give(client, frame, EFFORT.get(error.error, REFUSING))

@@ -1,5 +1,6 @@
 """What operators ask for, and the command line: who is meant is found here."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 MINUTES = 60
 """For how long somebody is muted or banned, if the request does not say."""
 _Network = IPv4Network | IPv6Network
+_LIKE_AN_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.|\d+(\.\d+)+/|[\da-f]*:[\da-f]*:", re.IGNORECASE)
+"""How addresses begin, and networks; what does and is none was mistyped."""
 
 
 class Target(NamedTuple):
@@ -90,16 +93,22 @@ def bans(hub: "Hub", client: Client, request: Bans) -> None:
     hub.reply(client, BansReply(bans=hub.house.verdicts.listed(hub.now())), request)
 
 
-def order_ban(hub: "Hub", order: Order) -> None:
-    """Ban a user, or guests from a network, for the command line."""
+def order_ban(hub: "Hub", order: Order) -> str:
+    """Ban a user, or guests from a network, for the command line; return what else it should know."""
     network = _network(order.name)
     if network is None:
-        hub.append(_ban(hub.house, order.name, 0, order.minutes, order.reason), None)
-        return
-    text = _text(network)
+        entry = _ban(hub.house, order.name, 0, order.minutes, order.reason)
+        is_known = find(hub.house, entry.name, entry.keys[names.ADDRESS]) is not None
+        if not is_known and _LIKE_AN_ADDRESS.match(order.name):
+            why = f"{names.quoted(order.name)} is no address, no network, and nobody's name"
+            raise Refusal(ErrorCode.BAD_NAME, why)
+        hub.append(entry, None)
+        return "" if is_known else "nobody of this name is here, and no account has it"
     if any(_is_part(network, ip_network(exempt)) for exempt in hub.limits.exempt):
-        raise Refusal(ErrorCode.NOT_ALLOWED, f"{text} is exempt")
+        raise Refusal(ErrorCode.NOT_ALLOWED, f"{_text(network)} is exempt")
+    text = _text(_widened(network))
     hub.append(Banned(0, text, NO_KEYS, 0, order.minutes, (text,), order.reason), None)
+    return ""
 
 
 def order_unban(hub: "Hub", order: Order) -> None:
@@ -171,7 +180,11 @@ def _ban(house: House, name: str, by: int, minutes: int, reason: str) -> Banned:
 def _unban(house: House, name: str, by: int) -> Unbanned:
     """Return the entry that lets in again who was banned under this name; or guests from this network."""
     if not house.verdicts.banned(name, "") and (network := _network(name)):
-        name = _text(network)
+        name = _text(_widened(network))
+        around = house.verdicts.around(name, house.time)
+        if around and not house.verdicts.banned(name, ""):
+            why = f"{name} is banned as a part of {around}: that can be unbanned as a whole"
+            raise Refusal(ErrorCode.UNKNOWN_USER, why)
     try:
         keys = names.keys(names.checked(name))
     except names.BadName:
@@ -180,14 +193,19 @@ def _unban(house: House, name: str, by: int) -> Unbanned:
 
 
 def _network(text: str) -> _Network | None:
-    """Return the network that is meant, if one is; of IPv6, of 64 bits at most, as guests have them."""
+    """Return the network that is meant, if one is; IPv4 in IPv6 is IPv4."""
     try:
         network = ip_network(text[:64], strict=False)
     except ValueError:
         return None
-    if isinstance(network, IPv6Network) and network.prefixlen > 64:
-        return network.supernet(new_prefix=64)
-    return network
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return IPv4Network((mapped, network.prefixlen - 96)) if mapped and network.prefixlen >= 96 else network
+
+
+def _widened(network: _Network) -> _Network:
+    """Return the network; one of IPv6 has 64 bits at most, as guests have them."""
+    is_narrow = isinstance(network, IPv6Network) and network.prefixlen > 64
+    return network.supernet(new_prefix=64) if is_narrow else network
 
 
 def _is_part(network: _Network, whole: _Network) -> bool:

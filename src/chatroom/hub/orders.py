@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from chatroom.hub import operators
 from chatroom.hub.account import Account
 from chatroom.hub.entries import Appointed, Changed, Erased, Registered, Removed
-from chatroom.hub.ports import Order
+from chatroom.hub.ports import DONE, Order
 from chatroom.hub.refusal import Refusal
 from chatroom.protocol import names
 from chatroom.protocol.messages import ErrorCode
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def obey(hub: "Hub", order: Order) -> str:
-    """Do what is ordered; return why not, or nothing if it is done."""
+    """Do what is ordered; return why not, or nothing, or what else there is to know, if it is done."""
     try:
-        ORDERS[order.what](hub, order)
+        note = ORDERS[order.what](hub, order)
     except Refusal as refusal:
         return str(refusal)
     except names.BadName as error:
         return str(error)
-    return ""
+    hub.house.observer.decided(order.what, order.name, None)
+    return DONE + note if note else ""
 
 
 def _add(hub: "Hub", order: Order) -> None:
@@ -80,7 +81,7 @@ def _account(hub: "Hub", order: Order, *, may_be_removed: bool = False) -> Accou
     return removed
 
 
-ORDERS: dict[str, Callable[["Hub", Order], None]] = {
+ORDERS: dict[str, Callable[["Hub", Order], str | None]] = {
     "add": _add,
     "password": _password,
     "operator": _operator,

@@ -95,6 +95,9 @@ class Observer(Protocol):
     def turned_away(self, peer: str, reason: str) -> None:
         """A connection was ended before anybody was welcome on it; the reason is ours, never its text."""
 
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        """An operator, or (None) the command line, has had this done to a user, an account or a network."""
+
     def note(self, text: str) -> None:
         """Something else that the operator should know."""
 
@@ -178,6 +181,10 @@ class Order(NamedTuple):
     reason: str = ""
 
 
+DONE = "done: "
+"""What the answer to an order begins with if it is done, and there is something else to know."""
+
+
 class Known(NamedTuple):
     """A session that can come back, as it is stored."""
 
@@ -258,7 +265,8 @@ class Store(Protocol):
     def take_orders(self, do: "Callable[[Order], str]") -> None:
         """From now on, call `do` in the hub's thread for each order of the command line.
 
-        It returns why it was not done, or nothing; that is the answer that the command gets once all is stored.
+        It returns why it was not done; or, if it was, nothing, or `DONE` and what else there is to know. The
+        command gets that answer once all is stored.
         """
 
     def erase(self, number: int, then: Callable[[bool], None]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 from math import ceil
+from time import gmtime, strftime
 from typing import TYPE_CHECKING
 
 from chatroom.hub.entries import Banned, Keys, Kicked, Muted, Unbanned, Unmuted
@@ -27,6 +28,8 @@ LISTED = 256 * 1024
 """Bytes of them that are listed, about: the newest."""
 BAN, NETWORK, MUTE = "ban", "network", "mute"
 """Kinds of verdicts; users see a ban of a network as a `ban`."""
+A_DAY = 1440
+"""Minutes; of more, the date is said."""
 NO_KEYS: Keys = ("", "", "", "")
 """Of a ban that no name falls under."""
 _NETWORK, _ACCOUNT = 4, 5
@@ -131,6 +134,11 @@ class Verdicts:
             self._put(verdict, keys)
             self.know(verdict)
 
+    def around(self, network: str, now: float) -> str:
+        """Return the name of a ban in force of a network in which this one lies; nothing if there is none."""
+        marks: list[_Mark] = [(_NETWORK, one) for one in self._networks(network)]
+        return next((one.name for one in self._holding(marks, now)), "")
+
     def unban(self, verdict: KnownBan, network: str, then: Then | None = None) -> None:
         """Lift a ban; or, if it is of a name and holds for this network too, only that; `then` as in `know`."""
         _, keys = self._take(_key(verdict))
@@ -156,7 +164,7 @@ class Verdicts:
             if session < verdict.number:
                 continue
             told = verdict if verdict.kind == NETWORK else verdict._replace(reason="")  # somebody else's
-            text = "accounts are let in, but guests from your network are banned"
+            text = "log in with an account's password, as guests from your network are banned"
             raise Refusal(ErrorCode.BANNED, text + _ending(told, now))
 
     # Both
@@ -186,9 +194,7 @@ class Verdicts:
                     break
                 until = one.until or None
                 kind = MUTE if one.kind == MUTE else BAN
-                found.append(
-                    messages.BanRecord(kind, one.name, one.by, one.time, until, one.reason or None)
-                )
+                found.append(messages.BanRecord(kind, one.name, one.by, one.time, until, one.reason or None))
         return found[::-1]
 
     def restore(self, bans: Sequence[KnownBan], find: "Callable[[int], Account | Session | None]") -> None:
@@ -263,7 +269,7 @@ class Verdicts:
         if self._wide:
             network = ip_network(origin)
             for version, length in self._wide:
-                if version == network.version:
+                if version == network.version and length <= network.prefixlen:
                     yield str(network.supernet(new_prefix=length))
 
     def _holding(self, marks: list[_Mark], now: float) -> Iterator[KnownBan]:
@@ -300,6 +306,8 @@ def _ending(verdict: KnownBan, now: float) -> str:
     if verdict.until:
         minutes = ceil((verdict.until - now) / 60)
         text = f" for {minutes} more minute{'s' * (minutes != 1)}"
+        if minutes > A_DAY:
+            text = strftime(" until %Y-%m-%d %H:%M UTC", gmtime(verdict.until))
     return f"{text}: {verdict.reason}" if verdict.reason else text
 
 
@@ -371,9 +379,10 @@ def _check(house: "House", by: int, target: int = 0) -> None:
     if by:
         operator, account = house.accounts.get(by), house.accounts.get(target)
         if operator is None or not operator.is_operator:
-            raise Refusal(ErrorCode.NOT_ALLOWED, "you are no operator")
+            raise Refusal(ErrorCode.NOT_ALLOWED, "you are not an operator")
         if account is not None and account.is_operator:
-            raise Refusal(ErrorCode.NOT_ALLOWED, f"{names.quoted(account.name)} is an operator")
+            why = f"{names.quoted(account.name)} is an operator: only the command line can ban operators"
+            raise Refusal(ErrorCode.NOT_ALLOWED, why)
 
 
 def _must_go(house: "House", session: "Session", verdict: KnownBan, keys: Keys) -> bool:
