@@ -154,13 +154,15 @@ def test_a_server_that_is_killed_before_it_answers(start: Start, tmp_path: Path)
 
 
 def test_a_command_that_is_killed(start: Start, tmp_path: Path) -> None:
-    """What it has left is done by the server that comes next, once; the next command comes behind it."""
+    """What a server had taken of it is done by the one that comes next, once, before the next command's."""
     server = start()
     os.kill(server.process.pid, signal.SIGSTOP)
     waiting = begun(tmp_path, "account", "add", "ann")
     wait_for(lambda: rows(tmp_path, "SELECT 1 FROM orders"))
     waiting.kill()
     waiting.communicate()
+    with closing(sqlite3.connect(tmp_path / "chat.db", timeout=100)) as connection, connection:
+        connection.execute("UPDATE orders SET is_taken = 1")
     server.stop(signal.SIGKILL)
 
     server = start()
