@@ -24,7 +24,7 @@ from chatroom.hub.hub import Hub
 from chatroom.hub.ports import Order
 from chatroom.passwords import hash_now
 from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, ErrorReply
-from chatroom.protocol.passwords import BadPassword, checked
+from chatroom.protocol.passwords import MAX_GIVEN, BadPassword, checked
 from chatroom.stores import orders
 from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, ready, version
 from chatroom.stores.sqlite import SqliteStore
@@ -35,7 +35,7 @@ PATIENCE = 30.0
 """Seconds until an order that nobody takes is withdrawn."""
 PAUSE = 0.05
 """Seconds between two looks for the answer."""
-MAX_LINE = 1024
+MAX_LINE = 4 * MAX_GIVEN + 2
 """Bytes that are read of a password: more than the longest has."""
 DRAIN = 60.0
 """Seconds for the disk to write what an order has changed."""
@@ -180,7 +180,7 @@ def bans(**file: Any) -> None:
     for kind, name, by, since, until, reason in _rows(_file(**file)[0], statement, time.time()):
         end = f"until {_moment(until)}" if until else "for good"
         who = f"by {by or 'the command line'}, {_moment(since)}"
-        _say(f"{kind:4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
+        _say(f"{'mute' if kind == 'mute' else 'ban':4}  {end:22}  {name} ({who}){': ' * bool(reason)}{reason}")
 
 
 @click.command(cls=Command)

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from chatroom.hub import past, replay
 from chatroom.hub.account import MOST_DEVICES, MOST_SESSIONS, SESSION_DAYS
@@ -90,6 +91,10 @@ class Owner:
         self.devices: list[Member] = []
 
 
+def are_alike(keys: Keys, others: Keys) -> bool:
+    return any(one == other for one, other in zip(keys, others, strict=True))
+
+
 class Member:
     """One session."""
 
@@ -98,6 +103,7 @@ class Member:
         self.secret = secret
         self.account = account
         self.name = ""
+        self.origin = ""
         self.client: Client | None = None
         self.dropped_at: float | None = None
         self.rooms: set[str] = set()
@@ -139,8 +145,8 @@ class Model:
         """The last number given out when a client was let into a room: what is not behind it is old."""
         self.bearers: dict[str, int] = {}
         """Who had a name last, by folded name."""
-        self.bans: dict[str, tuple[Banned, float]] = {}
-        """By name as it was banned, with the time until which it is."""
+        self.bans: dict[str, tuple[Banned, float, int]] = {}
+        """By name as it was banned, with the time until which it is; sessions had lesser numbers by then."""
         self.queries: dict[str, dict[str, Any]] = {}
         """Of the history, by their `ref`."""
         self._pushed: dict[Client, list[bytes]] | None = None
@@ -300,16 +306,22 @@ class Model:
             case Unmuted():
                 self.muted.pop(entry.target, None)
             case Banned():
-                self.bans[entry.name] = entry, self.until(entry.minutes)
-                key = entry.keys[names.ADDRESS]
-                its = [one for one in self.members.values() if names.address(one.name) == key]
-                its = [one for one in its if one.account is None]
-                self.turn_out([one for one in its if one.client or self.last_bearer(key) == one.number])
+                before, until, _ = self.bans.get(entry.name, (entry, 0.0, 0))
+                origins = entry.origins + (before.origins if until > self.hub.house.time else ())
+                ban = replace(entry, origins=origins)
+                self.bans[entry.name] = ban, self.until(entry.minutes), self.hub.house.next
+                guests = [one for one in self.members.values() if one.account is None]
+                self.turn_out([one for one in guests if self.is_hit(one, ban)])
             case Unbanned():
                 key = entry.keys[names.ADDRESS]
-                alike = [one for one, (ban, _) in self.bans.items() if ban.keys[names.ADDRESS] == key]
+                alike = [one for one, (ban, _, _) in self.bans.items() if ban.keys[names.ADDRESS] == key]
                 for one in [entry.name] if entry.name in self.bans else alike:
                     del self.bans[one]
+
+    def is_hit(self, guest: Member, ban: Banned) -> bool:
+        """Whether a ban ends a guest's session: by its name, or as one from there that has lost it."""
+        has_lost = guest.client is None and self.last_bearer(names.address(guest.name)) != guest.number
+        return are_alike(ban.keys, names.keys(guest.name)) or (has_lost and guest.origin in ban.origins)
 
     def turn_out(self, members: list[Member]) -> None:
         """A guest's session ends; an account's can come back."""
@@ -331,11 +343,11 @@ class Model:
         self.muted.pop(member.owner, None)
 
     def is_banned(self, entry: Came | Returned) -> bool:
-        """Whether a guest must not be let in: by its name or, if it is new, by where it comes from."""
-        for ban, until in self.bans.values():
-            alike = any(one == other for one, other in zip(ban.keys, entry.keys, strict=True))
-            from_there = isinstance(entry, Came) and entry.origin in ban.origins
-            if until > self.hub.house.time and (alike or from_there):
+        """Whether a guest must not be let in: by its name or, if it was not in, by where it comes from."""
+        for ban, until, number in self.bans.values():
+            was_in = isinstance(entry, Returned) and entry.session < number
+            from_there = entry.origin in ban.origins and not was_in
+            if until > self.hub.house.time and (are_alike(ban.keys, entry.keys) or from_there):
                 return True
         return False
 
@@ -345,13 +357,13 @@ class Model:
         assert asked is not None
         client, request = asked.client, asked.request
         assert isinstance(request, Hello)
-        is_old = isinstance(entry, Returned) and entry.keys == names.keys(self.members[entry.session].name)
         is_account = bool(client.session.account)
-        assert is_old or is_account or not self.is_banned(entry), "let in, though banned"
+        assert is_account or not self.is_banned(entry), "let in, though banned"
         wants = "resume" in client.features
         hashed, owned = self.hub.hashed(request.session or ""), self.owned(request.name)
         known = next((one for one in self.members.values() if one.secret == hashed), None)
-        if known is not None and known.account is not owned:
+        is_staying = isinstance(entry, Returned) and is_old and known is not None and known.account is None
+        if known is not None and known.account is not owned and not is_staying:
             known = None  # it is another's
         if isinstance(entry, Came):
             expired = known is not None and known.account is not None  # by a clock that jumps
@@ -364,7 +376,8 @@ class Model:
             assert known is member, "somebody has the session of another"
         account = member.account
         if account is None:
-            assert not self.reserved(names.keys(entry.name)), "a guest has the name of an account"
+            owners = [self.hub.house.accounts[one.number] for one in self.reserved(names.keys(entry.name))]
+            assert not owners or (is_staying and not any(one.seen for one in owners)), "a guest has it"
         else:
             self.replace_guests(account)
             assert client.sink.is_private
@@ -375,6 +388,7 @@ class Model:
                 oldest = account.devices[0]
                 self.drop(oldest) if oldest.secret else self.end(oldest)
         member.name, member.client, member.dropped_at = entry.name, client, None
+        member.origin = entry.origin
         self.bearers[names.address(entry.name)] = member.owner
         member.rooms.clear()
         return self.welcome(member, client, request, pushed[client], is_back=isinstance(entry, Returned))

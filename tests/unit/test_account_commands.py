@@ -143,16 +143,18 @@ def test_a_list_of_bans(path: Path) -> None:
     """Those that have not ended; no address, but for a network that was banned as such."""
     with closing(connect(path)) as connection:
         for values in [
-            ("ban", "bob", 0, "Ann", 1e9, 1e10, '["192.0.2.1"]', "spam"),
-            ("mute", "bob", 0, "", 2e9, 0, "[]", ""),
-            ("ban", "old", 0, "Ann", 1e9, 1.5e9, "[]", ""),
+            ("ban", 0, "bob", "Ann", 1e9, 1e10, '["192.0.2.1"]', "spam", 0),
+            ("mute", 0, "bob", "", 2e9, 0, "[]", "", 0),
+            ("network", 0, "192.0.2.1", "", 2e9, 0, '["192.0.2.1"]', "", 0),
+            ("ban", 0, "old", "Ann", 1e9, 1.5e9, "[]", "", 0),
         ]:
-            connection.execute("INSERT INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            connection.execute("INSERT INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     result = chatroom("bans", "--data", path)
 
     assert result.output == (
         "ban   until 2286-11-20 17:46  bob (by Ann, 2001-09-09 01:46): spam\n"
+        "ban   for good                192.0.2.1 (by the command line, 2033-05-18 03:33)\n"
         "mute  for good                bob (by the command line, 2033-05-18 03:33)\n"
     )
 
@@ -193,7 +195,7 @@ def test_lists_of_an_older_file(tmp_path: Path, words: list[str]) -> None:
         (["account", "list", "--config", "none.toml"], "", 2, "--config none.toml: No such file"),
         (["account", "add", "ann", "--data", "chat.db"], "short", 1, "the password has 5 characters; it must"),
         (["account", "add", "ann", "--data", "chat.db"], "", 1, "the password has 0 characters; it must have"),
-        (["account", "add", "ann", "--data", "chat.db"], "x" * 2000, 1, "the password has 1024 characters;"),
+        (["account", "add", "ann", "--data", "chat.db"], "x" * 4000, 1, "the password has 2050 characters;"),
         (
             ["account", "add", "ann", "--data", "chat.db"],
             b"\xff" * 9,
@@ -381,7 +383,7 @@ def test_a_backup(path: Path) -> None:
     before = os.umask(0)
     try:
         with closing(connect(path)) as writing:
-            writing.execute("INSERT INTO bans VALUES ('ban', 'eve', 0, '', 0, 0, '[]', '')")
+            writing.execute("INSERT INTO bans VALUES ('ban', 0, 'eve', '', 0, 0, '[]', '', 0)")
             result = chatroom("backup", copy, "--data", path)
     finally:
         os.umask(before)

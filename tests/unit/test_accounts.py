@@ -1,9 +1,12 @@
 """Accounts, through the TCP door, with a fake loop: registering, logging in, devices, what waits for one."""
 
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from chatroom.doors.pacing import PACE
 from chatroom.hub.account import MOST_DEVICES, MOST_SESSIONS, MOST_WAITING, SESSION_DAYS
 from chatroom.hub.entries import Entry, encode
 from chatroom.hub.guessing import FOR_A_NAME, MINUTE
@@ -272,7 +275,8 @@ def test_another_password() -> None:
     assert town.users() == ["ann"]
     ann.ask(code="register", password=OTHER, old=PASSWORD)
     assert told(ann) == {"code": "registered"}
-    assert phone.take() == [{"code": "closing", "reason": "replaced", "reconnect": False}]
+    why = "the password of this account has changed"
+    assert phone.take() == [{"code": "closing", "reason": "kicked", "reconnect": False, "message": why}]
     assert town.users() == ["ann"]
     for session in (away_secret, phone_secret):
         assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
@@ -550,17 +554,45 @@ def test_session_and_password() -> None:
     assert error_of(town.come("ann", "resume", session="unknown")) == "name_reserved"
 
 
+@pytest.mark.parametrize("name", ["ann", "Ann", "аnn"])
+def test_guests_resume_until_the_owner_comes(name: str) -> None:
+    """A guest whose name, or its like, was reserved keeps it, over restarts; but takes no other like it."""
+    town = Town(now=5 * DAY)
+    guest = town.come(name, "resume")
+    session = guest.take()[0]["session"]
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    assert error_of(town.come("ANN")) == "name_reserved"
+    for _ in range(2):
+        town.drop(guest)
+        guest = town.come(name, "resume", session=session, host=FAR)
+        welcome = told(guest)
+        assert (welcome["session"], welcome["name"], town.users()) == (session, name, [name])
+    town.drop(guest)
+    town = town.again(1 / DAY)
+    other = "ann" if name == "аnn" else "аnn"
+    assert error_of(town.come(other, "resume", session=session)) == "name_reserved"
+    guest = town.come(name, "resume", session=session)
+    assert told(guest)["session"] == session
+    town.drop(guest)
+
+    town.drop(town.come("ann", password=PASSWORD))  # the owner
+    assert error_of(town.come(name, "resume", session=session)) == "name_reserved"
+    assert error_of(town.again(1 / DAY).come(name, "resume", session=session)) == "name_reserved"
+
+
 def test_a_guests_session_is_not_an_accounts() -> None:
-    """Who was a guest of that name comes back under another; with the password, to the account."""
-    town = Town()
+    """With the password, who was a guest of that name comes to the account; without, only as a guest."""
+    town = Town(now=5 * DAY)
     guest = town.come("ann", "resume")
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    closed = town.again(guests=False)
+    assert error_of(closed.come("ann", "resume", session=session)) == "not_allowed"
 
-    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     other = town.come("ann", "resume", session=session, password=PASSWORD)
     assert told(other)["session"] != session
+    assert error_of(town.come("ann", "resume", session=session)) == "name_reserved"
     assert told(town.come("bob", "resume", session=session))["session"] == session
 
 
@@ -627,6 +659,19 @@ def test_a_look_alike() -> None:
     session = guest.take()[0]["session"]
     town.drop(guest)
     assert error_of(town.come("pаypаl", "resume", session=session)) == "name_reserved"
+
+
+@pytest.mark.parametrize(("name", "what"), [("Ann", "the name"), ("аnn", "a name that looks like yours")])
+def test_guests_hear_why_they_make_room(name: str, what: str) -> None:
+    """A guest whose name, or its like, the command line has registered stays until its owner comes."""
+    town = Town()
+    guest = town.come(name, "notices")
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    guest.take()
+    town.come("ann", password=PASSWORD)
+
+    why = f"{what} is registered, and its owner has come"
+    assert told(guest) == {"code": "closing", "reason": "replaced", "reconnect": False, "message": why}
 
 
 def test_register_against_account_add() -> None:
@@ -990,6 +1035,30 @@ def test_the_newest_of_what_waits() -> None:
     assert bob.take() == []
 
 
+def test_a_plain_client_reads_what_waits_one_by_one() -> None:
+    """However many messages wait for one who sends no line breaks, each comes by itself; the next too."""
+    town = Town()
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    bob = town.come("bob")
+    for number in range(SHOWN):
+        bob.ask(code="outgoing", to="ann", content=str(number))
+    town.loop.turn()
+    ann = town.connect()
+    ann.ask_bare(code="hello", name="ann", password=PASSWORD)
+    town.loop.turn()
+    ann.ask_bare(code="who")
+    bob.ask(code="outgoing_broadcast", content="next")
+    segments, counts = ann.transport.segments, []
+    for _ in range(SHOWN + 3):
+        counts.append(len(segments))
+        town.loop.pass_time(PACE)
+
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    replies = [json.loads(segment) for segment in segments]
+    assert [reply["code"] for reply in replies[:2]] == ["welcome", "users"]
+    assert [reply["content"] for reply in replies[2:]] == [*map(str, range(SHOWN)), "next"]
+
+
 def test_with_after_gaps_are_filled() -> None:
     """As a session's are, also for who comes with a password: what was said in the lobby, too."""
     town = Town()
@@ -1135,6 +1204,18 @@ def test_who_never_came_back(days: float, *, is_there: bool) -> None:
     assert bool(town.disk.accounts) is is_there
 
 
+@pytest.mark.parametrize(("days", "is_there"), [(NEW_IDLE - 1, True), (NEW_IDLE + 1, False)])
+def test_who_was_added_and_never_came(days: float, *, is_there: bool) -> None:
+    """Is said to have been seen never, and is removed after 30 days."""
+    town = Town(now=5 * DAY)
+    assert town.hub.obey(order("add", "ann", PASSWORD)) == ""
+    town.disk.work()
+    assert [account.seen for account in town.disk.accounts.values()] == [0]
+    later = town.again(days)
+    later.loop.pass_time(EXPIRY + PAUSE)
+    assert bool(later.hub.house.accounts) is is_there
+
+
 @pytest.mark.parametrize(("days", "is_there"), [(364, True), (366, False)])
 @pytest.mark.parametrize("is_operator", [False, True])
 def test_who_has_not_come_for_a_year(days: float, *, is_there: bool, is_operator: bool) -> None:
@@ -1163,7 +1244,8 @@ def test_removed() -> None:
     town = Town()
     ann = town.account("ann")
     assert town.hub.obey(order("remove", "ANN")) == ""
-    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False}
+    why = "the account was removed"
+    assert told(ann) == {"code": "closing", "reason": "kicked", "reconnect": False, "message": why}
     assert town.users() == []
     for client in (town.come("ann"), town.come("ann", "resume", session=secret(ann))):
         assert error_of(client) == "name_reserved"

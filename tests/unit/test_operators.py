@@ -443,17 +443,203 @@ def test_who_is_in_stays_and_may_resume() -> None:
 
 
 def test_who_is_in_with_a_name_that_looks_like_a_banned_one() -> None:
-    """Stays, and may resume under this name."""
+    """Is turned out as who has it would be, here or away; an account with such a name stays."""
     chat = Chat()
-    lookalike = chat.join("\u0435ve", "resume")
+    here, away = chat.join("m0d", "notices"), chat.join("\u0435ve", "resume")
     secret = chat.welcome["session"]
+    chat.break_off(away)
+    dan = chat.account("dan")
+
+    for name in ("mod", "eve", "d\u0430n"):
+        chat.do("ban", name=name)
+
+    assert [one["reason"] for one in chat.came(here)] == ["banned"]
+    assert not dan.transport.eof_written
+    for name in ("m0d", "\u0435ve", "\u0435v\u0435"):
+        assert chat.hello(name, features=["resume"], session=secret) == "banned"
+    assert chat.hello("adam", features=["resume"], session=secret) == "welcome"
+    assert secret not in chat.house.secrets
+
+
+def older(chat: Chat, name: str, host: str = HOME) -> str:
+    """Return what the session can come back with of who came with this name again, without it."""
+    first = chat.join(name, "resume", host=host)
+    secret = str(chat.welcome["session"])
+    chat.break_off(first)
+    chat.join(name, "resume", host=host)
+    return secret
+
+
+@pytest.mark.parametrize("banned", ["guest", "account", "network"])
+@pytest.mark.parametrize("lost", ["eve", "zoe"])
+def test_an_older_session_of_who_is_banned(banned: str, lost: str) -> None:
+    """Has lost its name, and does not come back, with any: neither by name nor by network."""
+    chat = Chat(exempt=("10.0.0.0/8",))
+    home = "::1" if banned == "account" else HOME
+    secret = older(chat, lost, host=home)
+    elsewhere = older(chat, "adam", host="192.0.2.9")
+    if banned == "account":
+        chat.account("dan", host=home)
+    elif lost != "eve":
+        chat.join("eve", host=HOME)
+
+    if banned == "network":
+        assert order(chat, "ban", "192.0.2.0/29") == ""
+    else:
+        chat.do("ban", name="dan" if banned == "account" else "eve", minutes=0)
+
+    for name in ("mary", "zora", "mia"):
+        assert chat.hello(name, home, features=["resume"], session=secret) == "banned"
+    chat.join("mia", "resume", host="192.0.2.9", session=elsewhere)
+    assert chat.welcome["session"] == elsewhere
+
+
+def test_an_older_session_over_a_restart() -> None:
+    """Whose it was is not known any more: no name finds it, and it does not outlive the ban of a network."""
+    store = FakeStore()
+    chat = Chat(store)
+    secret = older(chat, "eve")
+    chat = Chat(store, now=1001.0)
+    chat.join("eve", host=HOME)
+
+    assert chat.error(chat.olga, "kick", name="a|b") == "unknown_user"
+    chat.do("ban", name="eve", minutes=0)
+
+    for name in ("eve", "mia"):
+        assert chat.hello(name, features=["resume"], session=secret) == "banned"
+
+
+def test_a_session_that_began_after_the_ban() -> None:
+    """Does not come back from the banned network; one that was in may move there; also after a restart."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.join("neighbour", "resume", host="192.0.2.9")
+    before = chat.welcome["session"]
+    assert order(chat, "ban", HOME) == ""
+    chat.join("eve", "resume", host="192.0.2.9")
+    after = chat.welcome["session"]
+
+    def come() -> list[str]:
+        people = (("eve", after), ("neighbour", before))
+        return [chat.hello(name, features=["resume"], session=one) for name, one in people]
+
+    assert come() == ["banned", "welcome"]
+    chat = Chat(store, now=1001.0)
+    assert come() == ["banned", "welcome"]
+
+
+@pytest.mark.parametrize("name", ["eve", "EVE"])
+def test_ban_again(name: str) -> None:
+    """However it is spelled then, it is the same ban, for as long as is said last: its networks stay banned."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.join("eve", host=HOME)
+    chat.do("ban", name="eve", minutes=1)
+
+    chat.do("ban", name=name, minutes=0, reason="for good")
+
+    chat.fake.loop.pass_time(60)
+    assert [chat.hello("eve", "192.0.2.9"), chat.hello("zoe")] == ["banned", "banned"]
+    assert list(store.bans) == [("ban", "eve")]
+    chat = Chat(store, now=2000.0)
+    assert chat.hello("zoe") == "banned"
+    chat.do("unban", name=name)
+    assert [chat.hello("eve"), chat.hello("zoe")] == ["welcome", "welcome"]
+
+
+def test_ban_again_when_the_first_has_ended() -> None:
+    """Its networks are not banned any more, though it is not swept yet."""
+    chat = Chat()
+    chat.join("eve", host=HOME)
+    chat.do("ban", name="eve", minutes=1)
+    chat.fake.loop.pass_time(60)
+
     chat.do("ban", name="eve")
-    chat.break_off(lookalike)
 
-    chat.join("\u0435ve", "resume", session=secret)
+    assert [chat.hello("eve"), chat.hello("zoe")] == ["banned", "welcome"]
 
-    assert chat.welcome["session"] == secret
-    assert chat.hello("\u0435v\u0435") == "banned"
+
+@pytest.mark.parametrize("text", [HOME, "192.0.2.0/24"])
+def test_a_name_that_reads_like_a_network(text: str) -> None:
+    """Is banned beside the network, here and in the store; `unban` undoes both."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.join(text, host=HOME)
+    assert order(chat, "ban", text) == ""
+    chat.do("ban", name=text, minutes=1)
+
+    assert len(chat.ask(chat.olga, "bans")["bans"]) == 2
+    assert chat.hello("zoe") == "banned"
+    chat.fake.loop.pass_time(60)
+    assert chat.hello("zoe") == "banned"
+    chat.fake.loop.pass_time(3600)
+    chat = Chat(store, now=10_000.0)
+    assert [chat.hello("zoe"), chat.hello(text, "198.51.100.1")] == ["banned", "welcome"]
+    assert [one["kind"] for one in chat.ask(chat.olga, "bans")["bans"]] == ["ban"]
+    chat.do("ban", name=text)
+    chat.do("unban", name=text)
+    assert [chat.hello("zoe"), chat.hello(text)] == ["welcome", "welcome"]
+    assert not store.bans
+
+
+def test_a_name_like_the_network_of_somebody_banned() -> None:
+    """To ban it is not to ban that one again."""
+    chat = Chat()
+    chat.join("eve", host=HOME)
+    chat.do("ban", name="eve")
+
+    chat.do("ban", name=HOME)
+
+    assert [one["name"] for one in chat.ask(chat.olga, "bans")["bans"]] == [HOME, "eve"]
+
+
+def test_a_banned_account_is_not_idle() -> None:
+    """It is not removed while it is banned, so that its owner does not come back to a free name."""
+    chat = Chat()
+    for name in ("dan", "eve"):
+        chat.account(name).ask(code="quit")
+    chat.do("ban", name="dan", minutes=60 * 24 * 40)
+    chat.fake.loop.turn()
+
+    chat.fake.loop.pass_time(31 * 86_400)
+
+    assert chat.hello("dan", "127.0.0.1", password=PASSWORD) == "banned"
+    assert chat.hello("eve") == "welcome"
+    chat.fake.loop.pass_time(10 * 86_400)
+    assert chat.hello("dan") == "welcome"
+
+
+@pytest.mark.parametrize("is_kept_first", [False, True])
+def test_a_banned_account_is_freed(*, is_kept_first: bool) -> None:
+    """The ban is of its name from then on: for guests, not for an account that the command line adds."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.account("dan", host="::1").ask(code="quit")
+    chat.do("ban", name="dan", minutes=0)
+    if is_kept_first:
+        assert order(chat, "remove", "dan") == ""
+    assert order(chat, "remove", "dan", is_set=True) == ""
+
+    for _ in range(2):
+        assert [one["name"] for one in chat.ask(chat.olga, "bans")["bans"]] == ["dan"]
+        assert [chat.hello(name) for name in ("dan", "DAN", "d\u0430n", "eve")] == ["banned"] * 3 + ["welcome"]
+        chat = Chat(store, now=2000.0)
+    chat.do("unban", name="dan")
+    assert chat.hello("dan") == "welcome"
+    assert not store.bans
+
+
+def test_a_banned_account_that_is_not_stored() -> None:
+    """What the store knows of a ban holds for the name, if the account is not there."""
+    store = FakeStore()
+    chat = Chat(store)
+    chat.account("dan").ask(code="quit")
+    chat.do("ban", name="dan", minutes=0)
+    del store.accounts[store.bans["ban", "dan"].account]
+
+    chat = Chat(store, now=2000.0)
+
+    assert chat.hello("dan") == "banned"
 
 
 def test_ban_an_account() -> None:

@@ -17,7 +17,7 @@ from precis_i18n import get_profile
 
 from chatroom import passwords
 from chatroom.passwords import MOST, NICEST, Hasher, hash_now, is_right
-from chatroom.protocol.passwords import MAX_PASSWORD, MIN_PASSWORD, BadPassword, checked
+from chatroom.protocol.passwords import MAX_GIVEN, MAX_PASSWORD, MIN_PASSWORD, BadPassword, checked
 
 RIGHT, WRONG = "correct horse", "battery staple"
 
@@ -32,6 +32,8 @@ RIGHT, WRONG = "correct horse", "battery staple"
         (" with spaces ", " with spaces "),
         ("x" * MAX_PASSWORD, "x" * MAX_PASSWORD),
         ("Pa\u0308ssword", "P\u00e4ssword"),  # composed
+        ("a\u0308" * MAX_PASSWORD, "\u00e4" * MAX_PASSWORD),
+        ("\u03b1\u0313\u0300\u0345" * MAX_PASSWORD, "\u1f82" * MAX_PASSWORD),  # of four
         ("\uff30assword", "\uff30assword"),  # its width is kept, as is its case
         ("eight\u3000\u00a0ch", "eight  ch"),  # spaces are one
         ("l\u00b7l l\u00b7l l", "l\u00b7l l\u00b7l l"),
@@ -51,6 +53,8 @@ def test_legal_passwords(given: str, made: str) -> None:
         "x" * (MAX_PASSWORD + 1),
         "a\u0308" * (MIN_PASSWORD - 1),  # seven, when composed
         "\ufb2c" * MAX_PASSWORD,  # three times as many
+        "a" + "\u0301" * MAX_GIVEN,
+        "heart \u2764\ufe0f heart",
         "x" * 10_000_000,
         "tab\tand more",
         "line\nbreak",
@@ -70,11 +74,21 @@ def test_illegal_passwords(given: str) -> None:
 
 
 def test_length_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is done with a password that is too long."""
-    monkeypatch.setattr("chatroom.protocol.passwords.unicodedata", None)
-
+    """Nothing is done with a password that is too long, however it is composed."""
+    monkeypatch.setattr("chatroom.protocol.passwords.free_form", None)
     with pytest.raises(BadPassword, match="129 characters"):
-        checked("é" * (MAX_PASSWORD + 1))
+        checked("a\u0308" * (MAX_PASSWORD + 1))
+
+    monkeypatch.setattr("chatroom.protocol.passwords.unicodedata", None)
+    with pytest.raises(BadPassword, match="513 characters"):
+        checked("é" * (MAX_GIVEN + 1))
+
+
+def test_emoji_of_several_characters() -> None:
+    """Phones type characters that cannot be seen with many an emoji; the error says so."""
+    for emoji in "\u2764\ufe0f", "\U0001f469\u200d\U0001f680":
+        with pytest.raises(BadPassword, match="emoji"):
+            checked(f"password {emoji}")
 
 
 texts = st.text(

@@ -19,7 +19,7 @@ from chatroom.stores.writer import Barrier
 from fakes import FakeLoop
 
 ANN = KnownAccount(10, "Ann", "$argon2id$…", 3, True, 86_400.0, True, ("Böse", "b"), 77, 5)
-BAN = KnownBan("ban", 0, "bob", "Ann", 1000.5, 2000.0, ("192.0.2.1", "2001:db8::/64"), "he knows")
+BAN = KnownBan("ban", 0, "bob", "Ann", 1000.5, 2000.0, ("192.0.2.1", "2001:db8::/64"), "he knows", 7)
 MUTE = KnownBan("mute", 10, "bob", "", 1000.0, 0.0, (), "")
 KICK = Order(0, "ban", "bob", "", 60, False, "he knows")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chatroom.doors.backlog import Backlog
-from chatroom.doors.pacing import MAX_WAITING, PACE, Dialect, Pacer
+from chatroom.doors.pacing import PACE, Dialect, Pacer
 from chatroom.hub.ports import Timing
 
 PATIENCE = 1.0
@@ -290,8 +290,10 @@ class Outbox:
 
     def _pace(self, data: bytes) -> None:
         pacer = self._the_pacer()
-        for part in self._dialect.spoken(data).parts():
-            pacer.put(part)
+        whole = self._dialect.spoken(data)
+        is_welcome = pacer.is_waited_for and not whole.is_pushed  # it is the only answer until then
+        for part in whole.parts():
+            pacer.put(part, is_welcome=is_welcome)
             self._keep_piece(part.data)
             if self._is_dropped:
                 return  # that was too much
@@ -305,7 +307,7 @@ class Outbox:
         pacer, now = self._pacer, self._timing.time()
         if pacer is None:
             return
-        if len(pacer) > MAX_WAITING:
+        if len(pacer) > pacer.most:
             while len(pacer) and not self.is_congested:
                 data, piece = pacer.take_piece()
                 self._drop_piece(piece)

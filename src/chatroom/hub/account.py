@@ -54,7 +54,7 @@ class Account:
         """Grows with each password."""
         self.is_operator = False
         self.seen = 0.0
-        """The day on which somebody came or left with it last, in seconds since 1970, UTC; 0: nobody yet."""
+        """The day on which somebody came or left with it last, in seconds since 1970, UTC; 0 if nobody has."""
         self.has_returned = False
         """It has been used again since it was made."""
         self.rooms: dict[str, str] = {}

@@ -76,12 +76,14 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
     if "resume" in (request.features or ()):
         session = hub.known_session(request.session or "")
         if session is not None and session.account is not account:
-            session = None  # another's
+            is_staying = request.password is UNSET and hub.house.may_keep(session, keys)
+            session = session if is_staying else None  # another's
         secret = hub.new_secret() if session is None else request.session or ""
     hashed, origin = hub.hashed(secret), client.sink.origin
-    if request.password is not UNSET or (session is not None and account is not None):
+    is_owner = session is not None and session.account is not None
+    if request.password is not UNSET or is_owner:
         _check_private(client)
-    if session is not None and account is not None:
+    if session is not None and account is not None and is_owner:
         returned = Returned(session.number, account.name, account.keys, origin)
         slow.read_waiting(account, partial(slow.enter, returned, secret))
     elif request.password is not UNSET and session is None:
@@ -94,7 +96,7 @@ def hello(hub: "Hub", client: Client, request: Hello) -> None:
         came = Came(account.name, account.keys, hashed, origin, account.number, account.version)
         come = partial(slow.enter, came, secret)
         slow.check(account, request.password, lambda: slow.read_waiting(account, come))
-    elif account is None and not hub.limits.guests:
+    elif not hub.limits.guests and (account is None or session is not None):
         raise Refusal(ErrorCode.NOT_ALLOWED, "this server lets nobody in without an account")
     elif session is not None:
         slow.enter(Returned(session.number, name, keys, origin), secret)

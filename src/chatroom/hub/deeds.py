@@ -50,7 +50,7 @@ def turned(house: House, entry: Turned, asked: Asked | None) -> None:  # noqa: A
 
 def came(house: House, entry: Came, asked: Asked | None) -> None:
     """Let somebody new in."""
-    house.verdicts.refuse_banned(entry.account, entry.keys, entry.origin, house.time)
+    house.verdicts.refuse_banned(entry.account, entry.keys, entry.origin, house.next, house.time)
     account = None
     if entry.account:
         account = house.accounts.get(entry.account)
@@ -77,8 +77,8 @@ def returned(house: House, entry: Returned, asked: Asked | None) -> None:
     if session is None or 0 < session.until <= house.time:
         raise Refusal(ErrorCode.NOT_ALLOWED, "the session has ended meanwhile")
     old, name, account = session.client, session.name, session.account
-    if account is not None or entry.keys != session.keys:  # guests who are in may resume
-        house.verdicts.refuse_banned(0 if account is None else account.number, entry.keys, "", house.time)
+    number = 0 if account is None else account.number
+    house.verdicts.refuse_banned(number, entry.keys, entry.origin, session.number, house.time)
     if account is None:
         house.enter(session, entry.name, entry.keys)
     else:
@@ -304,6 +304,7 @@ def registered(house: House, entry: Registered, asked: Asked | None) -> None:
         house.next += 1
         account.away_since = account.number
     else:
+        account.seen = house.day
         session.register(account)
         account.devices.append(session)
         account.sessions[session.number] = session
@@ -323,7 +324,7 @@ def changed(house: House, entry: Changed, asked: Asked | None) -> None:
     account.version += 1
     for session in list(account.sessions.values()):
         if session.number != entry.session:
-            house.cut_off(session, "replaced")
+            house.cut_off(session, "kicked", "the password of this account has changed")
     house.confirm(account, asked)
 
 
@@ -341,7 +342,7 @@ def removed(house: House, entry: Removed, asked: Asked | None) -> None:
     if account is None:
         return
     for session in list(account.sessions.values()):
-        house.cut_off(session, "kicked")
+        house.cut_off(session, "kicked", "the account was removed")
     account.hashed, account.is_operator, account.waiting = "", False, 0
     house.verdicts.unmute(account.number)
     account.rooms.clear()
@@ -349,7 +350,7 @@ def removed(house: House, entry: Removed, asked: Asked | None) -> None:
     if entry.frees:
         del house.accounts[account.number]
         house.reserved.free(account)
-        house.verdicts.unmute(account.number)
+        house.verdicts.free(account.number, account.keys)
         if house.store is not None:
             house.store.remove_account(account.number)
     else:

@@ -123,19 +123,27 @@ class House:
             return f"{names.quoted(name)} looks like {owned}, which is registered"
         return ""
 
+    def may_keep(self, guest: Session, keys: Keys) -> bool:
+        """Whether a guest may come back to its name, though it has been reserved: nobody has come to own it."""
+        has_it = guest.is_here or self.away.get(guest.keys[names.ADDRESS]) is guest
+        owners = (account for _, account in self.reserved.claims(keys))
+        return guest.account is None and has_it and keys == guest.keys and not any(one.seen for one in owners)
+
     def enter(self, session: Session, name: str, keys: Keys) -> None:
         """Let the session in under this name; a guest with an account's name, or its like, makes room for it.
 
         Raises a `Refusal` if somebody has it.
         """
         account = session.account
-        if account is None and (why := self.reservation(name, keys)):
+        if account is None and (why := self.reservation(name, keys)) and not self.may_keep(session, keys):
             raise Refusal(ErrorCode.NAME_RESERVED, why)
         others = {one: None for _, one in self.claims(keys) if one.owner != session.owner}
         if others and (account is None or any(one.account for one in others)):
             raise Refusal(ErrorCode.NAME_TAKEN, self.likeness(name, keys, session))
         for guest in others:
-            self.cut_off(guest, "replaced")
+            is_same = guest.keys[names.ADDRESS] == keys[names.ADDRESS]
+            what = "the name" if is_same else "a name that looks like yours"
+            self.cut_off(guest, "replaced", f"{what} is registered, and its owner has come")
         if session.is_here:
             self.take_out(session)
         elif self.away.get(session.keys[names.ADDRESS]) is session:
@@ -231,12 +239,12 @@ class House:
         if self.store is not None and session.secret is not None:
             self.store.end(session.number)
 
-    def cut_off(self, session: Session, reason: str) -> None:
+    def cut_off(self, session: Session, reason: str, message: str) -> None:
         """Forget a session, and end its connection, if that is on this machine."""
         client, name = session.client, session.name
         self.end(session)
         if client is not None:
-            self.hang_up(client, name, reason)
+            self.hang_up(client, name, reason, message)
 
     def people(self, room: Room) -> int:
         """Return how many are in a room, or in the lobby."""
@@ -362,10 +370,8 @@ class House:
                 session.name, session.keys = account.name, account.keys
                 session.until = known.until or self.time + SESSION_DAYS * 86_400
                 account.sessions[session.number] = session
-            else:
-                with suppress(
-                    names.BadName
-                ):  # it has none any more, or none that is one since Unicode has changed
+            elif known.name:  # else it has lost it
+                with suppress(names.BadName):  # it is none since Unicode has changed
                     session.name, session.keys = known.name, names.keys(known.name)
                     self.away[session.keys[names.ADDRESS]] = session
             session.was_in = known.rooms

@@ -382,8 +382,11 @@ class Hub:
                     self.append(Went(session.number), None)
             idle = self.limits.account_idle
             days = idle if account.has_returned else min(idle, NEW_IDLE)
-            used = account.seen or account.number / 1_000_000  # a number is the time when it was given, or more
-            if not (account.devices or account.is_operator) and account.hashed and now - used > days * 86_400:
+            if (
+                not (account.devices or account.is_operator or self.house.verdicts.is_banned(account.number))
+                and account.hashed
+                and now - (account.seen or account.number / 1_000_000) > days * 86_400
+            ):
                 self.append(Removed(account.number, frees=True), None)
         if some:
             self._timing.call_later(PAUSE, partial(self._look_at_accounts, left))

@@ -160,6 +160,8 @@ def _ban(house: House, name: str, by: int, minutes: int, reason: str) -> Banned:
         raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
     found = find(house, name, keys[names.ADDRESS])
     if found is None:
+        for before in house.verdicts.named(name, keys[names.ADDRESS]):  # it is banned again
+            name, keys = before.name, names.keys(before.name)
         return Banned(0, name, keys, by, minutes, (), reason)
     origins = dict.fromkeys(session.origin for session in found.sessions if session.origin)
     number = found.number if found.is_account else 0

@@ -148,7 +148,7 @@ class KnownBan(NamedTuple):
     """Somebody who is banned or muted, as it is stored."""
 
     kind: str
-    """`ban` or `mute`."""
+    """`ban`, `network` (a ban of one) or `mute`."""
     account: int
     """The account; of a mute, also a guest's session; 0: guests of this name, or from this network."""
     name: str
@@ -159,6 +159,8 @@ class KnownBan(NamedTuple):
     """In seconds since 1970, UTC; 0: for good."""
     origins: tuple[str, ...]
     reason: str
+    number: int = 0
+    """Of a ban: what numbers there were when it came are less. Guests' sessions with these may resume."""
 
 
 class Order(NamedTuple):

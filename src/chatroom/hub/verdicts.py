@@ -25,13 +25,16 @@ MOST = 10_000
 """Bans and mutes that there may be."""
 LISTED = 256 * 1024
 """Bytes of them that are listed, about: the newest."""
-BAN, MUTE = "ban", "mute"
+BAN, NETWORK, MUTE = "ban", "network", "mute"
+"""Kinds of verdicts; users see a ban of a network as a `ban`."""
 NO_KEYS: Keys = ("", "", "", "")
 """Of a ban that no name falls under."""
 _NETWORK, _ACCOUNT = 4, 5
 Then = Callable[[bool], None]
 _Mark = tuple[int, str | int]
 """What a ban holds for: one of a guest's `names.keys` with its kind, a network or an account."""
+_Key = tuple[str, str]
+"""The kind of a ban and the name, as it was when it was banned: a guest may be called like a network."""
 
 
 class Verdicts:
@@ -40,8 +43,8 @@ class Verdicts:
     def __init__(self, store: Store | None) -> None:
         self._store = store
         self._mutes: dict[int, tuple[KnownBan, Keys]] = {}  # by account, or a guest's session
-        self._bans: dict[str, tuple[KnownBan, Keys]] = {}  # by name, as it was when it was banned
-        self._marked: dict[_Mark, dict[str, None]] = {}  # the names of the bans that hold for something
+        self._bans: dict[_Key, tuple[KnownBan, Keys]] = {}
+        self._marked: dict[_Mark, dict[_Key, None]] = {}  # the bans that hold for something
         self._wide: set[tuple[int, int]] = set()  # IP version and prefix length of networks that are no origin
 
     def __len__(self) -> int:
@@ -86,35 +89,63 @@ class Verdicts:
 
     # Bans
 
-    def ban(self, verdict: KnownBan, keys: Keys, now: float) -> None:
-        """Let somebody in no more. Raises a `Refusal` if there are too many verdicts."""
-        if verdict.name in self._bans:
-            self._take(verdict.name)
+    def ban(self, verdict: KnownBan, keys: Keys, now: float) -> KnownBan:
+        """Let somebody in no more, nor guests from the networks of an earlier ban that still holds.
+
+        Return the ban with these. Raises a `Refusal` if there are too many verdicts.
+        """
+        if _key(verdict) in self._bans:
+            before, _ = self._take(_key(verdict))
+            if _holds(before, now):
+                verdict = verdict._replace(origins=tuple(dict.fromkeys(before.origins + verdict.origins)))
         else:
             self._make_room(now)
         self._put(verdict, keys)
+        return verdict
 
     def banned(self, name: str, key: str) -> list[KnownBan]:
         """Return the bans that hold for this network, or of this name, as it is spelled or else as it folds."""
-        found = dict.fromkeys(self._marked.get((_NETWORK, name), ()))
-        if name in self._bans:
-            found[name] = None
-        elif key:
-            found |= {one: None for one, (_, keys) in self._bans.items() if keys[names.ADDRESS] == key}
-        return [self._bans[one][0] for one in found]
+        found = {one: self._bans[one][0] for one in self._marked.get((_NETWORK, name), ())}
+        return list((found | {_key(one): one for one in self.named(name, key)}).values())
+
+    def named(self, name: str, key: str) -> list[KnownBan]:
+        """Return the bans of this name, as it is spelled or else as it folds."""
+        if (BAN, name) in self._bans:
+            return [self._bans[BAN, name][0]]
+        return [one for one, keys in self._bans.values() if key and keys[names.ADDRESS] == key]
+
+    def is_banned(self, account: int) -> bool:
+        """Whether an account is not let in, or was not until lately."""
+        return (_ACCOUNT, account) in self._marked
+
+    def is_from(self, origin: str, verdict: KnownBan) -> bool:
+        """Whether guests from there are banned by this."""
+        if verdict.kind == NETWORK:
+            return verdict.name in self._networks(origin)
+        return origin in verdict.origins
+
+    def free(self, account: int, keys: Keys) -> None:
+        """Let the ban of an account that is no more be one of its name."""
+        for key in list(self._marked.get((_ACCOUNT, account), ())):
+            verdict = self._take(key)[0]._replace(account=0)
+            self._put(verdict, keys)
+            self.know(verdict)
 
     def unban(self, verdict: KnownBan, network: str, then: Then | None = None) -> None:
         """Lift a ban; or, if it is of a name and holds for this network too, only that; `then` as in `know`."""
-        _, keys = self._take(verdict.name)
+        _, keys = self._take(_key(verdict))
         if network in verdict.origins and network != verdict.name:
             verdict = verdict._replace(origins=tuple(one for one in verdict.origins if one != network))
             self._put(verdict, keys)
             self.know(verdict, then)
         else:
-            self._lift(BAN, verdict.name, then)
+            self._lift(verdict.kind, verdict.name, then)
 
-    def refuse_banned(self, account: int, keys: Keys, origin: str, now: float) -> None:
-        """Raise a `Refusal` if an account, or (0) a guest with such a name and origin, is not let in now."""
+    def refuse_banned(self, account: int, keys: Keys, origin: str, session: int, now: float) -> None:
+        """Raise a `Refusal` if an account, or (0) a guest with such a name and origin, is not let in now.
+
+        `session`: its number. A guest's that has outlived the ban of a network may come back from there.
+        """
         if not self._bans:
             return
         if account:
@@ -122,8 +153,9 @@ class Verdicts:
             return
         self._refuse(list(enumerate(keys)), "this name is banned", now)
         for verdict in self._holding([(_NETWORK, one) for one in self._networks(origin)], now):
-            is_of_network = verdict.name in verdict.origins
-            told = verdict if is_of_network else verdict._replace(reason="")  # which is somebody else's
+            if session < verdict.number:
+                continue
+            told = verdict if verdict.kind == NETWORK else verdict._replace(reason="")  # somebody else's
             text = "accounts are let in, but guests from your network are banned"
             raise Refusal(ErrorCode.BANNED, text + _ending(told, now))
 
@@ -153,13 +185,17 @@ class Verdicts:
                 if size > LISTED:
                     break
                 until = one.until or None
+                kind = MUTE if one.kind == MUTE else BAN
                 found.append(
-                    messages.BanRecord(one.kind, one.name, one.by, one.time, until, one.reason or None)
+                    messages.BanRecord(kind, one.name, one.by, one.time, until, one.reason or None)
                 )
         return found[::-1]
 
     def restore(self, bans: Sequence[KnownBan], find: "Callable[[int], Account | Session | None]") -> None:
-        """Go on with what a store knew; `find` tells who has a number. Mutes of guests who have gone end."""
+        """Go on with what a store knew; `find` tells who has a number.
+
+        Mutes of guests who have gone end; a ban of an account that is not there is one of its name.
+        """
         gone = []
         for known in bans:
             who, keys = find(known.account), NO_KEYS
@@ -167,13 +203,13 @@ class Verdicts:
                 keys = who.keys
             elif known.kind == MUTE:
                 gone.append(known.account)
-            elif known.name not in known.origins:
+            elif known.kind == BAN:
                 with suppress(names.BadName):  # no name any more, since Unicode has changed
                     keys = names.keys(known.name)
             if known.kind == MUTE:
                 self._mutes[known.account] = known, keys
             else:
-                self._put(known, keys)
+                self._put(known if who is not None else known._replace(account=0), keys)
         self._unmute(gone)
 
     def state(self) -> list[object]:
@@ -201,19 +237,20 @@ class Verdicts:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"there are {len(self)} bans and mutes, no more are allowed")
 
     def _put(self, verdict: KnownBan, keys: Keys) -> None:
-        self._bans[verdict.name] = verdict, keys
+        key = _key(verdict)
+        self._bans[key] = verdict, keys
         for mark in _marks(verdict, keys):
-            self._marked.setdefault(mark, {})[verdict.name] = None
+            self._marked.setdefault(mark, {})[key] = None
         for origin in verdict.origins:
             network = ip_network(origin)
             if network.prefixlen < (32 if network.version == 4 else 64):
                 self._wide.add((network.version, network.prefixlen))
 
-    def _take(self, name: str) -> tuple[KnownBan, Keys]:
-        verdict, keys = self._bans.pop(name)
+    def _take(self, key: _Key) -> tuple[KnownBan, Keys]:
+        verdict, keys = self._bans.pop(key)
         for mark in _marks(verdict, keys):
             marked = self._marked[mark]
-            del marked[name]
+            del marked[key]
             if not marked:
                 del self._marked[mark]
         return verdict, keys
@@ -232,13 +269,17 @@ class Verdicts:
     def _holding(self, marks: list[_Mark], now: float) -> Iterator[KnownBan]:
         """Return the bans in force that hold for one of these."""
         for mark in marks:
-            for name in self._marked.get(mark, ()):
-                if _holds(verdict := self._bans[name][0], now):
+            for key in self._marked.get(mark, ()):
+                if _holds(verdict := self._bans[key][0], now):
                     yield verdict
 
     def _refuse(self, marks: list[_Mark], text: str, now: float) -> None:
         for verdict in self._holding(marks, now):
             raise Refusal(ErrorCode.BANNED, text + _ending(verdict, now))
+
+
+def _key(verdict: KnownBan) -> _Key:
+    return verdict.kind, verdict.name
 
 
 def _marks(verdict: KnownBan, keys: Keys) -> list[_Mark]:
@@ -301,18 +342,15 @@ def unmuted(house: "House", entry: Unmuted, asked: "Asked | None") -> None:
 def banned(house: "House", entry: Banned, asked: "Asked | None") -> None:
     """Let an account, or guests of a name, in no more, nor guests from these networks."""
     _check(house, entry.by, entry.account)
+    account = entry.account if entry.account in house.accounts else 0  # which may just have been freed
+    kind = BAN if account or entry.keys != NO_KEYS else NETWORK
     terms = _terms(house, entry)
-    verdict = KnownBan(BAN, entry.account, entry.name, *terms, entry.origins, entry.reason)
-    house.verdicts.ban(verdict, entry.keys, house.time)
-    if entry.account:
-        sessions = _sessions(house, entry.account)
-    else:
-        key = entry.keys[names.ADDRESS]
-        found = house.claimed[names.ADDRESS].get(key), house.away.get(key)
-        sessions = [one for one in found if one is not None and one.account is None]
-    for session in sessions:
-        house.turn_out(session, "banned", entry.reason)
-    others = sum(one.is_here and one.origin in entry.origins for one in house.sessions.values())
+    verdict = KnownBan(kind, account, entry.name, *terms, entry.origins, entry.reason, house.next)
+    verdict = house.verdicts.ban(verdict, entry.keys, house.time)
+    for session in list(house.sessions.values()):
+        if _must_go(house, session, verdict, entry.keys):
+            house.turn_out(session, "banned", entry.reason)
+    others = sum(one.is_here and house.verdicts.is_from(one.origin, verdict) for one in house.sessions.values())
     house.verdicts.know(verdict, house.keeper.when_stored(asked, Done(others=others)))
 
 
@@ -336,6 +374,22 @@ def _check(house: "House", by: int, target: int = 0) -> None:
             raise Refusal(ErrorCode.NOT_ALLOWED, "you are no operator")
         if account is not None and account.is_operator:
             raise Refusal(ErrorCode.NOT_ALLOWED, f"{names.quoted(account.name)} is an operator")
+
+
+def _must_go(house: "House", session: "Session", verdict: KnownBan, keys: Keys) -> bool:
+    """Whether a ban ends a session: a connection of the account, or a guest with the name, or its like.
+
+    So does a guest's from a banned network that has lost its name while it was away: else the banned one could
+    come back by an older session. One whose origin is not known any more, as behind a restart, is as one.
+    """
+    if session.account is not None:
+        return session.is_here and session.account.number == verdict.account
+    if not verdict.account and any(one == other for one, other in zip(session.keys, keys, strict=True) if one):
+        return True
+    address = session.keys[names.ADDRESS]
+    if session.is_here or house.away.get(address) is session or not verdict.origins:
+        return False
+    return not address or house.verdicts.is_from(session.origin, verdict)
 
 
 def _sessions(house: "House", owner: int) -> "list[Session]":

@@ -394,7 +394,7 @@ class Closing(Reply, tag="closing", gc=False):
 
     `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if
     the client ended the connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is
-    what an operator said who kicked or banned the client.
+    what an operator said who kicked or banned the client, or what became of its account.
     """
 
     reason: str

@@ -11,7 +11,9 @@ from chatroom.protocol import free_form
 
 MIN_PASSWORD = 8
 MAX_PASSWORD = 128
-"""Characters (code points) of a password, given or in NFC."""
+"""Characters (code points) of a password in NFC."""
+MAX_GIVEN = 4 * MAX_PASSWORD
+"""Code points of one that may be given: no character of NFC stands for more than four."""
 
 _SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")  # of the category Zs, beside ASCII's
 
@@ -26,17 +28,14 @@ def checked(password: str) -> str:
     Raises `BadPassword` unless it has 8 to 128 characters, of which PRECIS's free-form class allows each: no
     control characters, none that cannot be seen, and none that Unicode has not assigned.
     """
-    _check_length(password, least=0)  # before anything is done with it
-    if not (password.isascii() and password.isprintable()):
+    if len(password) <= MAX_GIVEN and not password.isascii():  # bounded before anything is done with it
         password = unicodedata.normalize("NFC", _SPACE.sub(" ", password))
-        if free_form.refused(password) is not None:
-            raise BadPassword("a password may not contain characters that cannot be seen or typed")
-    _check_length(password, least=MIN_PASSWORD)
-    return password
-
-
-def _check_length(password: str, *, least: int) -> None:
-    if not least <= len(password) <= MAX_PASSWORD:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise BadPassword(
             f"the password has {len(password)} characters; it must have {MIN_PASSWORD} to {MAX_PASSWORD}"
         )
+    if not (password.isascii() and password.isprintable()) and free_form.refused(password) is not None:
+        raise BadPassword(
+            "a password may not contain control characters, or any that cannot be seen, as many emoji do"
+        )
+    return password

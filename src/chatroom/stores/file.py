@@ -63,14 +63,15 @@ MIGRATIONS = [
         waiting INTEGER NOT NULL
     );
     CREATE TABLE bans (
-        kind TEXT NOT NULL,                       -- ban or mute
-        name TEXT NOT NULL,
+        kind TEXT NOT NULL,                       -- ban, network or mute
         account INTEGER NOT NULL,                 -- 0: a guest
+        name TEXT NOT NULL,
         by TEXT NOT NULL,                         -- empty: the command line
         time REAL NOT NULL,                       -- both in seconds since 1970, UTC
         until REAL NOT NULL,                      -- 0: for good
         origins TEXT NOT NULL,                    -- JSON: networks
         reason TEXT NOT NULL,
+        number INTEGER NOT NULL,                  -- sessions with less may resume
         PRIMARY KEY (kind, name)
     ) WITHOUT ROWID;
     CREATE TABLE orders (                         -- of the command line, to whoever holds the lock

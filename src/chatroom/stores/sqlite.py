@@ -31,7 +31,7 @@ QUIET = 60.0
 """Seconds between two log lines that say that nothing can be stored."""
 
 _SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
-_BAN = "INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_BAN = "INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ACCOUNT = f"""
     INSERT INTO accounts VALUES ({", ".join("?" * len(KnownAccount._fields))}) ON CONFLICT DO UPDATE SET
     {", ".join(f"{field} = excluded.{field}" for field in KnownAccount._fields[1:])}
@@ -156,8 +156,7 @@ class SqliteStore:
 
     def know_ban(self, ban: KnownBan, then: Then | None = None) -> None:
         """Store who is banned or muted; there is one of a kind for a name."""
-        values = (ban.kind, ban.name, ban.account, ban.by, ban.time, ban.until, _json(ban.origins), ban.reason)
-        state = _State(_BAN, values)
+        state = _State(_BAN, ban._replace(origins=_json(ban.origins)))  # type: ignore[arg-type]
         if then is not None:
             state.then.append(then)
         self._know((ban.kind, ban.name), state)
