@@ -50,7 +50,7 @@ class Chat:
     def account(self, name: str, *features: str, is_operator: bool = False, **extra: Any) -> FakeClient:
         """Return somebody who has registered."""
         client = self.join(name, *features, **extra)
-        assert self.ask(client, "register", password=PASSWORD) == {"code": "registered"}
+        assert self.ask(client, "register", password=PASSWORD)["code"] == "registered"
         if is_operator:
             assert order(self, "operator", name, is_set=True) == ""
         return client
