@@ -29,7 +29,7 @@ from chatroom.passwords import hash_now
 from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, ErrorReply
 from chatroom.protocol.passwords import MAX_GIVEN, BadPassword, checked
 from chatroom.stores import orders
-from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, ready, version, why
+from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, lock, ready, version, why
 from chatroom.stores.orders import PATIENCE
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.terminal.text import visible
@@ -388,6 +388,7 @@ def _make_ready(path: Path, end: float) -> None:
 
 def _do_orders(path: Path, settings: Settings) -> None:
     """Do all that is ordered, with a hub that nobody is connected to. Raises `InUseError` if a server runs."""
+    os.close(lock(path, 0))  # else each look would begin an event loop, which a signal may break off anywhere
     asyncio.run(_doing(path, settings))
 
 

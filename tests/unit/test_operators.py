@@ -50,7 +50,9 @@ class Chat:
     def account(self, name: str, *features: str, is_operator: bool = False, **extra: Any) -> FakeClient:
         """Return somebody who has registered."""
         client = self.join(name, *features, **extra)
-        assert self.ask(client, "register", password=PASSWORD)["code"] == "registered"
+        answer = self.ask(client, "register", password=PASSWORD)
+        assert answer.pop("code") == "registered"
+        self.welcome |= answer  # a new session, perhaps
         if is_operator:
             assert order(self, "operator", name, is_set=True) == ""
         return client
