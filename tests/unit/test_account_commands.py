@@ -323,18 +323,17 @@ def test_an_order_that_is_taken_is_waited_for(
     """However long it takes; if whoever took it ends before it is done, the command does it."""
     monkeypatch.setattr(accounts, "PATIENCE", 0.01)
     held, tries = lock(path), 0
-    make = SqliteStore
 
-    def store(*arguments: Any, **options: Any) -> Any:
+    def try_to_lock(path: Path, patience: float) -> int:
         nonlocal tries
         tries += 1
         with closing(connect(path)) as connection:
             connection.execute("UPDATE orders SET is_taken = 1")
         if tries == 50:
             os.close(held)
-        return make(*arguments, **options)
+        return lock(path, patience)
 
-    monkeypatch.setattr(accounts, "SqliteStore", store)
+    monkeypatch.setattr(accounts, "lock", try_to_lock)
 
     result = chatroom("account", "operator", "ann", "--data", path)
 
