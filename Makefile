@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve install test check format simulate fuzz kills soak bench lock clean
+.PHONY: serve install test check format simulate fuzz kills guesses soak bench lock clean
 
 # make serve PORT=7778 HOST=0.0.0.0. HOST and PORT of the environment mean something else: conda sets HOST.
 given = $(if $(filter command,$(origin $1)),$2 $($1))
@@ -19,7 +19,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q --numprocesses 2 -m "not slow"
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
@@ -40,6 +40,11 @@ fuzz: $(VENV)/installed-fuzz
 KILLS ?= 100
 kills: $(VENV)/installed-dev
 	cd tests && ../$(BIN)/python kills.py $(KILLS)
+
+# Guesses passwords while a room chats, so many rounds; the room must not notice.
+ROUNDS ?= 5
+guesses: $(VENV)/installed-dev
+	cd tests && ../$(BIN)/python guesses.py $(ROUNDS)
 
 # Churn for SOAK seconds; memory and descriptors must be flat at the end.
 SOAK ?= 600

@@ -7,6 +7,7 @@ import json
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, ClassVar, cast
 
 from chatroom.doors.connection import Connection
@@ -15,7 +16,7 @@ from chatroom.doors.kernel import Kernel
 from chatroom.hub.entries import Post, Said, Told, decode, encode
 from chatroom.hub.hub import Hub
 from chatroom.hub.past import Line, Past
-from chatroom.hub.ports import AHEAD, Known, Restored, Store
+from chatroom.hub.ports import AHEAD, Known, KnownAccount, KnownBan, Order, Restored, Store
 from chatroom.hub.reading import Page, Query, Stored, in_memory
 from chatroom.protocol.limits import Limits
 from chatroom.protocol.messages import ErrorReply
@@ -90,6 +91,8 @@ class FakeTransport:
     def __init__(self, loop: FakeLoop, peer: tuple[str, int]) -> None:
         self.loop = loop
         self.peer = peer
+        self.own = peer[0] if peer[0] in {"127.0.0.1", "::1"} else "198.51.100.1"
+        """The server's address."""
         self.protocol: Connection | None = None
         self.segments: list[bytes] = []
         self.is_reading = True
@@ -119,7 +122,7 @@ class FakeTransport:
             self.protocol.buffer_updated(size)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return {"peername": self.peer, "socket": self}.get(name, default)
+        return {"peername": self.peer, "sockname": (self.own, 7777), "socket": self}.get(name, default)
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -235,11 +238,48 @@ class FakeObserver:
     def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         self.lines.append(f"refused {error.error}")
 
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        self.lines.append(f"decided {what} {name} {by}")
+
     def note(self, text: str) -> None:
         self.lines.append(text)
 
     def turned_away(self, peer: str, reason: str) -> None:
         self.lines.append(f"turned away {peer} {reason}")
+
+
+class FakeHasher:
+    """Hashes soon; or, if it is held, when it is told to; and fails when it is told to."""
+
+    def __init__(self, loop: FakeLoop) -> None:
+        self.is_held = self.fails = False
+        self.hashes = 0
+        """How many were made."""
+        self._loop = loop
+        self._asked: deque[Callable[[], None]] = deque()
+
+    def hash(self, password: str, then: Callable[[str | None], None]) -> None:
+        self._ask(lambda: then(None if self.fails else self.hashed(password)))
+
+    def verify(self, hashed: str, password: str, then: Callable[[bool | None], None]) -> None:
+        self._ask(lambda: then(None if self.fails else hashed == self.hashed(password)))
+
+    @staticmethod
+    def hashed(password: str) -> str:
+        return f"$fake${sha256(password.encode()).hexdigest()}"
+
+    def work(self, most: int = 1_000_000) -> None:
+        """Do so much of what was asked for."""
+        while self._asked and most > 0:
+            most -= 1
+            self.hashes += 1
+            self._asked.popleft()()
+
+    def _ask(self, work: Callable[[], None]) -> None:
+        assert not self._asked, "one at a time"
+        self._asked.append(work)
+        if not self.is_held:
+            self._loop.call_soon(self.work)
 
 
 class FakeStore:
@@ -250,6 +290,9 @@ class FakeStore:
         """What is on the disk."""
         self.mark = 0
         self.known: dict[int, Known] = {}
+        self.accounts: dict[int, KnownAccount] = {}
+        self.erased: list[int] = []
+        self.bans: dict[tuple[str, str], KnownBan] = {}
         self._asked: deque[Callable[[bool], None]] = deque()
 
     def work(self, most: int = 1_000_000, *, is_full: bool = False) -> None:
@@ -262,7 +305,16 @@ class FakeStore:
 
     def restore(self, now: int) -> Restored:
         self.mark = now + AHEAD
-        return Restored(now, self.mark, {}, (now, ()), list(self.known.values()))
+        return Restored(
+            now,
+            self.mark,
+            {},
+            (now, ()),
+            list(self.known.values()),
+            list(self.accounts.values()),
+            list(self.bans.values()),
+            now,
+        )
 
     def raise_mark(self, mark: int, then: Callable[[bool], None]) -> None:
         def work(is_done: bool) -> None:
@@ -272,7 +324,7 @@ class FakeStore:
 
         self._asked.append(work)
 
-    def keep(self, post: Said | Told, then: Callable[[bool], None] | None) -> None:
+    def keep(self, post: Said | Told, then: Callable[[bool], None] | None, device: int | None = None) -> None:
         assert post.number < self.mark, "a number that may be given out again"
         data = encode(post)
 
@@ -300,6 +352,52 @@ class FakeStore:
         def work(is_done: bool) -> None:
             if is_done:
                 self.known.pop(number, None)
+
+        self._asked.append(work)
+
+    def know_account(self, account: KnownAccount, then: Callable[[bool], None] | None = None) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.accounts[account.number] = account
+            if then is not None:
+                then(is_done)
+
+        self._asked.append(work)
+
+    def remove_account(self, number: int) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.accounts.pop(number, None)
+
+        self._asked.append(work)
+
+    def know_ban(self, ban: KnownBan, then: Callable[[bool], None] | None = None) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.bans[ban.kind, ban.name] = ban
+            if then is not None:
+                then(is_done)
+
+        self._asked.append(work)
+
+    def lift(self, kind: str, name: str, then: Callable[[bool], None] | None = None) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.bans.pop((kind, name), None)
+            if then is not None:
+                then(is_done)
+
+        self._asked.append(work)
+
+    def take_orders(self, do: Callable[[Order], str]) -> None:
+        raise NotImplementedError
+
+    def erase(self, number: int, then: Callable[[bool], None]) -> None:
+        def work(is_done: bool) -> None:
+            if is_done:
+                self.erased.append(number)
+                self.past.erase(number)
+            then(is_done)
 
         self._asked.append(work)
 
@@ -361,6 +459,7 @@ class FakeChat:
         self.late = 0.0
         """By how many seconds the clock is wrong."""
         self.observer = FakeObserver()
+        self.hasher = FakeHasher(self.loop)
         self.limits = settings = Limits(**limits)
         self.hub = hub(
             limits=settings,
@@ -369,6 +468,7 @@ class FakeChat:
             observer=self.observer,
             secret=lambda: f"secret {next(self.secrets)}",
             store=make_store(self) if callable(make_store) else make_store,
+            hasher=self.hasher,
         )
         self.door = Door(
             self.hub,

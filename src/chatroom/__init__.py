@@ -11,19 +11,24 @@ ann said hello, everybody
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import (
     BadArgument,
+    BadPassword,
+    Banned,
     CannotConnect,
     ChatroomError,
     ConnectionLost,
     InboxFull,
+    Muted,
+    NameReserved,
     NameTaken,
     NotAChatroom,
     OutcomeUnknown,
     Refused,
     TimedOut,
 )
-from chatroom.client.inbox import Disconnected, Gap, Reconnected, Unconfirmed
+from chatroom.client.inbox import Disconnected, Gap, OwnMessage, Reconnected, Unconfirmed
 from chatroom.client.sync import Client
 from chatroom.protocol.messages import (
+    BanRecord,
     ErrorReply,
     Forgotten,
     HistoryReply,
@@ -38,6 +43,9 @@ from chatroom.protocol.messages import (
 __all__ = [
     "AsyncClient",
     "BadArgument",
+    "BadPassword",
+    "BanRecord",
+    "Banned",
     "CannotConnect",
     "ChatroomError",
     "Client",
@@ -51,9 +59,12 @@ __all__ = [
     "Incoming",
     "IncomingBroadcast",
     "Message",
+    "Muted",
+    "NameReserved",
     "NameTaken",
     "NotAChatroom",
     "OutcomeUnknown",
+    "OwnMessage",
     "Presence",
     "Reconnected",
     "Refused",

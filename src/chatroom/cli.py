@@ -1,26 +1,31 @@
-"""The command line: `chatroom serve`, `chatroom join`, `chatroom bench`."""
+"""The command line: `chatroom serve`, `chatroom join`, and the table of the commands that are elsewhere."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from chatroom.usage import Group, WholeNumber
 
+ELSEWHERE = {"bench": "chatroom.bench.command"} | dict.fromkeys(
+    ("account", "backup", "ban", "bans", "unban"), "chatroom.accounts"
+)
+"""Commands, and the modules in which they have the same name."""
+
 
 class Commands(Group):
-    """The commands; `bench` is loaded only when it is asked for."""
+    """The commands; those elsewhere are loaded only when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
-        return sorted([*super().list_commands(ctx), "bench"])
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name."""
-        if cmd_name == "bench":
-            from chatroom.bench.command import bench
-
-            return bench
+        if cmd_name in ELSEWHERE:
+            command: click.Command = getattr(import_module(ELSEWHERE[cmd_name]), cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
 
 
@@ -45,8 +50,9 @@ def main() -> None:
 )
 @click.option("--tls-key", metavar="FILE", help="PEM file with the private key, which has no passphrase.")
 def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **flags: str | None) -> None:
-    """Run a server on PORT (7777 by default, 0 for any free port).
+    """Run a server.
 
+    PORT is 7777 by default; 0 means any free port.
     Settings come from the TOML file, the environment (CHATROOM_HOST, CHATROOM_LIMITS_MAX_CONTENT, …) and the
     command line; each overrides the previous ones. The exit status is 2 if a setting is invalid, and 1 if the
     server cannot listen.
@@ -78,8 +84,21 @@ def serve(config: Path | None, limits: tuple[str, ...], *, no_plain: bool, **fla
     help="PEM file with the certificate authorities to trust. Implies --tls.",
 )
 @click.option("--bell", is_flag=True, help="Ring the terminal's bell for direct messages.")
-def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, tls: bool, bell: bool) -> None:
-    """Chat as MY_NICKNAME on the server at SERVER_IP SERVER_PORT."""
+@click.option("--stay", is_flag=True, help="Stay logged in: the next start with --stay needs no password.")
+def join(
+    server_ip: str,
+    server_port: int,
+    my_nickname: str,
+    ca: str | None,
+    *,
+    tls: bool,
+    bell: bool,
+    stay: bool,
+) -> None:
+    """Join a chat as MY_NICKNAME.
+
+    The password of a registered name is asked for, or taken from CHATROOM_PASSWORD.
+    """
     import ssl
 
     from chatroom.terminal.program import chat
@@ -90,4 +109,4 @@ def join(server_ip: str, server_port: int, my_nickname: str, ca: str | None, *, 
         raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from None
     except OSError as error:
         raise click.BadParameter(f"{ca}: {error.strerror}", param_hint="--ca") from None
-    sys.exit(chat(server_ip, server_port, my_nickname, context, bell=bell))
+    sys.exit(chat(server_ip, server_port, my_nickname, context, bell=bell, stay=stay))

@@ -224,12 +224,14 @@ def _check_together(settings: Settings, origins: Mapping[str, _Origin]) -> None:
             raise ConfigError(f"{origin.name(key)}{value} needs {' and '.join(map(origin.spell, missing))}")
 
 
+_OTHERS = {"CHATROOM_PASSWORD"}
+"""Variables of `chatroom join`, which may stand in the same environment."""
 _LINKED = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)|^CHATROOM_ENV_")
 _LINKED_VALUE = re.compile(r"_PORT=(tcp|udp|sctp)://|^CHATROOM_NAME=/")
 
 
 def from_environment() -> dict[str, str]:
-    """Return the variables that are ours.
+    """Return the variables that are settings: those of the client program are passed over.
 
     Kubernetes and Docker tell a container of services and links called `chatroom` in variables like
     `CHATROOM_SERVICE_HOST` and `CHATROOM_PORT=tcp://10.0.0.1:7777`: they are passed over
@@ -238,5 +240,7 @@ def from_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(PREFIX) and not (_LINKED.search(name) or _LINKED_VALUE.search(f"{name}={value}"))
+        if name.startswith(PREFIX)
+        and name not in _OTHERS
+        and not (_LINKED.search(name) or _LINKED_VALUE.search(f"{name}={value}"))
     }

@@ -17,7 +17,13 @@ DELAY = 0.1
 """Seconds that lines may be held back, to be written together, at a tenth of the cost of a `logging` record."""
 
 # Lines that may be written at once, and then per second; the rest is counted, and the count is logged.
-_ALLOWANCE = {"joined": (1000, 100), "left": (1000, 100), "refused": (200, 10), "turned away": (200, 10)}
+_ALLOWANCE = {
+    "joined": (1000, 100),
+    "left": (1000, 100),
+    "refused": (200, 10),
+    "turned away": (200, 10),
+    "decided": (200, 10),
+}
 
 
 _NEWLINE = 0x0A
@@ -85,6 +91,10 @@ class LogObserver:
     def refused(self, name: str | None, peer: str, error: ErrorReply) -> None:
         """A request was answered with an error."""
         self._event("refused", f"{error.error} for {'' if name is None else f'{name!r} from '}{peer}")
+
+    def decided(self, what: str, name: str, by: str | None) -> None:
+        """An operator or the command line has decided something; the reason is never logged."""
+        self._event("decided", f"{what} {name!r} by {'the command line' if by is None else repr(by)}")
 
     def turned_away(self, peer: str, reason: str) -> None:
         """A connection was closed before a user had logged in on it."""

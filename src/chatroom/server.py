@@ -24,6 +24,7 @@ from chatroom.doors.kernel import keep_alive
 from chatroom.doors.tls import TlsDoor
 from chatroom.hub.hub import Hub
 from chatroom.observe import LogObserver
+from chatroom.passwords import Hasher
 from chatroom.protocol.limits import Limits
 from chatroom.stores.file import StoreError
 from chatroom.stores.sqlite import SqliteStore
@@ -72,14 +73,26 @@ async def _serve(settings: Settings, announce: Callable[[list[Port]], None]) -> 
     limits = settings.limits
     try:
         store = _store(settings, loop, observer.note)
-        secret = partial(token_urlsafe, 16)
-        hub = Hub(limits=limits, clock=time.time, timing=loop, observer=observer, secret=secret, store=store)
+        hasher = None if store is None else Hasher(loop)
+        hub = Hub(
+            limits=limits,
+            clock=time.time,
+            timing=loop,
+            observer=observer,
+            secret=partial(token_urlsafe, 16),
+            store=store,
+            hasher=hasher,
+        )
     except StoreError as error:
         raise ConfigError(f"data: {error}") from error
+    if store is not None:
+        store.take_orders(hub.obey)
     patience = limits.drain_timeout
     try:
         patience = await _let_in(hub, settings, observer, announce)
     finally:
+        if hasher is not None:
+            hasher.close()
         if store is not None:
             store.close(hub.house.next - 1, patience)
         observer.flush()

@@ -400,7 +400,7 @@ def test_readme_examples(server: ServerProcess, tmp_path: Path) -> None:
     """
     examples = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
     scripts = {name: tmp_path / f"{name}.py" for name in ("tenliner", "cron", "librarian")}
-    for script, example in zip(scripts.values(), examples, strict=True):
+    for script, example in zip(scripts.values(), examples[:3], strict=True):  # the next needs accounts
         script.write_text(example.replace("7777", str(server.port)))
     names = ["tenliner", "librarian"]
     with LineClient(server.port, "ann") as ann, ExitStack() as stack:

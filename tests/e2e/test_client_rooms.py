@@ -315,10 +315,7 @@ async def test_restart_with_a_file(tmp_path: Path, loop: str) -> None:
 async def test_another_client_with_the_session(server: ServerProcess) -> None:
     """Whoever is replaced by another connection of the same session does not come back."""
     client = await AsyncClient.connect(server.host, server.port, "bob", reconnect=True)
-    other = link.Link(server.host, server.port, timeout=100, tls=None, reconnect=True)
-    other._session._secret = client._link._session._secret
-    await other.open()
-    await other.hello("bob")
+    other = await AsyncClient.connect(server.host, server.port, "bob", session=client.session)
     with pytest.raises(ConnectionError, match="replaced"):
         await client.receive(timeout=100)
     assert not client.is_connected

@@ -305,7 +305,7 @@ def test_pipe_knows_no_rooms(server: ServerProcess) -> None:
         assert chess.read()["content"] == "early"
         assert chess.read() == {"code": "incoming", "from": "ann", "content": "hi"}
 
-    hint = "rooms and history need a terminal, and a server that has them"
+    hint = "rooms and history need a terminal"
     assert ended.stderr == f"line 2: unknown command /rooms: {hint}\n"
     assert without_times(ended.stdout.splitlines()) == [
         f"connecting to server at 127.0.0.1, {server.port}",
@@ -323,7 +323,7 @@ def test_pipe_says_where_rooms_are(server: ServerProcess) -> None:
     """Whoever writes to a room in a pipe is told that there are none; keys are not explained there."""
     ended = pipe(server, "ann", "#chess|hi\nnobody|hi\n/help\n")
 
-    hint = "rooms and history need a terminal, and a server that has them"
+    hint = "rooms and history need a terminal"
     assert ended.stderr.splitlines() == [
         f'line 1: nobody is called "#chess": {hint}',
         'line 2: nobody is called "nobody"',
@@ -336,7 +336,7 @@ def test_server_of_the_brief_has_no_rooms() -> None:
     """With a server that knows only the brief, the commands are unknown, and it is asked nothing new."""
     with BriefServer() as brief, joined(brief) as terminal:
         terminal.type("/join chess\r")
-        terminal.wait_for("unknown command /join")
+        terminal.wait_for("unknown command /join: this server has no rooms and no history")
         terminal.type("#chess|hi\r")
         assert brief.wait_for("outgoing") == {"code": "outgoing", "to": "#chess", "content": "hi"}
         terminal.type("/help\r")

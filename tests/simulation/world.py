@@ -8,7 +8,7 @@ import json
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -16,11 +16,16 @@ from chatroom.doors.connection import Connection
 from chatroom.doors.intake import INPUT
 from chatroom.doors.outbox import Outbox
 from chatroom.hub.client import Client
+from chatroom.hub.entries import Banned, Entry, Kicked, Muted, Unbanned, Unmuted
+from chatroom.hub.ports import Order
+from chatroom.hub.refusal import Refusal
+from chatroom.protocol import names
 from chatroom.protocol.messages import ident
-from fakes import FakeChat, FakeClient, FakeStore
+from fakes import FakeChat, FakeClient, FakeHasher, FakeStore
 from simulation.model import PUSHED, Model
 from simulation.twin import Twin
 
+PASSWORDS = ["first password", "second password"]
 NAMES = ["ann", "Ann", "аnn", "bob", "eve", "dan", "zoë", "*", "a|b", "", "x" * 40, "mallory", "Trent", "peggy"]
 ROOMS = ["chess", "Chess", "go", "zoë’s", "tea", "*", "a|b"]
 HOSTS = ["127.0.0.1", "127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
@@ -37,14 +42,17 @@ FEATURES = [
     ["resume", "stamps"],
 ]
 BASE = {"welcome", "users", "incoming", "incoming_broadcast", "error"}
-CODES = BASE | {"sent", "pong", "joined", "left", "rooms", "history", "forgotten"}
+CODES = BASE | {"sent", "pong", "joined", "left", "rooms", "history", "forgotten", "registered"}
 PUSHED_TO = {"ping": "ping", "presence": "presence"}
 """What only those get who asked for it."""
+FORGOTTEN = b'{"code":"forgotten"'
 TIGHT = {
     "chatroom.hub.past": {"ROOM": 30, "ROOMS": 20_000, "SLACK": 2000, "DIRECT": 20, "DIRECT_BYTES": 9000},
     "chatroom.hub.replay": {"MOST": 20, "MOST_DIRECT": 5, "BYTES": 5000},
     "chatroom.hub.reading": {"BYTES": 5000, "SEARCHED": 20},
     "chatroom.hub.waiting": {"MOST": 3},
+    "chatroom.hub.house": {"MOST_DEVICES": 2, "MOST_WAITING": 10},
+    "chatroom.hub.deeds": {"MOST_SESSIONS": 4},
 }
 """Bounds that are reached within the day."""
 
@@ -112,7 +120,8 @@ class Person:
             room = json.loads(line).get("room")
             if room:
                 return f"#{room}"
-        return "pushed" if self.was_bare and line.startswith(PUSHED) else ""
+        is_pushed = line.startswith(PUSHED) or (line.startswith(FORGOTTEN) and b'"ref":' not in line)
+        return "pushed" if self.was_bare and is_pushed else ""
 
 
 class World:
@@ -133,7 +142,10 @@ class World:
             max_content=3000,
             max_rooms=3,
             max_rooms_each=2,
+            max_accounts=4,
+            register_per_day=86_400,
         )
+        self.chat.hasher.is_held = True
         self.twin = Twin(self.chat.hub, random.Random(seed))
         self.model = Model(self.chat.hub, self.chat.loop, is_tight=self.is_tight)
         self.people: list[Person] = []
@@ -159,6 +171,11 @@ class World:
             (self.read, 6),
             (self.go, 6),
             (self.store_some, 10),
+            (self.log_in, 14),
+            (self.register, 4),
+            (self.hash_some, 16),
+            (self.order, 2),
+            (self.judge, 2),
             (self.change_clock, 1),
             (self.wait, 12),
             (self.wait_long, 1),
@@ -234,6 +251,39 @@ class World:
                 extra["after"] = chance.choice(["", "x" * 16, "f" * 16, "0" * 15])
         self.say(person, code="hello", name=chance.choice(NAMES), **extra)
 
+    def log_in(self) -> None:
+        """Somebody comes to an account, if it knows the password."""
+        if (person := self.anybody(is_named=False)) is None:
+            return
+        accounts = [account.name for account in self.model.accounts.values()]
+        name = self.chance.choice(accounts if accounts and self.chance.random() < 0.9 else NAMES)
+        extra: dict[str, object] = {"features": person.features} if person.features else {}
+        if self.pasts and self.chance.random() < 0.3:
+            past = self.chance.choice(self.pasts[-8:])
+            self.number += 1
+            extra |= {"session": past.secret, "ref": f"r{self.number}"}
+            person.returns[f"r{self.number}"] = Past(past.secret, {**past.last})
+            if self.chance.random() < 0.5:
+                extra["after"] = past.last.get("") or "0" * 16
+        self.say(person, code="hello", name=name, password=self.chance.choice(PASSWORDS), **extra)
+
+    def register(self) -> None:
+        if person := self.anybody():
+            old = {"old": self.chance.choice(PASSWORDS)} if self.chance.random() < 0.3 else {}
+            self.say(person, code="register", password=self.chance.choice(PASSWORDS), **old)
+
+    def hash_some(self) -> None:
+        self.chat.hasher.fails = self.chance.random() < 0.1
+        self.chat.hasher.work(self.chance.choice([1, 1, 100]))
+
+    def order(self) -> None:
+        """The command line asks for something, beside a store."""
+        if self.store is not None:
+            what = self.chance.choice(["add", "add", "password", "operator", "remove", "forget"])
+            hashed = FakeHasher.hashed(self.chance.choice(PASSWORDS))
+            is_set = self.chance.random() < 0.7
+            self.chat.hub.obey(Order(1, what, self.chance.choice(NAMES), hashed, is_set=is_set))
+
     def join(self) -> None:
         if person := self.anybody():
             if self.chance.random() < 0.3:
@@ -304,7 +354,7 @@ class World:
                 for number in numbers
                 if person.session
                 and person.is_named
-                and self.model.by_number[number].session == person.session.session.number
+                and self.model.by_number[number].session == person.session.session.owner
             ]
             if mine and self.chance.random() < 0.8:
                 numbers = mine[-5:]
@@ -350,6 +400,26 @@ class World:
             if self.chance.random() < 0.2:
                 self.is_full = not self.is_full
             self.store.work(self.chance.choice([1, 10, 1000]), is_full=self.is_full)
+
+    def judge(self) -> None:
+        """The command line bans somebody, or lets somebody in again; what operators do is done in its name."""
+        chance, hub = self.chance, self.chat.hub
+        target = chance.choice([one.owner for one in hub.house.sessions.values()] or [0])
+        minutes = chance.choice([0, 1, 1])
+        name = chance.choice(NAMES[:6])
+        entry: Entry = Unbanned(name, names.keys(name), 0)
+        match chance.randrange(6):
+            case 0:
+                entry = Kicked(target, 0, "enough")
+            case 1:
+                entry = Muted(target, 0, minutes)
+            case 2:
+                entry = Unmuted(target, 0)
+            case 3:
+                origins = tuple(chance.sample(["192.0.2.1", "2001:db8::/64"], k=chance.randrange(2)))
+                entry = Banned(0, name, names.keys(name), 0, minutes, origins)
+        with suppress(Refusal):
+            hub.append(entry, None)
 
     def change_clock(self) -> None:
         self.chat.late = self.chance.choice([0.0, 0.5, 3600.0, -100.0, -20.0])
@@ -397,9 +467,11 @@ class World:
         self.people = [person for person in self.people if person.is_live]
         sessions = [connection._client for connection in door.connections]
         names = [session.name for session in sessions if session.name is not None]
-        assert sorted(names) == sorted(hub.users()), "a name without a session, or the reverse"
+        owners = {session.session.owner: session.session for session in sessions if session.name is not None}
+        assert sorted({*names}) == sorted(hub.users()), "a name without a session, or the reverse"
+        assert len(owners) == len({*names})
         for kind, claimed in enumerate(hub.house.claimed):
-            keys = [session.session.keys[kind] for session in sessions if session.name is not None]
+            keys = [session.keys[kind] for session in owners.values()]
             assert sorted(keys) == sorted(claimed), "a key that belongs to nobody, or to two"
         assert door.admission.connections + door.admission._waiting == len(door.connections)
         assert {key[0] for key in door.deadlines._due} <= door.connections, "something is waited for in vain"
@@ -461,6 +533,8 @@ class World:
                 self.pasts.append(person.past)
                 if not message.get("recovered"):
                     person.past.last.pop("", None)
+            case "registered" if "session" in message:
+                person.past.secret = message["session"]
             case "joined":
                 person.rooms.add(message["room"])
                 if not message.get("recovered"):
@@ -490,9 +564,10 @@ class World:
         """Everybody goes; nothing is left."""
         for person in self.people:
             person.client.transport.vanish(None)
-        for _ in range(3):
+        for _ in range(6):
             if self.store is not None:
                 self.store.work()
+            self.chat.hasher.work()
             self.chat.loop.pass_time(100)
         self.model.look_closely()
         assert self.twin.house.digest() == self.chat.hub.house.digest()
@@ -501,7 +576,7 @@ class World:
         assert not len(door.deadlines)
         assert not hub.users()
         assert not any(hub.house.claimed)
-        assert not hub.house.sessions
+        assert not [session for session in hub.house.sessions.values() if session.account is None]
         assert not hub.house.rooms
         assert not len(hub.house.lobby)
         assert not hub.house.lobby.ahead

@@ -20,7 +20,9 @@ MAY_IMPORT = {
     "config.py": {"protocol"},
     "announce.py": set(),
     "usage.py": set(),
-    "server.py": {"announce", "config", "doors", "hub", "observe", "protocol", "stores"},
+    "accounts.py": {"config", "hub", "passwords", "protocol", "stores", "terminal", "usage"},
+    "passwords.py": {"protocol"},
+    "server.py": {"announce", "config", "doors", "hub", "observe", "passwords", "protocol", "stores"},
 }
 CLIENT = [f"client/{part}.py" for part in ("calls", "core", "errors", "gaps", "inbox", "resume", "session")]
 NO_IO = {"asyncio", "socket", "threading", "time", "random", "selectors", "ssl", "os", "uvloop"}

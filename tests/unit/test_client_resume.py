@@ -10,7 +10,7 @@ from chatroom.client.calls import Call
 from chatroom.client.core import PATIENCE, REST, WINDOW, Core
 from chatroom.client.errors import OutcomeUnknown, Refused
 from chatroom.client.gaps import MOST
-from chatroom.client.inbox import Gap, Message, Reconnected, Unconfirmed
+from chatroom.client.inbox import Gap, Message, OwnMessage, Reconnected, Unconfirmed
 from chatroom.client.resume import PAGE_WITHIN
 from chatroom.client.session import Session
 from chatroom.protocol.messages import ErrorReply, Incoming, IncomingBroadcast
@@ -29,13 +29,17 @@ class Chat:
             self.answer("join", code="joined", room=room)
         self.answer_all(code="history", messages=[], complete=True)
 
-    def connect(self, name: str = "ann", *, session: str = "S", **fields: Any) -> list[Message]:
-        """Make a connection, and return what comes with the welcome."""
+    def connect(
+        self, name: str = "ann", *, session: str = "S", password: str | None = None, **fields: Any
+    ) -> list[Message]:
+        """Make a connection, to an account if there is a password; return what comes with the welcome."""
         self.core = Core(lambda: self.now, self.session)
-        self.core.hello(name, is_return=self.session.can_continue)
+        self.core.hello(name, password, is_return=self.session.can_continue)
         self.requests: list[dict[str, Any]] = []
-        features = {"features": self.session.features, "session": session}
-        return self.answer("hello", code="welcome", name=name, **features, **fields)
+        features = [*self.session.features, "resume"]
+        if password is not None:
+            fields["account"] = True
+        return self.answer("hello", code="welcome", name=name, features=features, session=session, **fields)
 
     def sent(self) -> list[str]:
         """Take what is to be sent; return the codes of all requests that are not answered."""
@@ -78,6 +82,10 @@ def ident(number: int) -> str:
 
 def old(number: int, **fields: Any) -> dict[str, Any]:
     return {"id": ident(number), "time": 1.5, "from": "bob", "content": str(number)} | fields
+
+
+def own(number: int, **fields: Any) -> dict[str, Any]:
+    return old(number, **fields) | {"from": "ann"}
 
 
 def said(*numbers: int, room: str | None = None) -> list[Message]:
@@ -263,6 +271,95 @@ def under_way(chat: Chat, *contents: str, confirm: bool = True, room: str | None
     calls = [chat.core.send(None, content, confirm=confirm, room=room) for content in contents]
     chat.sent()
     return calls
+
+
+def test_account_whose_session_has_ended() -> None:
+    """What was said to an account alone is read back all the same, and what it said elsewhere."""
+    chat = Chat()
+    chat.connect(password="correct horse")
+    chat.answer_all(code="history", messages=[], complete=True)
+    chat.say(4)
+    chat.hear(code="incoming", **old(5))
+    chat.core.lose("gone")
+    chat.connect(password="correct horse", session="T")
+    assert chat.request["password"] == "correct horse"
+    lobby = chat.answer("history", code="history", messages=[old(4), old(6), own(7)], complete=True)
+    assert chat.request == {"code": "history", "limit": 200, "ref": chat.request["ref"]}
+    direct = [old(5, to="ann"), own(8, to="bob"), old(9, to="ann"), own(10, to="ann")]
+    came = lobby + chat.answer("history", code="history", messages=direct, complete=True)
+
+    assert came == [
+        *said(6),
+        OwnMessage("ann", "7", None, None, ident(7), 1.5),
+        OwnMessage("ann", "8", "bob", None, ident(8), 1.5),
+        Incoming("bob", "9", id=ident(9), time=1.5),
+        OwnMessage("ann", "10", "ann", None, ident(10), 1.5),  # or a bot would answer itself without end
+    ]
+
+
+def test_who_registers_after_a_change_of_name() -> None:
+    """What a stranger says under the name that one had before is not one's own, live or read back."""
+    chat = Chat()
+    chat.hear(code="incoming_broadcast", **old(4))
+    chat.core.lose("gone")
+    chat.connect("bob", recovered=True)
+    chat.core.lose("gone")
+    chat.connect("ann", account=True)
+    live = chat.hear(code="incoming_broadcast", **old(8))
+    read = chat.answer("history", code="history", messages=[old(4), old(6), own(7)], complete=True)
+    read += chat.answer("history", code="history", messages=[], complete=True)
+
+    assert not live
+    assert read == [
+        *said(6),
+        OwnMessage("ann", "7", None, None, ident(7), 1.5),
+        *said(8),
+    ]
+
+
+@pytest.mark.parametrize("is_account", [False, True])
+def test_register_whose_answer_is_lost(*, is_account: bool) -> None:
+    """Whether the name is an account's is what the next welcome says."""
+    chat = Chat()
+    call = chat.core.register("correct horse")
+    chat.sent()
+    chat.core.lose("gone")
+    assert call.error is not None
+    chat.connect(recovered=True, account=is_account or None)
+
+    came = chat.hear(code="incoming", **own(5, to="eve"))
+    assert chat.session.is_account is is_account
+    assert isinstance(came[0], OwnMessage) is is_account
+
+
+def test_register_whose_answer_comes_late() -> None:
+    """Nobody waits for it any longer, but the name is an account's from then on."""
+    chat = Chat()
+    call = chat.core.register("correct horse")
+    chat.sent()
+    chat.core.forget(call)
+    chat.hear(code="registered", ref=call.ref)
+
+    assert chat.session.is_account
+    assert chat.hear(code="incoming", **own(5, to="eve")) == [
+        OwnMessage("ann", "5", "eve", None, ident(5), 1.5)
+    ]
+
+
+def test_what_is_said_elsewhere_is_held_too() -> None:
+    """Behind what is being read back, as all that comes; a message taken back is not handed on."""
+    chat = Chat("chess")
+    chat.connect(password="correct horse")
+    chat.answer("join", code="joined", room="chess", recovered=True)
+    chat.say(5)
+    for number in 7, 8:
+        assert not chat.hear(code="incoming_broadcast", **own(number))
+    chat.hear(code="forgotten", id=ident(8))
+    came = chat.answer_all(code="history", messages=[old(4)], complete=True)
+
+    assert [message for message in came if isinstance(message, OwnMessage)] == [
+        OwnMessage("ann", "7", None, None, ident(7), 1.5)
+    ]
 
 
 def test_messages_under_way_are_sent_again() -> None:

@@ -14,7 +14,7 @@ from chatroom.doors.admission import WAITING_OF_ONE, WAITING_ROOM, Admission, Ve
 from chatroom.doors.connection import Wait
 from chatroom.doors.door import Door
 from chatroom.protocol.limits import Limits
-from fakes import FakeChat, FakeClient, FakeKernel, FakeLoop
+from fakes import FakeChat, FakeClient, FakeKernel, FakeLoop, FakeTransport
 
 FAR = "192.0.2.7"
 
@@ -56,6 +56,28 @@ def test_retrying_a_name_has_more_time() -> None:
     assert not person.transport.eof_written
     chat.loop.pass_time(2)
     assert person.transport.eof_written
+
+
+def test_a_name_that_waits() -> None:
+    """While we let a hello wait, no time passes for the stranger; then it has the time that was left."""
+    chat = FakeChat()
+    strangers = [chat.connect(), chat.connect()]
+    chat.loop.pass_time(8)
+    chat.hub.effort.left = 0
+
+    for stranger in strangers:
+        stranger.ask(code="hello", name="élan")
+    chat.loop.pass_time(100)
+    assert not any(stranger.transport.eof_written for stranger in strangers)
+    chat.hub.effort._renew()
+    chat.loop.turn()
+
+    assert words(strangers[0]) == ["welcome"]
+    assert words(strangers[1]) == ["name_taken"]
+    chat.loop.pass_time(59)
+    assert not strangers[1].transport.eof_written
+    chat.loop.pass_time(2)
+    assert [stranger.transport.eof_written for stranger in strangers] == [False, True]
 
 
 def test_dripping_after_a_refused_name() -> None:
@@ -176,6 +198,49 @@ def test_networks_count_as_one() -> None:
     assert door.enter("2001:db8:0:1::1") is Verdict.WELCOME
     assert [door.enter(host) for host in (FAR, f"::ffff:{FAR}", FAR)][-1] is Verdict.CROWDED
     assert {door.enter("::ffff:127.0.0.1") for _ in range(9)} == {Verdict.WELCOME}
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        (FAR, FAR),
+        (f"::ffff:{FAR}", FAR),
+        ("2001:db8::7", "2001:db8::/64"),
+        ("fe80::7%eth0", "fe80::/64"),
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("::ffff:127.0.0.1", ""),
+        ("unknown", ""),
+    ],
+)
+def test_origins(host: str, origin: str) -> None:
+    """The hub is told the network that a peer comes from, as limits count it; nothing if it is exempt."""
+    assert FakeChat().connect(host).connection._outbox.origin == origin
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "is_private"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.8.8.8", "127.0.0.1", True),
+        ("::1", "::1", True),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1", True),
+        (FAR, "198.51.100.1", False),
+        (FAR, "127.0.0.1", False),
+        ("127.0.0.1", "198.51.100.1", False),
+        ("198.51.100.1", "198.51.100.1", False),
+        ("unknown", "", False),
+    ],
+)
+def test_private_connections(host: str, own: str, *, is_private: bool) -> None:
+    """Without TLS, only what goes from loopback to loopback is private."""
+    chat = FakeChat()
+    transport = FakeTransport(chat.loop, (host, 5000))
+    transport.own = own
+    connection = chat.door()
+    connection.connection_made(cast("asyncio.Transport", transport))
+
+    assert connection._outbox.is_private == is_private
 
 
 def test_addresses_are_forgotten() -> None:
@@ -539,6 +604,10 @@ def test_settings_from_everywhere(tmp_path: Path) -> None:
         (["max_objetc=1"], "no such setting, perhaps --limit max_object"),
         (["max_object"], "NAME=VALUE"),
         (["exempt=10.0.0.0/33"], "--limit exempt: "),
+        (["register=perhaps"], "--limit register: must be true or false, not 'perhaps'"),
+        (["max_accounts=0"], "--limit max_accounts: must be a whole number from 1 to 10000000, not '0'"),
+        (["register_per_day=0"], "--limit register_per_day: must be a number above 0"),
+        (["account_idle=0"], "--limit account_idle: must be a number above 0, at most 36500, not '0'"),
         (
             ["max_backlog=999"],
             "--limit max_backlog: max_content is 16384, but must not be greater than max_backlog",
@@ -679,6 +748,26 @@ def test_links_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATROOM_PORT", "1")
     monkeypatch.setenv("CHATROOM_SERVICES", "x")
     assert from_environment() == {"CHATROOM_PORT": "1", "CHATROOM_SERVICES": "x"}
+
+
+def test_the_client_program_s_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server passes over the client program's password; one that is spelled wrong is refused, unquoted."""
+    monkeypatch.setenv("CHATROOM_PASSWORD", "correct horse")
+    assert load(None, from_environment(), {}, []) == Settings()
+
+    monkeypatch.setenv("CHATROOM_PASSWROD", "correct horse")
+    with pytest.raises(ConfigError, match=r"^CHATROOM_PASSWROD: there is no such setting$"):
+        load(None, from_environment(), {}, [])
+
+
+def test_settings_of_accounts() -> None:
+    """Switches and numbers of accounts are checked as all settings are."""
+    bounds = ["register=false", "guests=0", "max_accounts=7", "register_burst=1", "register_per_day=0.5"]
+
+    limits = load(None, {"CHATROOM_LIMITS_ACCOUNT_IDLE": "30"}, {}, bounds).limits
+
+    assert (limits.register, limits.guests, limits.max_accounts) == (False, False, 7)
+    assert (limits.register_burst, limits.register_per_day, limits.account_idle) == (1, 0.5, 30.0)
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from precis_i18n import get_profile
 from precis_i18n.context import context_rule_error
 from precis_i18n.unicode import UnicodeData
 
-from chatroom.protocol import names
+from chatroom.protocol import free_form, names
 from chatroom.protocol.confusables import TAKEN_FOR
 from chatroom.protocol.names import (
     BARS,
@@ -193,7 +193,7 @@ def test_what_depends_on_the_whole_name_is_looked_at_once(monkeypatch: pytest.Mo
         looked.append(place)
         return context_rule_error(name, place, ucd)
 
-    monkeypatch.setattr(names, "context_rule_error", look)
+    monkeypatch.setattr(free_form, "context_rule_error", look)
 
     checked("・" * 31 + "カ")
     checked("٠١٠١٠١")

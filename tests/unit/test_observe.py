@@ -31,6 +31,8 @@ def test_names_are_quoted() -> None:
         f"refused: unknown_user for 'bob to you: pay me' from {peer}"
     )
     assert written("refused", None, peer, error) == f"refused: unknown_user for {peer}"
+    assert written("decided", "ban", "bob by 'ann'", "olga") == """decided: ban "bob by 'ann'" by 'olga'"""
+    assert written("decided", "ban", "bob", None) == "decided: ban 'bob' by the command line"
     assert written("turned_away", peer, "silent") == f"turned away: {peer} (silent)"
 
 

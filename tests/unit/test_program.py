@@ -69,6 +69,9 @@ class Person:
     async def read_name(self, question: str, offer: str) -> str | None:
         raise NotImplementedError
 
+    async def read_password(self, prompt: str, question: str = "") -> str | None:
+        raise NotImplementedError
+
     def conversation(self, chat: Chat) -> Any:
         raise NotImplementedError
 

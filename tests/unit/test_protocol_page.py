@@ -7,21 +7,24 @@ from typing import Any
 
 import pytest
 
-from fakes import FakeChat, FakeClient
+from chatroom.hub.ports import Order
+from fakes import FakeChat, FakeClient, FakeStore
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 CONVERSATIONS = re.findall(r"^```\n((?:\w+ [<>:].*\n)+)```$", PAGE, flags=re.MULTILINE)
 
 
 def test_there_are_some() -> None:
-    assert len(CONVERSATIONS) == 3
+    assert len(CONVERSATIONS) == 5
 
 
 class Talk:
     """A conversation, with the ids, times and secrets that the page prints in place of those of this run."""
 
     def __init__(self) -> None:
-        self.chat = FakeChat()
+        store = FakeStore()
+        self.chat = FakeChat(store=store)
+        self.chat.loop.settle = store.work
         self.people: dict[str, FakeClient] = {}
         self.real: dict[str, str] = {}
 
@@ -30,7 +33,16 @@ class Talk:
             self.people[name] = self.chat.connect()
         elif name not in self.people:
             self.people[name] = self.chat.join(name)
+            if name == "olga":
+                self.appoint(name)
         return self.people[name]
+
+    def appoint(self, name: str) -> None:
+        """Let somebody have an account, and be an operator."""
+        self.people[name].ask(code="register", password="correct horse")
+        self.chat.loop.turn()
+        assert self.people[name].take() == [{"code": "registered"}]
+        assert self.chat.hub.obey(Order(1, "operator", name, "", 0, True, "")) == ""
 
     def say(self, name: str, line: str) -> None:
         for printed, real in self.real.items():

@@ -51,10 +51,14 @@ def test_errors_have_one_base() -> None:
     assert [name for name, error in ERRORS.items() if not issubclass(error, ChatroomError)] == []
     assert others == {
         "BadArgument": ["ValueError"],
+        "BadPassword": [],
+        "Banned": [],
         "CannotConnect": ["ConnectionError"],
         "ChatroomError": [],
         "ConnectionLost": ["ConnectionError"],
         "InboxFull": [],
+        "Muted": [],
+        "NameReserved": [],
         "NameTaken": [],
         "NotAChatroom": ["ConnectionError"],
         "OutcomeUnknown": ["ConnectionError"],

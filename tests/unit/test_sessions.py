@@ -646,6 +646,29 @@ def test_who_waits_for_the_disk_is_not_read() -> None:
         assert ann.take()[0]["code"] == "history"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.7"])
+@pytest.mark.parametrize("more", ["", '{"code":"ping"}\n'])
+def test_who_waits_for_the_disk_is_answered(host: str, more: str) -> None:
+    """Who closes its side behind a request that takes time is answered; who breaks the connection is gone."""
+    store = FakeStore()
+    chat = FakeChat(store=store)
+    ann, bob = chat.join("ann", host), chat.join("bob", host)
+    for client in (ann, bob):
+        client.send(b'{"code":"history"}\n' + more.encode())
+    assert ann.connection.eof_received()
+    bob.transport.vanish(ConnectionResetError())
+    chat.loop.turn()
+    assert chat.hub.users() == ["ann"] if not more else ["ann", "bob"]
+
+    for _ in range(2):
+        store.work()
+        chat.loop.turn()
+
+    assert [message["code"] for message in ann.take()] == ["history"] + ["pong"] * bool(more)
+    assert ann.transport.is_gone
+    assert chat.hub.users() == []
+
+
 def test_notices_keep_their_place() -> None:
     """A client that sends no line breaks is told what was taken back, and who left, behind what they said."""
     chat = FakeChat()

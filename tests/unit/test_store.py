@@ -3,6 +3,7 @@
 What holds for every store is in `test_history` and `test_sessions`, which run with each.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -15,12 +16,12 @@ import pytest
 from chatroom.hub import past, reading
 from chatroom.hub.ports import AHEAD
 from chatroom.hub.waiting import PATIENCE
-from chatroom.stores import file, reader, sqlite, sweeper
+from chatroom.stores import file, reader, restore, sqlite, sweeper
 from chatroom.stores.file import APPLICATION, StoreError
 from chatroom.stores.reader import Reader
 from chatroom.stores.sqlite import SqliteStore
 from chatroom.stores.sweeper import PAUSE
-from chatroom.stores.writer import Barrier, Change
+from chatroom.stores.writer import Barrier
 from fakes import FakeChat, FakeClient
 from stored import Disk
 
@@ -115,6 +116,43 @@ def test_what_was_missed(disk: Disk, way: str) -> None:
     assert back["recovered"]
     assert joined["recovered"]
     assert [*lobby, last] == heard
+
+
+@both
+def test_nothing_was_said_where_somebody_was(disk: Disk, way: str) -> None:
+    """Who comes back after a restart is recovered there, too."""
+    chat = disk.chat()
+    (ann, _), (bob, welcome) = come(chat, "ann"), come(chat, "bob")
+    first = say(ann, "1", to="bob")
+    ask(bob, code="join", room="a")
+    say(ann, "2", to="bob")
+
+    chat = go_on(disk, chat, way)
+
+    bob = chat.connect()
+    bob.ask(code="hello", name="bob", features=["resume"], session=welcome["session"], after=first["id"])
+    bob.ask(code="join", room="a", after=first["id"])
+    chat.loop.turn()
+    back, missed, joined = bob.take()
+    assert (back["recovered"], missed["content"], joined["recovered"]) == (True, "2", True)
+
+
+def test_what_is_missing_of_rooms_that_are_not_in_memory(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart, with more rooms than fit: what was said there up to the last. Nobody is told less."""
+    monkeypatch.setattr(restore, "ROOMS", 2 * past.LINE)
+    chat = disk.chat()
+    (ann, _), (_, welcome) = come(chat, "ann"), come(chat, "bob")
+    ids = [say(ann, "1")["id"]]
+    for room in ("a", "b"):
+        ask(ann, code="join", room=room)
+        ids.append(say(ann, room, room=room)["id"])
+
+    chat = go_on(disk, chat, "stopped")
+
+    assert chat.hub.house.past.floor == int(ids[1], 16)
+    for after, is_recovered in zip(ids, [False, True], strict=False):
+        _, back = come(chat, "bob", session=welcome["session"], after=after)
+        assert back["recovered"] is is_recovered
 
 
 @both
@@ -383,7 +421,7 @@ def somebody_elses(path: Path) -> None:
 def of_a_newer_chatroom(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
 
 
 def damaged(path: Path) -> None:
@@ -404,28 +442,33 @@ def a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path, 0o644)
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
         (nothing_of_ours, "this file is no database of chatroom"),
         (somebody_elses, "this file is no database of chatroom"),
-        (of_a_newer_chatroom, "a newer chatroom has written this file: version 2; 1 is known"),
-        (damaged, "this file is damaged"),
+        (of_a_newer_chatroom, "a newer chatroom has written this file: version 3; 2 is known"),
+        (damaged, "damaged|malformed"),
         (cut_off, "damaged|malformed"),
-        (a_folder, "Is a directory"),
+        (a_folder, "this is no regular file"),
+        (a_pipe, "this is no regular file"),
     ],
 )
 def test_files_that_are_refused(disk: Disk, make: Callable[[Path], None], why: str) -> None:
     """In one line that says why; they are left as they are."""
     path = disk.folder / "chat.db"
     make(path)
-    before = path.is_file() and path.read_bytes()
+    before, mode = path.is_file() and path.read_bytes(), path.stat().st_mode
 
     with pytest.raises(StoreError, match=rf"^\S*chat\.db: .*({why})") as refused:
         disk.chat()
 
     assert "\n" not in str(refused.value)
-    assert before == (path.is_file() and path.read_bytes())
+    assert (before, mode) == (path.is_file() and path.read_bytes(), path.stat().st_mode)
     assert not (disk.folder / "chat.db-wal").exists()
 
 
@@ -714,7 +757,7 @@ def test_nobody_reads_while_the_log_is_cut_off(disk: Disk) -> None:
     store.reader.queue.put(lambda: store.reader.searches.append(search()))
     assert is_reading.wait(100)
     for _ in range(20):
-        assert store.writer._erase([Change("", (), erases=True)]) is None
+        assert store.writer._cut_off() is None
     is_over.set()
 
     assert seen == [False] * 20

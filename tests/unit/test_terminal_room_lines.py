@@ -1,5 +1,6 @@
 """What is typed and shown with a server that has rooms and a history."""
 
+import re
 import time
 from typing import Any, cast
 
@@ -24,16 +25,25 @@ from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import came_and_went, clock, folded, label, said, was_said
 from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
+    ACCOUNTS_NEED_TERMINAL,
+    COMMANDS_FOR_OPERATORS,
+    COMMANDS_IN_ROOMS,
     EMPTY,
     HELP,
     HINT,
+    NO_ACCOUNTS,
     NO_ROOMS,
+    ROOMS_NEED_TERMINAL,
+    Act,
     Forget,
     Join,
     Leave,
+    ListBans,
     ListRooms,
     Meaning,
+    Order,
     Past,
+    Register,
     Say,
     Unclear,
     Who,
@@ -43,6 +53,7 @@ from chatroom.terminal.typed import (
     room_of,
     understand,
 )
+from conftest import PROJECT
 
 HISTORY_HINT = "type /history, then #ROOM or NAME, then how many: at least 1"
 FIND_HINT = "type /find TEXT, /find #ROOM TEXT or /find NAME|TEXT"
@@ -136,6 +147,22 @@ def text(pieces: Pieces) -> str:
         ("/leave chess|", Leave("chess")),
         ("/forget", Forget("")),
         ("/forget the secret", Forget("the secret")),
+        ("/register", Register()),
+        ("/register pass word", Unclear("/register takes no argument; /help lists the commands")),
+        ("/kick bob", Order(Act.KICK, "bob")),
+        ("/kick  bob  10 is enough", Order(Act.KICK, "bob", None, "10 is enough")),
+        ('/kick "Zoë Ann" spam', Order(Act.KICK, '"Zoë Ann"', None, "spam")),
+        ("/kick", Unclear("type /kick NAME")),
+        ("/kick|hi", Say("/kick", "hi")),
+        ("/mute bob", Order(Act.MUTE, "bob")),
+        ("/mute bob 10", Order(Act.MUTE, "bob", 10)),
+        ("/mute bob 0 too loud", Order(Act.MUTE, "bob", 0, "too loud")),
+        ("/mute bob 10x", Order(Act.MUTE, "bob", None, "10x")),
+        ("/ban bob too loud", Order(Act.BAN, "bob", None, "too loud")),
+        ("/unban bob", Order(Act.UNBAN, "bob")),
+        ("/unmute bob now", Unclear('type /unmute NAME; a NAME with blanks in it stands in "quotation marks"')),
+        ("/bans", ListBans()),
+        ("/bans x", Unclear("/bans takes no argument; /help lists the commands")),
         ("/shrug", Unclear("unknown command /shrug; /help lists the commands")),
         ("/join|hi", Say("/join", "hi")),
     ],
@@ -153,12 +180,26 @@ def test_understand(typed: str, meaning: Meaning) -> None:
         ("/join a|hi", Say("/join a", "hi")),
         ("/me waves", Unclear(f"unknown command /me: {NO_ROOMS}")),
         ("/rooms", Unclear(f"unknown command /rooms: {NO_ROOMS}")),
+        ("/register", Unclear(f"unknown command /register: {NO_ACCOUNTS}")),
+        ("/ban bob", Unclear(f"unknown command /ban: {NO_ACCOUNTS}")),
         ("/who #chess", Unclear("/who takes no argument; /help lists the commands")),
     ],
 )
 def test_understand_without_rooms(typed: str, meaning: Meaning) -> None:
-    """In a pipe, and with a server that has no rooms, none of this means anything else than before."""
+    """With a server that has no rooms, none of this means anything else than before; and it says so."""
     assert understand(typed) == meaning
+
+
+def test_understand_in_a_pipe() -> None:
+    """Where only the terminal is missing, nothing is said of the server."""
+    for typed in "/me waves", "/rooms":
+        assert understand(typed, terminal=False) == Unclear(
+            f"unknown command {typed.split()[0]}: {ROOMS_NEED_TERMINAL}"
+        )
+    for typed in "/register", "/kick bob":
+        assert understand(typed, terminal=False) == Unclear(
+            f"unknown command {typed.split()[0]}: {ACCOUNTS_NEED_TERMINAL}"
+        )
 
 
 @pytest.mark.parametrize("room", ["chess", "the den", "#chess", "＃x", 'the "den', "ＣＨＥＳＳ"])
@@ -178,21 +219,37 @@ def test_help() -> None:
     """The list has the commands about rooms where there are rooms, and the keys where they do something."""
     assert help_rows(rooms=False, keys=True) == HELP.split("\n")
     assert help_rows(rooms=False, keys=False) == HELP.split("\nTab")[0].split("\n")
-    both = help_rows(rooms=True, keys=True)
+    both = help_rows(rooms=True, keys=True, account=True)
     assert all(len(row) < 80 for row in both)
     assert [row for row in both if row in HELP.split("\n")] == HELP.split("\n")
     assert not any("Enter" in row or "Tab" in row for row in help_rows(rooms=True, keys=False))
 
 
+def test_help_and_readme_have_all_commands() -> None:
+    """Each command is explained in `/help`, those of operators to accounts; the README names no other."""
+    operators = "\n".join(help_rows(rooms=True, keys=True, account=True))
+    others = "\n".join(help_rows(rooms=True, keys=True))
+    named = set(re.findall(r"`(/[a-z]+)", (PROJECT / "README.md").read_text()))
+
+    assert [command for command in COMMANDS_IN_ROOMS if command not in others] == []
+    assert [command for command in COMMANDS_FOR_OPERATORS if command not in operators] == []
+    assert [command for command in COMMANDS_FOR_OPERATORS if command in others] == []
+    assert {"/register", "/kick"} <= named <= {*COMMANDS_IN_ROOMS, *COMMANDS_FOR_OPERATORS}
+
+
 def test_help_has_examples() -> None:
     """What is printed as an example is understood, and does what it says."""
-    shown = "\n".join(help_rows(rooms=True, keys=True))
+    shown = "\n".join(help_rows(rooms=True, keys=True, account=True))
     for example, meaning in {
         "/history #chess 50": Past(room="chess", count=50),
         "/history bob": Past(to="bob"),
         "/find tea": Past(find="tea"),
         "/find #chess tea": Past(room="chess", find="tea"),
         "/find bob|tea": Past(to="bob", find="tea"),
+        "/kick bob spam": Order(Act.KICK, "bob", None, "spam"),
+        "/mute bob 10": Order(Act.MUTE, "bob", 10),
+        "/forget bob|tea": Forget("bob|tea"),
+        "/ban bob 0 spam": Order(Act.BAN, "bob", 0, "spam"),
         "/me waves": Say(None, "/me waves"),
         "/me #chess waves": Say(None, "/me waves", "chess"),
     }.items():

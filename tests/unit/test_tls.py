@@ -56,6 +56,14 @@ def test_admission_before_the_handshake() -> None:
     assert sum(peer.transport.is_gone for peer in peers) == 3
 
 
+def test_tls_is_private() -> None:
+    """Passwords are taken over TLS, wherever the peer is."""
+    chat = FakeChat()
+
+    assert Peer(chat).server._connection._outbox.is_private
+    assert not chat.connect("192.0.2.7").connection._outbox.is_private
+
+
 async def test_trouble_in_a_write(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that OpenSSL refuses, as the peer began a message of TLS, ends that connection."""
     chat = FakeChat()

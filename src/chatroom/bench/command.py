@@ -62,7 +62,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_json
 @click.pass_context
 def bench(context: click.Context, *, as_json: bool) -> None:
-    """Measure what a server delivers, and at what cost. Without a command, run a short round of everything.
+    """Measure a server.
+
+    What it delivers, and at what cost. Without a command, a short round of everything is run.
 
     A run in which a message is lost, duplicated or reordered has no figures. Server and load generator run on
     different processors, if there are two. The room is flooded: never measure a server that people use.

@@ -9,7 +9,7 @@ from chatroom.client.core import Core
 from chatroom.client.errors import ChatroomError, TimedOut
 from chatroom.client.inbox import Message
 from chatroom.client.link import Link
-from chatroom.protocol.messages import HistoryReply, RoomSize, Sent
+from chatroom.protocol.messages import BanRecord, HistoryReply, RoomSize, Sent
 
 
 class AsyncClient:
@@ -69,6 +69,8 @@ class AsyncClient:
         port: int,
         name: str,
         *,
+        password: str | None = None,
+        session: str | None = None,
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
         reconnect: bool = False,
@@ -78,6 +80,9 @@ class AsyncClient:
 
         - `host`: a name or an address; `port`: 1 to 65535.
         - `name`: 1 to 32 characters, without a `|`, and not `*`.
+        - `password`: that of the account which owns the name. `session`: what `session` was for a client that
+          was closed with `close(stay=True)`, or that has crashed; if it is not known any longer, the password
+          counts. Both are sent only over TLS, or to 127.0.0.1.
         - `timeout`: seconds for the connection, and for each answer later.
         - `tls`: a context, as `ssl.create_default_context()` makes it; the server's certificate must be for
           `host`. None: no TLS.
@@ -86,22 +91,24 @@ class AsyncClient:
           meanwhile, and `Reconnected`. The client joins its rooms again, and what it missed comes in its place,
           each message once; `Gap` marks where messages may be missing. If the server does not want us back,
           that is raised in place of a message: `NameTaken` if somebody has had the name for 30 seconds,
-          `Refused`, `ConnectionLost`.
+          another `Refused` (`NameReserved`, `BadPassword`, `Banned`, …), `ConnectionLost`.
         - `presence`: whether `Presence` messages tell who comes into the lobby and the rooms, and who leaves.
 
-        On servers that grant it, messages have an `id` and a `time`, and `Forgotten` messages come.
+        On servers that grant it, messages have an `id` and a `time`, and `Forgotten` messages come; and to an
+        account, as an `OwnMessage`, what other connections of it have sent.
 
         `hello` asks for more than the base protocol has. If the server does not answer that in 5 seconds, or
         not with a welcome, the client connects once more, as the base protocol has it.
         A server that grants nothing is sent only what the base protocol has, one message at a time, 20 ms
         apart.
         Raises `CannotConnect`; `NotAChatroom` if what answers is something else, `ConnectionLost` or `TimedOut`
-        if nothing does; `NameTaken` (with a free `suggestion`) or another `Refused` (`bad_name`, …);
-        `BadArgument` for a port outside 1 to 65535, or a lone surrogate.
+        if nothing does; `NameTaken` or `NameReserved` (both with a free `suggestion`), `BadPassword`, `Banned`
+        or another `Refused` (`bad_name`, …); `BadArgument` for a port outside 1 to 65535, a lone surrogate, or
+        a `password` or `session` without `tls` to any host but 127.0.0.1.
         """
         client = await cls.open(host, port, timeout=timeout, tls=tls, reconnect=reconnect, presence=presence)
         try:
-            await client.hello(name)
+            await client.hello(name, password=password, session=session)
         except BaseException:
             client._link.abort()
             raise
@@ -111,6 +118,30 @@ class AsyncClient:
     def is_connected(self) -> bool:
         """Whether there is a connection at present."""
         return self._link.is_connected
+
+    @property
+    def session(self) -> str | None:
+        """A secret by which the server knows this client again, for `connect()` in the same or another program.
+
+        A guest's is known for 60 seconds after the connection, an account's for 30 days; one that is in use is
+        taken over. None unless `reconnect`, `password` or `session` was given, and if the server knows none.
+        """
+        return self._link.session
+
+    @property
+    def is_account(self) -> bool:
+        """Whether one owns one's name: the server has said so at the last welcome, or when one registered."""
+        return self._link.is_account
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether one may use `kick()` and the like, as the last welcome said."""
+        return self._link.is_operator
+
+    @property
+    def is_private(self) -> bool:
+        """Whether a password may be sent: over TLS, or to 127.0.0.1."""
+        return self._link.is_private
 
     @property
     def last_ref(self) -> str:
@@ -129,13 +160,23 @@ class AsyncClient:
         """Make the next attempt to reconnect at once, if one is waited for; the pauses begin small again."""
         self._link.retry_now()
 
-    async def hello(self, name: str) -> None:
-        """Ask for a name, as for `connect()`; after a `NameTaken` another may be tried.
+    async def hello(self, name: str, *, password: str | None = None, session: str | None = None) -> None:
+        """Ask for a name, as for `connect()`; after a refusal another may be tried, or another password.
 
         With `reconnect`, also while the connection is lost, and when the iteration has raised: the client
         connects anew, with this name. Raises what `connect()` does.
         """
-        await self._link.hello(name)
+        await self._link.hello(name, password, session)
+
+    async def register(self, password: str, old: str | None = None) -> None:
+        """Own the name that one has: from now on only the password, or a `session`, opens it.
+
+        `password`: 8 to 128 characters. `old`: the present one, to change it, which ends all other sessions.
+        Raises `BadPassword` (too short or too long, or `old` is wrong), `Refused` (`not_allowed`: the server
+        keeps no accounts, nobody may register, or `old` is missing; `slow_down`), `OutcomeUnknown` if the
+        connection was lost meanwhile, `BadArgument` without TLS but to 127.0.0.1, and what `users()` does.
+        """
+        await self._link.register(password, old)
 
     async def users(self, room: str | None = None) -> list[str]:
         """Return the names of all who are connected, one's own too; or of those in a room.
@@ -199,6 +240,41 @@ class AsyncClient:
         """
         return await self._link.forget(id)
 
+    async def kick(self, name: str, *, reason: str | None = None) -> None:
+        """End all connections of a user, who is told the `reason`, of at most 256 characters.
+
+        This and what follows, up to `bans()`, is for operators.
+        Raises `Refused` (`not_allowed`, `unknown_user`), and what `users()` does.
+        """
+        await self._link.kick(name, reason)
+
+    async def mute(self, name: str, *, minutes: int | None = None, reason: str | None = None) -> None:
+        """Let a user read, but not write, for so many `minutes` (60 if None; 0: for good); else as `kick()`."""
+        await self._link.mute(name, minutes, reason)
+
+    async def unmute(self, name: str) -> None:
+        """Let a user write again; else as `kick()`."""
+        await self._link.unmute(name)
+
+    async def ban(self, name: str, *, minutes: int | None = None, reason: str | None = None) -> int:
+        """Let a user in no more, for so many `minutes`, as `mute()`.
+
+        Return how many others are on the addresses that a guest is banned from.
+        """
+        return await self._link.ban(name, minutes, reason)
+
+    async def unban(self, name: str) -> None:
+        """Let a user in again; else as `kick()`."""
+        await self._link.unban(name)
+
+    async def bans(self) -> list[BanRecord]:
+        """Return who is banned or muted.
+
+        Each has a `kind` (`ban` or `mute`), the `name`, `by` whom, the `time`, `until` when (None: for good),
+        both in seconds since 1970, and a `reason` or None. Raises as `kick()`.
+        """
+        return await self._link.bans()
+
     async def send(self, to: str, content: str, *, confirm: bool = True) -> Sent | None:
         """Send a message to one; return its `id` and `time` once the server has taken it.
 
@@ -254,13 +330,15 @@ class AsyncClient:
                 raise StopAsyncIteration from None
             raise
 
-    async def close(self) -> None:
+    async def close(self, *, stay: bool = False) -> None:
         """Say quit, and take what was still on its way; it can be iterated over, now and later.
+
+        With `stay`, say nothing instead, so that the server keeps the `session`.
 
         Waits until all that was sent is confirmed, where the server does that, and until the server has closed
         the connection; `timeout` seconds at most without progress. May be called again.
         """
-        await self._link.close()
+        await self._link.close(stay=stay)
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from msgspec import UNSET
+
 from chatroom.client.calls import Call
 from chatroom.client.errors import ConnectionLost, NotAChatroom, refused
 from chatroom.client.inbox import Message, Reconnected
@@ -19,7 +21,11 @@ from chatroom.client.session import Session, unconfirmed
 from chatroom.protocol.foreign import REQUESTS, SHOWN, UnknownReply, is_refusal
 from chatroom.protocol.messages import (
     AnyReply,
+    Ban,
+    Bans,
+    BansReply,
     Closing,
+    Done,
     ErrorCode,
     ErrorReply,
     Fault,
@@ -32,8 +38,10 @@ from chatroom.protocol.messages import (
     IncomingBroadcast,
     Join,
     Joined,
+    Kick,
     Leave,
     Left,
+    Mute,
     Outgoing,
     OutgoingBroadcast,
     Ping,
@@ -41,11 +49,15 @@ from chatroom.protocol.messages import (
     Pong,
     Presence,
     Quit,
+    Register,
+    Registered,
     Request,
     Rooms,
     RoomSize,
     RoomsReply,
     Sent,
+    Unban,
+    Unmute,
     Users,
     Welcome,
     Who,
@@ -76,8 +88,10 @@ PING_AFTER, PONG_WITHIN = 15.0, 10.0
 """Seconds of silence until the server is pinged, and then until the connection is given up."""
 
 # Errors that only a message can be answered with: one without a `ref` is no answer to `who`.
-_OF_MESSAGES = {ErrorCode.UNKNOWN_USER, ErrorCode.TOO_BIG}
+_OF_MESSAGES = {ErrorCode.UNKNOWN_USER, ErrorCode.TOO_BIG, ErrorCode.MUTED}
 _OURS = frozenset(ErrorCode)
+_NOT_REPEATED = Hello | Register  # after a slow_down: other requests need not wait until it may be sent again
+_OURS_ALONE = Register | Kick | Mute | Unmute | Ban | Unban | Bans
 _PING, _PONG, _QUIT = encode(Ping()), encode(Pong()), encode(Quit())
 
 
@@ -113,7 +127,9 @@ class Core:
         self.knows_refs = False
         """Whether the server has shown that it knows more than the base protocol: it confirms messages."""
         self.has_quit = False
-        """Whether `quit` has been sent; nothing is, behind it."""
+        """Whether nothing is sent any longer: `quit` has been, or the client leaves without."""
+        self.stays = False
+        """Whether the client leaves without `quit`, so that its session lives on."""
         self.moved_at = clock()
         """When a request left, or was answered, for the last time."""
         self.knows_rooms = False
@@ -144,9 +160,16 @@ class Core:
 
     # Requests
 
-    def hello(self, name: str, *, is_return: bool = False) -> Call[None]:
-        """Ask for a name; if it `is_return`, the welcome is reported."""
-        hello = self._session.hello(name) if self.wants_features else Hello(name=name)
+    def hello(
+        self, name: str, password: str | None = None, session: str | None = None, *, is_return: bool = False
+    ) -> Call[None]:
+        """Ask for a name; if it `is_return`, the welcome is reported.
+
+        `session`: what another client has left. It and the password are beyond the base protocol.
+        """
+        hello = Hello(name=name)
+        if self.wants_features:
+            hello = self._session.hello(name, password, session)
         call: Call[None] = self._new(hello, has_ref=self.wants_features)
         self._at_welcome = [Reconnected(name)] if is_return else []
         self._asking.append(call)
@@ -177,7 +200,26 @@ class Core:
         """Take back a message of one's own."""
         return self.ask(Forget(id=ident))
 
-    def ask(self, request: Who | Join | Leave | Rooms | History | Forget) -> Call[Any]:
+    def register(self, password: str, old: str | None = None) -> Call[None]:
+        """Ask for an account of this name, or for another password of it in the place of the `old` one."""
+        return self.ask(Register(password=password, old=UNSET if old is None else old))
+
+    def ask(
+        self,
+        request: Who
+        | Join
+        | Leave
+        | Rooms
+        | History
+        | Forget
+        | Register
+        | Kick
+        | Mute
+        | Unmute
+        | Ban
+        | Unban
+        | Bans,
+    ) -> Call[Any]:
         """Ask something of which the base protocol knows nothing."""
         call = self._new(request, has_ref=True)
         if self._can(call):
@@ -211,12 +253,18 @@ class Core:
         """Whether the server knows rooms and a history; if not, the call is refused, and nothing is sent."""
         if not self.knows_rooms:
             code = ErrorCode.UNKNOWN_CODE if self._is_welcome else ErrorCode.HELLO_FIRST
-            text = "this server has no rooms and no history" if self._is_welcome else "say hello first"
+            is_ours = isinstance(call.request, _OURS_ALONE)
+            what = "accounts and no operators" if is_ours else "rooms and no history"
+            text = f"this server has no {what}" if self._is_welcome else "say hello first"
             call.fail(refused(ErrorReply(error=code, message=text)))
         return self.knows_rooms
 
-    def quit(self) -> list[Message]:
-        """Say that we are leaving, behind all else; return what is held, as it is."""
+    def quit(self, *, stay: bool = False) -> list[Message]:
+        """Say that we are leaving, behind all else; return what is held, as it is.
+
+        With `stay`, end the connection without a word, if the server knows a session that lives on.
+        """
+        self.stays = stay and self._session.secret is not None
         self._owes_quit = self._resume.is_over = True
         return self._resume.give_up()
 
@@ -302,7 +350,7 @@ class Core:
         self._owes_quit, self.has_quit = False, True
         self._under_way.clear()  # the server takes it all before its end
         self.moved_at = now
-        return _QUIT
+        return None if self.stays else _QUIT
 
     def _leave(self, call: Call[Any], now: float) -> bytes:
         self.moved_at = now
@@ -335,7 +383,17 @@ class Core:
                 unasked = self._wonder(message)
             case Welcome():
                 unasked = self._welcome(message)
-            case Users() | Joined() | Left() | RoomsReply() | HistoryReply() | Forgotten():
+            case (
+                Users()
+                | Joined()
+                | Left()
+                | RoomsReply()
+                | HistoryReply()
+                | Forgotten()
+                | Registered()
+                | Done()
+                | BansReply()
+            ):
                 unasked = self._answered(message)
             case Sent():
                 self._sent(message)
@@ -356,8 +414,8 @@ class Core:
         self._answer(call, None)
         if call is None:
             return []
-        name = cast("Hello", call.request).name
-        lost = self._resume.begin(welcome, name, has_history=self.knows_rooms)
+        hello = cast("Hello", call.request)
+        lost = self._resume.begin(welcome, hello, has_history=self.knows_rooms)
         self._saying[:0] = self._resume.again()
         return self._at_welcome + lost
 
@@ -389,7 +447,7 @@ class Core:
         """Whether a request is made again after this error; of those not stored, so many at a time."""
         if error == ErrorCode.NOT_STORED:
             return _is_message(call) and sum(other.not_before > 0 for other in self._saying) < WINDOW
-        return error == ErrorCode.SLOW_DOWN and not isinstance(call.request, Hello)
+        return error == ErrorCode.SLOW_DOWN and not isinstance(call.request, _NOT_REPEATED)
 
     def _not_asked_for(self, error: ErrorReply) -> list[Message]:
         hello = self._greeting
@@ -454,28 +512,27 @@ class Core:
             self._under_way.popleft()  # the server has taken what left before the question
         self._answer(call, users.users)
 
-    def _answered(self, reply: Users | Joined | Left | RoomsReply | HistoryReply | Forgotten) -> list[Message]:
+    def _answered(
+        self,
+        reply: Users | Joined | Left | RoomsReply | HistoryReply | Forgotten | Registered | Done | BansReply,
+    ) -> list[Message]:
         """Take the answer to a question; return it if nobody asked."""
         if isinstance(reply, Users):
             self._who_answered(reply)
             return []
         call = None if reply.ref is None else self._asked.pop(reply.ref, None)
-        result: object = None
         match reply:
-            case Joined():
-                result = reply.room
-                if call is not None:
-                    self._resume.joined(reply, cast("Join", call.request))
+            case Joined() if call is not None:
+                self._resume.joined(reply, cast("Join", call.request))
             case Left():
                 self._resume.news += self._session.left(reply.room)
-            case RoomsReply():
-                result = reply.rooms
-            case HistoryReply():
-                result = reply
+            case Registered() if self.knows_rooms:  # also if nobody waits for it any longer
+                self._session.is_account = True
+                self._session.secret = reply.session or self._session.secret
             case Forgotten() if reply.ref is None:
                 self._session.forgotten(reply.id)
                 return [reply]
-        self._answer(call, result)
+        self._answer(call, _result(reply))
         return []
 
     def _answer(self, call: Call[Any] | None, result: object) -> None:
@@ -559,6 +616,24 @@ class Core:
     def _silent_at(self) -> float:
         """Return when silence will have lasted too long: for a ping, or for hope."""
         return self._heard_at + PING_AFTER if self._pinged_at is None else self._pinged_at + PONG_WITHIN
+
+
+def _result(
+    reply: Joined | Left | RoomsReply | HistoryReply | Forgotten | Registered | Done | BansReply,
+) -> object:
+    """Return what an answer tells whoever asked."""
+    match reply:
+        case Joined():
+            return reply.room
+        case RoomsReply():
+            return reply.rooms
+        case HistoryReply():
+            return reply
+        case Done():
+            return reply.others or 0
+        case BansReply():
+            return reply.bans
+    return None
 
 
 def _is_message(call: Call[Any]) -> bool:

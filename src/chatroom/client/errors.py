@@ -3,7 +3,11 @@
 ```
 ChatroomError
 ├── Refused                     the server said no
-│   └── NameTaken
+│   ├── NameTaken
+│   ├── NameReserved
+│   ├── BadPassword
+│   ├── Muted
+│   └── Banned
 ├── CannotConnect               also a ConnectionError
 ├── ConnectionLost              also a ConnectionError
 │   ├── NotAChatroom
@@ -34,8 +38,9 @@ class Refused(ChatroomError):
     """The server answered a request with an error.
 
     `code` is for programs (`unknown_user`, …), `message` for people; `temporary` says that the same request
-    may succeed later, and `retry_after` in how many seconds, if the server says so. A server that is not ours
-    may refuse in its own way: then `code` is its own, or `error`, and `message` what words there were.
+    may succeed later, and `retry_after` in how many seconds, if the server says so; `suggestion` is a free name
+    in the place of one that was refused, if the server knows one. A server that is not ours may refuse in its
+    own way: then `code` is its own, or `error`, and `message` what words there were.
     """
 
     def __init__(self, error: ErrorReply) -> None:
@@ -46,14 +51,30 @@ class Refused(ChatroomError):
         self.message = error.message
         self.temporary = error.temporary
         self.retry_after = error.retry_after
+        self.suggestion = error.suggestion
 
 
 class NameTaken(Refused):
     """Somebody has that name; `suggestion` is a free one, or None if the server knows none."""
 
-    def __init__(self, error: ErrorReply) -> None:
-        super().__init__(error)
-        self.suggestion = error.suggestion
+
+class NameReserved(Refused):
+    """That name, or one that looks like it, belongs to an account: only its password, or a session, opens it.
+
+    `suggestion` is a free name, or None. Trying again does not help.
+    """
+
+
+class BadPassword(Refused):
+    """The password is not that of the name, or none that there can be: too short or too long."""
+
+
+class Muted(Refused):
+    """An operator has taken away the right to write; reading goes on."""
+
+
+class Banned(Refused):
+    """An operator does not let this user in."""
 
 
 class CannotConnect(ChatroomError, ConnectionError):
@@ -87,6 +108,15 @@ class InboxFull(ChatroomError):
         super().__init__(f"{waiting} messages wait to be received: take them first")
 
 
+_KINDS: dict[str, type[Refused]] = {
+    ErrorCode.NAME_TAKEN: NameTaken,
+    ErrorCode.NAME_RESERVED: NameReserved,
+    ErrorCode.BAD_PASSWORD: BadPassword,
+    ErrorCode.MUTED: Muted,
+    ErrorCode.BANNED: Banned,
+}
+
+
 def refused(error: ErrorReply) -> Refused:
     """Return the exception for an error of the server."""
-    return NameTaken(error) if error.error == ErrorCode.NAME_TAKEN else Refused(error)
+    return _KINDS.get(error.error, Refused)(error)

@@ -4,18 +4,20 @@ A place is a room, or the lobby together with what is said to the client alone: 
 message to message. As long as what was missed is being read back, what comes meanwhile is held.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
-from chatroom.client.inbox import Gap, Message, size
+from chatroom.client.inbox import Gap, Message, OwnMessage, size
 from chatroom.protocol.messages import MAX_PAGE, History, HistoryReply, Incoming, IncomingBroadcast
 from chatroom.protocol.messages import Message as Old
 
 MOST = 1000
 """Messages of one place that are read back; of the lobby, and of those to the client alone, so many each."""
 
-Stamped = Incoming | IncomingBroadcast
+Stamped = Incoming | IncomingBroadcast | OwnMessage
 Fill = Generator[History, HistoryReply | None, list[Message]]
 """Asks for pages of the past, and returns what was missed; None: a page was refused."""
+Attribute = Callable[[Incoming | IncomingBroadcast], Stamped]
+"""Tells one's own messages from those of others."""
 
 
 class Line:
@@ -105,19 +107,23 @@ class Place:
         if self.held is not None:
             self._forgotten.add(ident)
 
-    def fill(self, names: set[str], *, is_continued: bool) -> Fill:
+    def fill(
+        self, names: set[str], attributed: Attribute, *, is_continued: bool, is_account: bool = False
+    ) -> Fill:
         """Read back what was said behind the last message; return all of it, oldest first, and what was held.
 
         `names`: what the client has been called. `is_continued`: the server knows what was said to the client
-        alone, and that nothing was said in a place where it says nothing was.
+        alone, and that nothing was said in a place where it says nothing was. `is_account`: it knows the first
+        in any case.
         """
         found: list[Stamped] = []
         is_whole = self.last is not None
         for line in self.lines if is_whole else ():
-            if line.is_direct and not is_continued:
+            is_known = is_continued or (line.is_direct and is_account)
+            if line.is_direct and not is_known:
                 is_whole = False  # it went with the session
             else:
-                is_whole &= yield from self._read(line, found, names, is_continued=is_continued)
+                is_whole &= yield from self._read(line, found, names, attributed, is_continued=is_known)
         return self.release(found, is_whole=is_whole)
 
     def release(self, found: list[Stamped], *, is_whole: bool) -> list[Message]:
@@ -125,7 +131,7 @@ class Place:
         messages = {str(message.id): message for message in [*found, *(self.held or ())]}
         whole = [messages[ident] for ident in sorted(messages) if ident not in self._own | self._forgotten]
         for message in whole:
-            self.had(str(message.id), is_direct=isinstance(message, Incoming))
+            self.had(str(message.id), is_direct=is_direct(message))
         if whole or self._own or is_whole:
             self.last = max(self.last or "", *self._own, "")
         else:  # the server may have nothing of what the client had
@@ -136,7 +142,7 @@ class Place:
         return whole if is_whole else [Gap(self.room), *whole]
 
     def _read(
-        self, line: Line, found: list[Stamped], names: set[str], *, is_continued: bool
+        self, line: Line, found: list[Stamped], names: set[str], attributed: Attribute, *, is_continued: bool
     ) -> Generator[History, HistoryReply | None, bool]:
         """Read back one history; return whether nothing is missing."""
         last, before, count = self.last or "", None, 0
@@ -145,7 +151,7 @@ class Place:
             if page is None:
                 return False
             new = [old for old in page.messages if old.id > last]
-            found += [message for old in new if (message := _message(old, line, names))]
+            found += [message for old in new if (message := _message(old, line, names, attributed))]
             count += len(new)
             if len(new) < len(page.messages):
                 return True
@@ -155,8 +161,17 @@ class Place:
         return False
 
 
-def _message(old: Old, line: Line, names: set[str]) -> Stamped | None:
+def is_direct(message: Stamped) -> bool:
+    """Whether it was said to one alone."""
+    return isinstance(message, Incoming) or (isinstance(message, OwnMessage) and message.to is not None)
+
+
+def _message(old: Old, line: Line, names: set[str], attributed: Attribute) -> Stamped | None:
     """Return what would have come; None if it would not have come to this client."""
-    if line.is_direct:
-        return Incoming(old.from_, old.content, old.id, old.time) if old.to in names else None
-    return IncomingBroadcast(old.from_, old.content, line.room, old.id, old.time)
+    if not line.is_direct:
+        return attributed(IncomingBroadcast(old.from_, old.content, line.room, old.id, old.time))
+    message = attributed(Incoming(old.from_, old.content, old.to, old.id, old.time))
+    if isinstance(message, Incoming):
+        message.to = None
+        return message if old.to in names else None
+    return message

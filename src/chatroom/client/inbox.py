@@ -28,6 +28,20 @@ class Unconfirmed(Struct, frozen=True):
     """What the client's `last_ref` was once it had been sent."""
 
 
+class OwnMessage(Struct, frozen=True):
+    """What another connection of one's own account has said: to one, or (`to` is None) to all.
+
+    In the lobby (`room` is None) or in a room. It is of a type of its own, so that no program answers itself.
+    """
+
+    from_: str
+    content: str
+    to: str | None
+    room: str | None
+    id: str
+    time: float | None
+
+
 class Disconnected(Struct, frozen=True):
     """The connection was lost, for this reason; from now on the client tries to reconnect."""
 
@@ -53,6 +67,7 @@ class Gap(Struct, frozen=True):
 Message = (
     Incoming
     | IncomingBroadcast
+    | OwnMessage
     | Forgotten
     | Presence
     | ErrorReply
@@ -64,7 +79,8 @@ Message = (
 """What comes unasked: messages of others, errors that belong to no confirmed request, news of the connection.
 
 `Disconnected`, `Reconnected` and `Gap` come only to a client with `reconnect=True`, `Presence` only to one with
-`presence=True`. `Forgotten` says that somebody took back the message with this `id`.
+`presence=True`, `OwnMessage` only to an account. `Forgotten` says that somebody took back the message with this
+`id`.
 """
 
 

@@ -16,15 +16,28 @@ from chatroom.client.errors import (
     CannotConnect,
     ConnectionLost,
     InboxFull,
+    NameReserved,
     NameTaken,
     NotAChatroom,
+    OutcomeUnknown,
     Refused,
     TimedOut,
 )
 from chatroom.client.inbox import Disconnected, Inbox
 from chatroom.client.session import Session
 from chatroom.client.wire import Wire
-from chatroom.protocol.messages import History, HistoryReply, Sent
+from chatroom.protocol.messages import (
+    Ban,
+    BanRecord,
+    Bans,
+    History,
+    HistoryReply,
+    Kick,
+    Mute,
+    Sent,
+    Unban,
+    Unmute,
+)
 
 Result = TypeVar("Result")
 
@@ -45,6 +58,7 @@ NAME_PATIENCE = 30.0
 noticed by then."""
 MAX_PORT = 65535
 CLOSED = "this client has been closed"
+NOT_PRIVATE = "it would be sent without TLS, and not to 127.0.0.1: connect with TLS"
 
 
 class Link:
@@ -85,6 +99,7 @@ class Link:
         self._reconnects = reconnect
         self._session = Session(resumes=reconnect, presence=presence)
         self._name: str | None = None  # the one that was accepted
+        self._password: str | None = None  # with which it was
         self._welcome_at = 0.0
         self._delay = FIRST_DELAY
         self._next_try_at: float | None = None
@@ -106,6 +121,26 @@ class Link:
     def last_ref(self) -> str:
         """What tells the latest request from all others."""
         return self._session.last_ref
+
+    @property
+    def session(self) -> str | None:
+        """What the server knows this client by."""
+        return self._session.secret
+
+    @property
+    def is_account(self) -> bool:
+        """Whether the name is that of an account."""
+        return self._session.is_account
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the client was an operator when it was welcomed."""
+        return self._session.is_operator
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody between here and the server can read along: with TLS, or on this machine."""
+        return self._tls is not None or self.wire.is_loopback
 
     @property
     def is_paused(self) -> bool:
@@ -133,12 +168,13 @@ class Link:
         """Connect, without a name. Raises `CannotConnect`."""
         await self._dial()
 
-    async def hello(self, name: str) -> None:
+    async def hello(self, name: str, password: str | None = None, session: str | None = None) -> None:
         """Ask for a name; if the connection was lost and is to be renewed, over a new one.
 
         Raises any `ChatroomError`, and `TypeError`.
         """
         _check_text("name", name)
+        _check_texts(password=password, session=session)
         if self.is_closed or (self.end is not None and not self._reconnects):
             raise ConnectionLost(self.wire.core.lost)
         is_return = self._name is not None and not self.is_connected
@@ -147,7 +183,7 @@ class Link:
             await self._stop_revival()
             if self.wire.core.lost is not None:
                 await self._dial()
-            await self._greet(name)
+            await self._greet(name, password, session)
             self.end = None
         except BaseException:
             if is_return:  # the attempts with the old name go on, over connections of their own
@@ -211,6 +247,62 @@ class Link:
         _check_text("id", ident)
         await self.ask(lambda core: core.take_back(ident))
 
+    async def register(self, password: str, old: str | None) -> None:
+        """Ask for an account, or for another password.
+
+        It is not asked again over another connection: what came of it is not known then.
+        """
+        _check_text("password", password)
+        _check_texts(old=old)
+        wire = await self._living()
+        self._check_private("password")
+        call = wire.core.register(password, old)
+        await self._finish(call, self._timeout)
+        if call.was_lost and call.has_left:
+            raise OutcomeUnknown(str(call.error))
+        call.result()
+        self._password = password
+
+    async def kick(self, name: str, reason: str | None) -> None:
+        """End all connections of a user."""
+        await self._order(Kick, name, reason=reason)
+
+    async def mute(self, name: str, minutes: int | None, reason: str | None) -> None:
+        """Let a user read only."""
+        await self._order(Mute, name, minutes=minutes, reason=reason)
+
+    async def unmute(self, name: str) -> None:
+        """Let a user write again."""
+        await self._order(Unmute, name)
+
+    async def ban(self, name: str, minutes: int | None, reason: str | None) -> int:
+        """Let a user in no more; return how many others are on the same addresses."""
+        return await self._order(Ban, name, minutes=minutes, reason=reason)
+
+    async def unban(self, name: str) -> None:
+        """Let a user in again."""
+        await self._order(Unban, name)
+
+    async def bans(self) -> list[BanRecord]:
+        """Return who is banned or muted."""
+        return await self.ask(lambda core: core.ask(Bans()))
+
+    async def _order(
+        self,
+        kind: type[Kick | Mute | Unmute | Ban | Unban],
+        name: str,
+        *,
+        minutes: int | None = None,
+        reason: str | None = None,
+    ) -> int:
+        _check_text("name", name)
+        _check_texts(reason=reason)
+        if minutes is not None:
+            _check_type("minutes", minutes, int)
+        given = {"name": name, "minutes": minutes, "reason": reason}
+        order = {key: value for key, value in given.items() if value is not None}
+        return await self.ask(lambda core: core.ask(kind(**order)))  # type: ignore[arg-type]  # as checked
+
     async def say(self, to: str | None, content: str, *, room: str | None = None, confirm: bool) -> Sent | None:
         """Send a message to one, or to all (None), in the lobby or in a room.
 
@@ -221,15 +313,18 @@ class Link:
         call = await self._settled_call(lambda core: core.send(to, content, room=room, confirm=confirm))
         return None if call.first_left_at is not None and not call.is_confirmed else call.result()
 
-    async def close(self) -> None:
-        """Say quit behind all that is under way, and wait for the end of the connection."""
+    async def close(self, *, stay: bool = False) -> None:
+        """Say quit behind all that is under way, and wait for the end of the connection.
+
+        With `stay`, say nothing: the server keeps the session.
+        """
         if self.is_closed:
             return
         self.is_closed = True
         try:
             await self._stop_revival()
             wire = self.wire
-            self.inbox.put(wire.core.quit())
+            self.inbox.put(wire.core.quit(stay=stay))
             wire.pump()
             await self._wait(asyncio.Event(), lambda: wire.core.lost is not None, self._patience(wire))
         finally:
@@ -356,32 +451,57 @@ class Link:
         wire.on_lost = self._lost
         wire.on_news = self._news
 
-    async def _greet(self, name: str) -> None:
+    async def _greet(self, name: str, password: str | None, session: str | None) -> None:
         """Say hello; if the server does not understand ours, connect anew and say the base protocol's.
 
-        One that has promised to know the session again understands it: then the connection is bad.
+        One that has promised to know the session again, or that reserves names, understands it: then the
+        connection is bad.
         """
+        failure: ConnectionLost | TimeoutError | None = None
+        has_secret = password is not None or session is not None
+        if has_secret and not self.wire.core.wants_features:  # that it knows more has turned out since
+            self.wire.end("a password goes over another connection")
+            await self._dial()
         if self.wire.core.wants_features:
+            # A password takes its time: many may be waiting for theirs to be looked at.
+            patience = FEATURES_TIMEOUT if password is None else self._timeout
             try:
-                await self._hello(name, min(FEATURES_TIMEOUT, self._timeout))
-            except (ConnectionLost, TimeoutError):
+                await self._hello(name, password, session, min(patience, self._timeout))
+            except (ConnectionLost, TimeoutError) as error:
                 self.wire.end("the server did not answer")
                 if self._session.can_continue:
                     raise
                 await self._dial(features=False)
+                failure = error
             else:
                 return
-        await self._hello(name, self._timeout)
+        try:
+            await self._hello(name, None, None, self._timeout)
+        except NameReserved:
+            if failure is None or not has_secret:
+                raise
+            raise failure from None
+        self._password = password
 
-    async def _hello(self, name: str, timeout: float) -> None:
-        call = self.wire.core.hello(name, is_return=self._name is not None)
+    async def _hello(self, name: str, password: str | None, session: str | None, timeout: float) -> None:
+        for parameter, secret in ("password", password), ("session", session):
+            if secret is not None:
+                self._check_private(parameter)
+        if self._session.is_account:
+            self._check_private("session")  # the host's name may stand for another address now
+        call = self.wire.core.hello(name, password, session, is_return=self._name is not None)
         try:
             await self._finish(call, timeout)
             call.result()
         except NotAChatroom as error:
             self.wire.end(str(error))
             raise
-        self._name, self._welcome_at = name, asyncio.get_running_loop().time()
+        self._name, self._password = name, password
+        self._welcome_at = asyncio.get_running_loop().time()
+
+    def _check_private(self, parameter: str) -> None:
+        if not self.is_private:
+            raise BadArgument(f"{parameter} is not sent: {NOT_PRIVATE}")
 
     # The way back
 
@@ -445,7 +565,7 @@ class Link:
     async def _attempt(self, name: str) -> None:
         try:
             await self._dial()
-            await self._greet(name)
+            await self._greet(name, self._password, None)
         except BaseException:
             self.wire.end("the attempt to reconnect failed")
             raise

@@ -9,7 +9,7 @@ from chatroom.client.errors import Refused
 from chatroom.client.gaps import Fill, Place
 from chatroom.client.inbox import Message
 from chatroom.client.session import Session
-from chatroom.protocol.messages import ErrorReply, History, HistoryReply, Join, Joined, Sent, Welcome
+from chatroom.protocol.messages import ErrorReply, Hello, History, HistoryReply, Join, Joined, Sent, Welcome
 
 PAGE_WITHIN = 30.0
 """Seconds for which a page of the past is waited for."""
@@ -40,10 +40,10 @@ class Resume:
         self._again: list[Call[Sent]] = []  # what is sent again, until it is confirmed
         self._filling: tuple[Place, Fill, Call[HistoryReply]] | None = None
 
-    def begin(self, welcome: Welcome, name: str, *, has_history: bool) -> list[Message]:
+    def begin(self, welcome: Welcome, hello: Hello, *, has_history: bool) -> list[Message]:
         """The client is welcome; return what has got lost."""
         session = self._session
-        lost = session.welcome(welcome, name, has_history=has_history)
+        lost = session.welcome(welcome, hello, has_history=has_history)
         if session.resumes and has_history:
             if session.can_continue and session.lobby.last is None and session.lobby.held is None:
                 self._look_up(session.lobby)
@@ -75,7 +75,13 @@ class Resume:
         while not (self.is_over or self._filling or self.rejoining or self._again) and (
             place := session.held()
         ):
-            self._next_page(place, place.fill(session.names, is_continued=session.is_continued), None)
+            fill = place.fill(
+                session.names,
+                session.attributed,
+                is_continued=session.is_continued,
+                is_account=session.is_account,
+            )
+            self._next_page(place, fill, None)
         news, self.news = self.news, []
         return news
 

@@ -7,8 +7,8 @@ from msgspec import UNSET
 
 from chatroom.client.calls import Call
 from chatroom.client.errors import OutcomeUnknown
-from chatroom.client.gaps import Place
-from chatroom.client.inbox import MAX_CHARACTERS, MAX_MESSAGES, Gap, Message, Unconfirmed
+from chatroom.client.gaps import Place, Stamped, is_direct
+from chatroom.client.inbox import MAX_CHARACTERS, MAX_MESSAGES, Gap, Message, OwnMessage, Unconfirmed
 from chatroom.protocol import names
 from chatroom.protocol.messages import (
     Hello,
@@ -38,7 +38,7 @@ class Session:
     def __init__(self, *, resumes: bool = False, presence: bool = False) -> None:
         """`resumes`: one connection may follow another. `presence`: ask who comes and goes."""
         self.resumes = resumes
-        self.features = [*FEATURES, *["presence"] * presence, *["resume"] * resumes]
+        self.features = [*FEATURES, *["presence"] * presence]
         self.numbers = itertools.count(1)
         """Of requests; no two of a session have the same."""
         self.last_ref = ""
@@ -50,44 +50,65 @@ class Session:
         """Messages that were under way when the connection broke, in order; at most as many as may be."""
         self.is_continued = False
         """Whether the server knew the session when the client came back."""
+        self.name = ""
+        """What it was called by the last welcome."""
         self.names: set[str] = set()
         """What it has been called, under this session."""
+        self.secret: str | None = None
+        """What the server knows the session by, if it has promised to know it again."""
+        self.is_account = False
+        """Whether the name is an account's, as the server has said."""
+        self.is_operator = False
+        """Whether it was an operator when it was welcomed."""
         self.is_holding = False
         """Whether a place may be held."""
-        self._secret: str | None = None
 
     @property
     def can_continue(self) -> bool:
-        """Whether the server has promised to know the session again."""
-        return self._secret is not None
+        """Whether the server has promised to know the session again, over another connection of this client."""
+        return self.resumes and self.secret is not None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the server knows what was said to it alone while it was away."""
+        return self.is_continued or self.is_account
 
     @property
     def places(self) -> list[Place]:
         """The lobby and the rooms."""
         return [self.lobby, *self.rooms.values()]
 
-    def hello(self, name: str) -> Hello:
-        """Return what to say, to come or to come back."""
+    def hello(self, name: str, password: str | None = None, session: str | None = None) -> Hello:
+        """Return what to say, to come or to come back; with a session that another client has left, as that."""
         hello = Hello(name=name, features=self.features)
-        if self._secret is not None:
-            hello.session = self._secret
+        if self.resumes or password is not None or session is not None:
+            hello.features = [*self.features, "resume"]
+        if password is not None:
+            hello.password = password
+        if session is not None:
+            hello.session = session
+        elif self.secret is not None:
+            hello.session = self.secret
             if self.lobby.last:
                 hello.after = self.lobby.last
         return hello
 
-    def welcome(self, welcome: Welcome, name: str, *, has_history: bool) -> list[Message]:
+    def welcome(self, welcome: Welcome, hello: Hello, *, has_history: bool) -> list[Message]:
         """Begin, or go on; return what has got lost. `has_history`: the server has rooms and a history."""
         is_return = self.can_continue or bool(self.rooms)
-        secret = welcome.session if self.resumes else None
-        self.is_continued = secret is not None and secret == self._secret
-        self._secret = secret
-        name = name if welcome.name is None else welcome.name
-        self.names = {*self.names, name} if self.is_continued else {name}
+        was_known = welcome.session is not None and welcome.session == hello.session
+        is_ours = hello.session == self.secret  # and not one that another client has left
+        self.is_account, self.is_operator = bool(welcome.account), bool(welcome.operator)
+        self.is_continued = was_known and is_ours
+        self.secret = welcome.session
+        self.name = hello.name if welcome.name is None else welcome.name
+        self.names = {*self.names, self.name} if self.is_continued else {self.name}
         if not (is_return and self.resumes):
             return []
         lost: list[Message] = []
         if not self.is_continued:
             lost += self.give_up("the connection was lost, and the server does not know the session any longer")
+        if not self.is_known:
             self.lobby.forget_direct()
         self.is_holding = True
         for place in self.places:
@@ -125,19 +146,30 @@ class Session:
 
     def take(self, message: Incoming | IncomingBroadcast) -> list[Message]:
         """Return a message that has come, unless it is held; then nothing."""
-        if not self.resumes or message.id is None:
-            return [message]
-        is_direct = isinstance(message, Incoming)
+        said = self.attributed(message)
+        if not self.resumes or said.id is None:
+            return [said]
         place: Place | None = self.lobby
-        if isinstance(message, IncomingBroadcast) and message.room is not None:
-            place = self.rooms.get(message.room)
+        if not isinstance(said, Incoming) and said.room is not None:
+            place = self.rooms.get(said.room)
         if place is None:
-            return [message]
+            return [said]
         if place.held is None:
-            place.had(message.id, is_direct=is_direct)
-            return [message]
-        place.hold(message)
+            place.had(said.id, is_direct=is_direct(said))
+            return [said]
+        place.hold(said)
         return []
+
+    def attributed(self, message: Incoming | IncomingBroadcast) -> Stamped:
+        """Return the message; if another connection of this account has sent it, as one's own.
+
+        A direct message that does not say to whom it is has been sent to this client.
+        """
+        to, room = (message.to, None) if isinstance(message, Incoming) else (None, message.room)
+        is_own = self.is_account and message.from_ == self.name
+        if not is_own or message.id is None or (isinstance(message, Incoming) and to is None):
+            return message
+        return OwnMessage(message.from_, message.content, to, room, message.id, message.time)
 
     @property
     def holds_too_much(self) -> bool:

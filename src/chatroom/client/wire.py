@@ -3,6 +3,7 @@
 import array
 import asyncio
 import contextlib
+import ipaddress
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -27,6 +28,8 @@ class Wire(asyncio.Protocol):
         """Called once, when the connection has ended."""
         self.is_paused = False
         """Whether nothing is read, since the inbox is full."""
+        self.is_loopback = False
+        """Whether the server is on this machine."""
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
         self._may_write = True
@@ -47,12 +50,16 @@ class Wire(asyncio.Protocol):
 
     @property
     def has_said_all(self) -> bool:
-        """Whether we have said `quit` to a server that confirms nothing: nothing more is to be waited for."""
-        return self.core.has_quit and not self.core.knows_refs
+        """Whether we have said all, and now end our side of the connection: it is not `quit` that does.
+
+        A server that confirms nothing may not know `quit`, and wait for this.
+        """
+        return self.core.has_quit and (self.core.stays or not self.core.knows_refs)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
         self.transport = cast("asyncio.Transport", transport)
+        self.is_loopback = is_this_machine(transport.get_extra_info("peername")[0])
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -91,8 +98,11 @@ class Wire(asyncio.Protocol):
                 self.transport.write(data)
             except RuntimeError:  # uvloop: the connection has just broken; we will be told
                 return
-        if self.has_said_all and self.transport.can_write_eof():
-            self.transport.write_eof()  # it may not know `quit`, and wait for this
+        if self.has_said_all:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            elif self.core.stays:  # over TLS there is no other way
+                self.transport.close()
         self._set_timer(self.core.wake_at())
 
     def read_on(self) -> None:
@@ -123,11 +133,19 @@ class Wire(asyncio.Protocol):
     def _lose(self, reason: str) -> None:
         if self.core.lost is not None:
             return
-        if self.core.closing is not None:
-            reason = f"the server ended the connection: {self.core.closing.reason}"
+        if (closing := self.core.closing) is not None:
+            why = "" if closing.message is None else f": {closing.message}"
+            reason = f"the server ended the connection: {closing.reason}{why}"
         self._inbox.put(self.core.lose(reason))
         self.is_paused = False
         if self._timer is not None:
             self._timer.cancel()
         self.on_lost()
         self.on_news()
+
+
+def is_this_machine(address: str) -> bool:
+    """Whether what goes to this address does not leave the machine."""
+    given = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(given, "ipv4_mapped", None)  # Python 3.11 does not call that one loopback
+    return given.is_loopback or bool(mapped and mapped.is_loopback)

@@ -1,10 +1,9 @@
 """Who may come in: so many connections in all, so many from one address, so many new ones a second."""
 
 from enum import Enum, auto
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from chatroom.doors.bucket import Bucket
+from chatroom.hub.bucket import Bucket
+from chatroom.hub.networks import Origins
 from chatroom.hub.ports import Timing
 from chatroom.protocol.limits import Limits
 
@@ -12,9 +11,6 @@ WAITING_ROOM = 100
 """Connections that may not stay, and wait to be told so; any more are closed at once."""
 WAITING_OF_ONE = 8
 """Of these, from one address that has too many."""
-
-REMEMBERED = 4096
-"""Addresses of which it is remembered whether they are exempt."""
 
 
 class Verdict(Enum):
@@ -52,21 +48,13 @@ class Admission:
         self._limits = limits
         self._max_connections = max_connections
         self._timing = timing
-        self._exempt = [ip_network(network) for network in limits.exempt]
-        # A few addresses come again and again; to parse one takes longer than all else here.
-        self.is_exempt = lru_cache(REMEMBERED)(self._is_exempt)
-        """Whether limits per address and on floods do not hold for a host."""
+        self.origin = Origins(limits.exempt).of
+        """The network that a host is counted with; empty if it is exempt."""
         self._addresses: dict[str, _Address] = {}
         self._purge_at = 1024
         self.connections = 0
         """Those that may stay."""
         self._waiting = 0
-
-    def _is_exempt(self, host: str) -> bool:
-        address = _parsed(host)
-        return address is None or any(
-            address.version == network.version and address in network for network in self._exempt
-        )
 
     def enter(self, host: str) -> Verdict:
         """Count a new connection."""
@@ -81,8 +69,8 @@ class Admission:
 
     def _verdict(self, host: str) -> Verdict:
         has_room = self._waiting < WAITING_ROOM
-        if not self.is_exempt(host):
-            entry = self._entry(host)
+        if origin := self.origin(host):
+            entry = self._entry(origin)
             if entry.connections >= self._limits.max_per_address or entry.bucket.wait(1) > 0:
                 return Verdict.CROWDED if has_room and entry.waiting < WAITING_OF_ONE else Verdict.CLOSE
             entry.bucket.take(1)
@@ -95,21 +83,20 @@ class Admission:
             self.connections += more
         else:
             self._waiting += more
-        if not self.is_exempt(host):
-            entry = self._entry(host)
+        if origin := self.origin(host):
+            entry = self._entry(origin)
             if verdict is Verdict.CROWDED:
                 entry.waiting += more
             else:
                 entry.connections += more
 
-    def _entry(self, host: str) -> _Address:
-        key = _key(host)
-        entry = self._addresses.get(key)
+    def _entry(self, origin: str) -> _Address:
+        entry = self._addresses.get(origin)
         if entry is None:
             if len(self._addresses) >= self._purge_at:
                 self._purge()
             rate = self._limits.rate_per_address
-            entry = self._addresses[key] = _Address(Bucket(max(1.0, rate), rate, self._timing))
+            entry = self._addresses[origin] = _Address(Bucket(max(1.0, rate), rate, self._timing))
         return entry
 
     def _purge(self) -> None:
@@ -118,19 +105,3 @@ class Admission:
         for key in gone:
             del self._addresses[key]
         self._purge_at = max(1024, 2 * len(self._addresses))
-
-
-def _parsed(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(host)
-    except ValueError:  # no network address
-        return None
-    return (address.version == 6 and address.ipv4_mapped) or address
-
-
-def _key(host: str) -> str:
-    """Return what is counted as one: an IPv4 address, or the IPv6 network that one customer is given."""
-    address = _parsed(host)
-    if isinstance(address, IPv6Address):
-        return str(ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)

@@ -15,6 +15,7 @@ from chatroom.doors.kernel import Kernel
 from chatroom.doors.outbox import Outbox
 from chatroom.doors.throttle import Throttle
 from chatroom.hub.client import Client
+from chatroom.hub.networks import host_of, is_loopback
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Fault
 from chatroom.protocol.stream import Asked, StreamDecoder
 
@@ -121,11 +122,20 @@ class Connection(asyncio.BufferedProtocol):
         self._is_in = True
         limits = door.limits
         self._kernel = door.kernel(transport.get_extra_info("socket"), limits)
-        self._outbox = Outbox(self._transport, self, door.loop, door.backlog, door.dialect, peer=name)
+        origin = door.admission.origin(host)
+        self._outbox = Outbox(
+            self._transport,
+            self,
+            door.loop,
+            door.backlog,
+            door.dialect,
+            peer=name,
+            origin=origin,
+            is_private=_is_private(transport, host),
+        )
         refusal = door.refusal(self._verdict)
         self._client = door.hub.connect(self._outbox, turned_away=refusal)
-        is_exempt = door.admission.is_exempt(host)
-        throttle = None if is_exempt else Throttle(limits, door.loop, self._kernel.unread)
+        throttle = Throttle(limits, door.loop, self._kernel.unread) if origin else None
         self._intake = Intake(
             door.hub,
             self._client,
@@ -197,7 +207,7 @@ class Connection(asyncio.BufferedProtocol):
             self._reason = "timed out" if exc.errno == errno.ETIMEDOUT else "reset"
         self._is_lost = True
         self._kernel.forget()
-        if self._intake.is_waiting and not self._client.is_leaving:
+        if self._intake.has_more and not self._client.is_leaving:
             self._stop_waiting(*Wait)
             self._intake.skip_answers()
             self._door.hub.flow.caught_up(self._client)
@@ -245,6 +255,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the peer is provably gone: reset, timed out, or silent to all that it was sent."""
         return self._transport.is_closing() or self._kernel.is_dead()
 
+    def wait(self) -> None:
+        """Do and read nothing more until told to go on."""
+        self._intake.hold()
+
     def go_on(self) -> None:
         """Do what waits."""
         self._intake.go_on()
@@ -274,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
             self._is_held = True
             if not self._transport.is_closing():
                 self._transport.pause_reading()
-            for wait in (Wait.OBJECT, Wait.SIGN):
+            for wait in (Wait.HELLO, Wait.OBJECT, Wait.SIGN):
                 self._door.deadlines.stop((self, wait))
 
     def read_on(self) -> None:
@@ -291,7 +305,7 @@ class Connection(asyncio.BufferedProtocol):
             self.leave("closed")
         elif not self._transport.is_closing():
             self._transport.resume_reading()
-            for wait in (Wait.OBJECT, Wait.SIGN):
+            for wait in (Wait.HELLO, Wait.OBJECT, Wait.SIGN):
                 self._door.deadlines.go_on((self, wait))
 
     # What the door calls
@@ -477,7 +491,7 @@ class Connection(asyncio.BufferedProtocol):
         self._intake.drop()
         door.hub.disconnect(self._client, self._reason)
         self._stop_waiting(*Wait)
-        door.admission.leave(_host(self._outbox.peer), self._verdict)
+        door.admission.leave(host_of(self._outbox.peer), self._verdict)
         door.connections.discard(self)
         if not door.connections:
             door.all_gone.set()
@@ -487,6 +501,9 @@ def _pass_over(data: bytes) -> None:
     """Take nothing of what comes behind the end."""
 
 
-def _host(peer: str) -> str:
-    """Return the host of an address as the log has it."""
-    return peer.rpartition(":")[0].strip("[]")
+def _is_private(transport: asyncio.BaseTransport, host: str) -> bool:
+    """Whether nobody on the way can read what is sent: it is encrypted, or goes from loopback to loopback."""
+    if transport.get_extra_info("ssl_object") is not None:
+        return True
+    own = transport.get_extra_info("sockname") if is_loopback(host) else None
+    return own is not None and is_loopback(own[0])

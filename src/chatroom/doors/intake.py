@@ -112,7 +112,12 @@ class Intake:
     @property
     def is_waiting(self) -> bool:
         """Whether something was read that is not done yet, or no more may be read for now."""
-        return bool(self._holds or self._waiting or self.decoder.rest)
+        return self._holds or self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was read that is not even begun."""
+        return bool(self._waiting or self.decoder.rest)
 
     def take(self, data: bytes) -> None:
         """Do what these bytes ask for, now or later."""
@@ -151,6 +156,11 @@ class Intake:
             except Exception as bug:  # noqa: BLE001 - it is logged there
                 self._owner.fail(bug)
 
+    def hold(self) -> None:
+        """Do nothing behind the request that is being done, until told to go on."""
+        self._is_free = False
+        self._hold()
+
     def skip_answers(self) -> None:
         """The peer is gone: of what waits, now and later, only what others hear of is done."""
         self._skips_answers = True
@@ -186,7 +196,7 @@ class Intake:
             if not done:
                 return
             left -= done
-        if not client.is_leaving and (self._waiting or self.decoder.rest):
+        if not client.is_leaving and (self.has_more or client.is_held):
             self._wait()
         elif client.is_leaving or self._may_read():
             self.drop()

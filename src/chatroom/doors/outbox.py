@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chatroom.doors.backlog import Backlog
-from chatroom.doors.pacing import MAX_WAITING, PACE, Dialect, Pacer
+from chatroom.doors.pacing import PACE, Dialect, Pacer
 from chatroom.hub.ports import Timing
 
 PATIENCE = 1.0
@@ -30,6 +30,9 @@ class Owner(Protocol):
 
     def fail(self, bug: Exception) -> None:
         """End the connection for a bug of ours."""
+
+    def wait(self) -> None:
+        """Do and read nothing more until told to go on."""
 
     def go_on(self) -> None:
         """Do what waits."""
@@ -77,6 +80,8 @@ class Outbox:
         "_transport",
         "is_bare",
         "is_congested",
+        "is_private",
+        "origin",
         "peer",
         "push",
     )
@@ -92,14 +97,15 @@ class Outbox:
         dialect: Dialect,
         *,
         peer: str,
+        origin: str,
+        is_private: bool,
     ) -> None:
-        """`backlog`: counts what all hold. `dialect`: how bare peers get frames.
-
-        `peer`: the address, for the log.
-        """
+        """`backlog`: counts what all hold. `dialect`: how bare peers get frames. The rest: see `Sink`."""
         self._backlog = backlog
         self._dialect = dialect
         self.peer = peer
+        self.origin = origin
+        self.is_private = is_private
         self.push = self._pace
         self._transport = transport
         self._owner = owner
@@ -196,6 +202,10 @@ class Outbox:
         if not self._owner.is_dead():
             self._owner.fail(exception)
 
+    def wait(self) -> None:
+        """What the peer has asked for takes time."""
+        self._owner.wait()
+
     def go_on(self) -> None:
         """The session's turn has come."""
         self._owner.go_on()
@@ -280,8 +290,10 @@ class Outbox:
 
     def _pace(self, data: bytes) -> None:
         pacer = self._the_pacer()
-        for part in self._dialect.spoken(data).parts():
-            pacer.put(part)
+        whole = self._dialect.spoken(data)
+        is_welcome = pacer.is_waited_for and not whole.is_pushed  # it is the only answer until then
+        for part in whole.parts():
+            pacer.put(part, is_welcome=is_welcome)
             self._keep_piece(part.data)
             if self._is_dropped:
                 return  # that was too much
@@ -295,7 +307,7 @@ class Outbox:
         pacer, now = self._pacer, self._timing.time()
         if pacer is None:
             return
-        if len(pacer) > MAX_WAITING:
+        if len(pacer) > pacer.most:
             while len(pacer) and not self.is_congested:
                 data, piece = pacer.take_piece()
                 self._drop_piece(piece)

@@ -15,7 +15,8 @@ PACE = 0.02
 """Seconds between two messages. Beside three busy loops on two cores, 27 of 40 readers that print each of 20
 messages got two at once if they were sent 5 ms apart, 8 of 120 if 20 ms apart."""
 MAX_WAITING = 64
-"""Messages that may wait; if there are more, they go together after all. TCP promised nothing."""
+"""Messages that may wait; if there are more, they go together after all. TCP promised nothing. Those that come
+with the welcome do not count: nobody has to hear of them in time."""
 ONE_READ = 1024
 """Bytes that many a client reads at a time."""
 
@@ -72,13 +73,15 @@ class Pacer:
     pieces in which it came, which all who wait for it share.
     """
 
-    __slots__ = ("_answers", "_begun", "_pushed", "_waiting", "is_timed", "is_waited_for", "next")
+    __slots__ = ("_answers", "_begun", "_pushed", "_waiting", "is_timed", "is_waited_for", "most", "next")
 
     def __init__(self) -> None:
         self._answers: deque[bytes] = deque()
         self._pushed: deque[bytes] = deque()
         self._begun = 0  # where in the first of them the next message begins
         self._waiting = 0
+        self.most = MAX_WAITING
+        """Messages that may wait: less by one with each that goes, down to `MAX_WAITING`."""
         self.is_timed = False
         """The next message is to be sent at some time."""
         self.next = 0.0
@@ -95,11 +98,12 @@ class Pacer:
         """How many answers wait."""
         return len(self._answers)
 
-    def put(self, part: Piece) -> None:
-        """Take a part of what is to be sent."""
+    def put(self, part: Piece, *, is_welcome: bool) -> None:
+        """Take a part of what is to be sent; `is_welcome`: of what comes with the welcome."""
         if part.is_pushed:
             self._pushed.append(part.data)
             self._waiting += part.messages
+            self.most += part.messages * is_welcome
         else:
             self._answers.append(part.data)
 
@@ -112,6 +116,7 @@ class Pacer:
         end = piece.index(b"\n", self._begun) + 1
         message = piece[self._begun : end]
         self._waiting -= 1
+        self.most = max(MAX_WAITING, self.most - 1)
         self._begun = end
         if end < len(piece):
             return message, None
@@ -127,6 +132,7 @@ class Pacer:
         self._begun = 0
         rest = piece[begun:] if begun else piece
         self._waiting -= rest.count(b"\n")
+        self.most = MAX_WAITING
         return rest, piece
 
     def has_any(self) -> bool:

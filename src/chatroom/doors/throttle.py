@@ -8,7 +8,7 @@ in the kernel's buffers as `PILE`.
 from collections.abc import Callable
 from enum import Enum, auto
 
-from chatroom.doors.bucket import Bucket
+from chatroom.hub.bucket import Bucket
 from chatroom.hub.ports import Timing
 from chatroom.protocol.limits import Limits
 

@@ -155,8 +155,8 @@ class Tls(asyncio.BufferedProtocol):
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the TCP transport knows."""
-        return self._transport.get_extra_info(name, default)
+        """Return what the TCP transport knows, and what is TLS's own."""
+        return self._tls if name == "ssl_object" else self._transport.get_extra_info(name, default)
 
     # TLS itself
 

@@ -3,16 +3,19 @@
 from msgspec import UNSET
 
 from chatroom.hub.house import Asked, House
-from chatroom.hub.replay import missed_in_lobby, missed_in_room
+from chatroom.hub.replay import missed_in_lobby, missed_in_room, waiting
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
 from chatroom.protocol import messages
-from chatroom.protocol.messages import Hello, Join, Welcome
+from chatroom.protocol.messages import Hello, Join, Welcome, stamped
 
 
-def welcome(house: House, session: Session, asked: Asked, *, is_back: bool) -> None:
-    """Answer a `hello`; then all that it missed, if that is known, then what is posted from now on."""
-    client, request = asked.client, asked.request
+def welcome(house: House, session: Session, asked: Asked, since: int, *, is_back: bool) -> None:
+    """Answer a `hello`; then all that it missed, if that is known, then what is posted from now on.
+
+    `since`: the number behind which direct messages waited for its account, if they did.
+    """
+    client, request, account = asked.client, asked.request, session.account
     assert isinstance(request, Hello)  # noqa: S101 - for the type checker
     session.client, client.session, client.name = client, session, session.name
     client.stand(house.welcome)
@@ -24,13 +27,23 @@ def welcome(house: House, session: Session, asked: Asked, *, is_back: bool) -> N
         reply.limits = house.limits
     if asked.secret:
         reply.session = asked.secret
-        if request.session is not UNSET:
-            if is_back and request.after is not UNSET:
-                house.delivery.remember(house.lobby)
-                missed = missed_in_lobby(house.past, session, request.after, last=house.next - 1)
-            reply.recovered = missed is not None
-            reply.rooms = list(session.was_in)
+    is_return = request.session is not UNSET and bool(asked.secret)
+    if (is_back or account is not None) and client.has_stamps and request.after is not UNSET:
+        house.delivery.remember(house.lobby)
+        missed = missed_in_lobby(house.past, session, request.after, last=house.next - 1)
+    if is_return or (account is not None and request.after is not UNSET):
+        reply.recovered = missed is not None
+    if is_return:
+        reply.rooms = list(session.was_in)
+    if account is not None:
+        reply.rooms = list(account.rooms.values())
+        reply.account, reply.operator = True, account.is_operator or None
     house.delivery.reply(client, reply, request)
+    if since and request.after is UNSET:
+        waited = waiting(house.past, session.owner, since, asked.waiting)
+        missed = b"".join(
+            stamped(line, number, time) if client.has_stamps else line for number, time, line in waited
+        )
     if missed:
         house.delivery.give(client, missed)
     house.lobby.join(client)

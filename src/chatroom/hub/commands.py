@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
-from chatroom.hub import history
+from chatroom.hub import accounts, history, operators
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM, FOLD, REPLAY
-from chatroom.hub.entries import Came, Joined, Left, Returned, Said, Told
+from chatroom.hub.entries import Joined, Left, Said, Told
 from chatroom.hub.flow import Later
 from chatroom.hub.house import Asked
 from chatroom.hub.naming import folded, room_of
@@ -22,23 +22,29 @@ from chatroom.hub.session import hashed
 from chatroom.protocol import names
 from chatroom.protocol.burst import Burst
 from chatroom.protocol.messages import (
-    FEATURES,
+    Ban,
+    Bans,
     ErrorCode,
     Fault,
     Forget,
     Hello,
     History,
     Join,
+    Kick,
     Leave,
+    Mute,
     Outgoing,
     OutgoingBroadcast,
     Ping,
     Pong,
     PongReply,
     Quit,
+    Register,
     Request,
     Rooms,
     RoomsReply,
+    Unban,
+    Unmute,
     Users,
     Who,
     complete,
@@ -50,32 +56,18 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
 
 
+LOOK = 32
+"""Bytes that count as much as a look at one ban, mute or session (see `hub.EFFORT`): operators' requests may
+look at all of them."""
+
+
 def hello(hub: "Hub", client: Client, request: Hello) -> None:
-    """Give the client a name; or its session back, if it has one."""
+    """Give the client a name; or its session back, if it has one; or an account, for its password."""
     if client.name is not None:
         raise Refusal(ErrorCode.ALREADY_WELCOME, f"you are {client.name} already")
-    claim = 0 if request.name.isascii() else CLAIM
-    hub.may_take(client, claim + (0 if request.after is UNSET else REPLAY))
-    try:
-        name = names.checked(request.name)
-        keys = names.keys(name)
-    except BadName as error:
-        raise Refusal(ErrorCode.BAD_NAME, str(error)) from None
-    hub.bury_the_dead(keys)
-    client.ask_for(FEATURES.intersection(request.features or ()))
-    session, secret = None, ""
-    if "resume" in client.features:
-        session, secret = hub.known_session(request.session or "")
-    try:
-        if session is not None:
-            hub.append(Returned(session.number, name, keys), Asked(client, request, secret))
-        else:
-            hub.append(Came(name, keys, hub.hashed(secret)), Asked(client, request, secret))
-    except Refusal as refusal:
-        client.ask_for(frozenset())
-        if refusal.error.error == ErrorCode.NAME_TAKEN:
-            refusal.error.suggestion = hub.free_name(name)
-        raise
+    claims = CLAIM * sum(not text.isascii() for text in (request.name, request.password or ""))
+    hub.may_take(client, claims + (0 if request.after is UNSET else REPLAY))
+    accounts.hello(hub, client, request)
 
 
 def ping(hub: "Hub", client: Client, request: Ping) -> None:
@@ -118,7 +110,7 @@ def outgoing(hub: "Hub", client: Client, request: Outgoing) -> None:
         flow.ask(client, receiver.client, len(frame))
     ref = None if request.ref is UNSET else hashed(request.ref)
     hub.append(
-        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.number, receiver.name),
+        Told(0, 0.0, client.session.number, frame, 1, ref, receiver.owner, receiver.name),
         Asked(client, request),
     )
 
@@ -151,7 +143,7 @@ def outgoing_broadcast(hub: "Hub", client: Client, request: OutgoingBroadcast) -
 def burst(hub: "Hub", client: Client, burst: Burst) -> None:
     """Pass many messages on in one piece, if there is nothing to be said of any of them."""
     first, flow = burst.first, hub.flow
-    if client.name is None or not burst.fits(hub.limits.max_content):
+    if client.name is None or not client.session.may_write or not burst.fits(hub.limits.max_content):
         pass
     elif type(first) is Outgoing:
         if receiver := hub.house.spelled.get(first.to):
@@ -160,7 +152,7 @@ def burst(hub: "Hub", client: Client, burst: Burst) -> None:
                 flow.left -= len(frames)
                 count = len(burst.contents)
                 hub.append(
-                    Told(0, 0.0, client.session.number, frames, count, None, receiver.number, receiver.name),
+                    Told(0, 0.0, client.session.number, frames, count, None, receiver.owner, receiver.name),
                     Asked(client, first),
                 )
                 return
@@ -258,6 +250,7 @@ class Command(NamedTuple):
     needs_name: bool = True
     cost: float = 1
     """What it counts as, in requests."""
+    needs_operator: bool = False
 
 
 COMMANDS: dict[type, Command] = {
@@ -270,6 +263,13 @@ COMMANDS: dict[type, Command] = {
     Rooms: Command(rooms, cost=5),
     History: Command(history.read, cost=5),
     Forget: Command(history.take_back, cost=5),
+    Register: Command(accounts.register, cost=5),
+    Kick: Command(operators.kick, needs_operator=True),
+    Mute: Command(operators.mute, needs_operator=True),
+    Unmute: Command(operators.unmute, needs_operator=True),
+    Ban: Command(operators.ban, needs_operator=True),
+    Unban: Command(operators.unban, needs_operator=True),
+    Bans: Command(operators.bans, needs_operator=True),
     Quit: Command(quit_, needs_name=False),
     Ping: Command(ping, needs_name=False),
     Pong: Command(pong, needs_name=False),
@@ -281,6 +281,21 @@ COMMANDS: dict[type, Command] = {
 def hello_first(hub: "Hub", client: Client, request: Request) -> None:
     """Refuse what needs a name."""
     raise Refusal(ErrorCode.HELLO_FIRST, "say hello first")
+
+
+def operators_only(run: Callable[["Hub", Client, Any], None]) -> Callable[["Hub", Client, Any], None]:
+    """Return what does this for operators, and refuses it to others."""
+
+    def run_for_operators(hub: "Hub", client: Client, request: Request) -> None:
+        if not client.session.is_operator:
+            raise Refusal(ErrorCode.NOT_ALLOWED, "only operators may ask for this")
+        house = hub.house
+        hub.delivery.charge(client, LOOK * (len(house.verdicts) + len(house.sessions)))
+        run(hub, client, request)
+        if isinstance(request, Kick | Mute | Unmute | Ban | Unban):
+            hub.house.observer.decided(type(request).__name__.lower(), request.name, client.name)
+
+    return run_for_operators
 
 
 def turn_away(hub: "Hub", client: Client, request: Request) -> None:
@@ -300,7 +315,10 @@ def nothing(hub: "Hub", client: Client, request: Request) -> None:
 
 # What a client may do, by how things stand: the conditions are looked up once, not for each message.
 FIRST = {kind: hello_first if command.needs_name else command.run for kind, command in COMMANDS.items()}
-ANYTHING = {kind: command.run for kind, command in COMMANDS.items()}
+ANYTHING = {
+    kind: operators_only(command.run) if command.needs_operator else command.run
+    for kind, command in COMMANDS.items()
+}
 TURNED_AWAY = dict.fromkeys(COMMANDS, turn_away)
 LATER = dict.fromkeys(COMMANDS, later)
 NOTHING = dict.fromkeys(COMMANDS, nothing)

@@ -89,10 +89,11 @@ class Delivery:
         """Do nothing more that the client asks for until it goes on."""
         client.handlers = self._later
 
-    def say_why(self, client: Client, reason: str) -> None:
+    def say_why(self, client: Client, reason: str, message: str = "") -> None:
         """Have a client told, behind all else, that its connection ends, if it asked for that."""
         if "notices" in client.features:
-            client.closing = encode(Closing(reason=reason, reconnect=reason in _COME_BACK))
+            closing = Closing(reason=reason, reconnect=reason in _COME_BACK, message=message or None)
+            client.closing = encode(closing)
 
     def hear_no_more(self, client: Client) -> None:
         """Do nothing more that the client asks for."""

@@ -15,7 +15,7 @@ A_TURN = 2000
 FOLD = 100
 """Steps of folding a name that is not ASCII."""
 CLAIM = 400
-"""Steps of claiming one."""
+"""Steps of claiming one, or of checking such a password."""
 HAND_OUT = 4
 """Steps of handing one reader what was said in a room, before the turn ends."""
 REPLAY = 1000

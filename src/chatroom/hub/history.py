@@ -1,6 +1,6 @@
 """Reading the past, and taking back what one wrote: requests that may take time. Their client waits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ def _go_on(hub: "Hub", client: Client, request: History, query: Query, page: Pag
 
 
 def take_back(hub: "Hub", client: Client, request: Forget) -> None:
-    """Take back a message of the client's own session; nobody learns of what others wrote."""
+    """Take back a message of the client's own, or an operator anybody's; to others it is as if it were not."""
     session, past, store = client.session, hub.house.past, hub.house.store
     hub.may_flush(client, session.posted)
     hub.delivery.remember(session.posted)
@@ -62,7 +62,10 @@ def take_back(hub: "Hub", client: Client, request: Forget) -> None:
     if number is None:
         _forget(hub, client, request, None)
         return
-    rooms = (None, "", *session.spoken)  # where else it may have spoken is known to the store
+    rooms: Iterable[str | None] = (None, "", *session.spoken)  # where else, the store knows
+    if session.is_operator:
+        hub.may_take(client, SEARCH)
+        rooms = (None, *past.rooms)
     post = next((post for room in rooms if (post := past.find(number, room))), None)
     if isinstance(post, Told):
         stored = Stored(number, post.time, b"", post.to, post.session, None, post.receiver)
@@ -83,6 +86,7 @@ def wait(
     The end is given what came of it. The client may be gone by then.
     """
     client.is_held = True
+    client.sink.wait()
     hub.delivery.stop(client)
 
     def done(*outcome: object) -> None:
@@ -130,8 +134,16 @@ def _forget(
     if has_failed:
         hub.refuse(client, Refusal(ErrorCode.UNAVAILABLE, _UNREADABLE), request)
         return
-    if stored is None or stored.session != client.session.number:
-        refusal = Refusal(ErrorCode.NOT_ALLOWED, "you wrote no message with this id")
+    session = client.session
+    if stored is None or not (stored.session == session.owner or session.is_operator):
+        why = "there is no message with this id" if session.is_operator else "you wrote no message with this id"
+        refusal = Refusal(ErrorCode.NOT_ALLOWED, why)
+        hub.refuse(client, refusal, request)
+        return
+    author = hub.house.accounts.get(stored.session)
+    if author is not None and author.is_operator and author is not session.account:
+        why = f"{names.quoted(author.name)} is an operator: only they can take back what they wrote"
+        refusal = Refusal(ErrorCode.NOT_ALLOWED, why)
         hub.refuse(client, refusal, request)
         return
     entry = Forgot(stored.session, stored.number, stored.room, stored.receiver)
@@ -162,7 +174,7 @@ def _query(hub: "Hub", client: Client, request: History) -> Query:
         room = room_of(hub, client, request.room).key
     find = None if request.find is UNSET else request.find.encode().lower()
     before, after = _number(request.before), _number(request.after)
-    return Query(room, client.session.number, partner, before, after, min(limit, MAX_PAGE), find)
+    return Query(room, client.session.owner, partner, before, after, min(limit, MAX_PAGE), find)
 
 
 def _number(ident: str | UnsetType) -> int | None:

@@ -4,7 +4,7 @@ One thread, no await. Doors tell it who came, what was said and who has gone; it
 sink. What a turn of the event loop produced goes out at its end, in one flush.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -13,16 +13,20 @@ from itertools import islice
 
 from msgspec import UNSET, UnsetType
 
+from chatroom.hub import orders
+from chatroom.hub.account import Account
 from chatroom.hub.client import Client
 from chatroom.hub.commands import ANYTHING, COMMANDS, FIRST, LATER, NOTHING, TURNED_AWAY
 from chatroom.hub.delivery import Delivery
 from chatroom.hub.effort import FOLD, HAND_OUT, Effort
-from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Went
+from chatroom.hub.entries import Dropped, Entry, Expired, Keys, Removed, Went
 from chatroom.hub.flow import Later
+from chatroom.hub.guessing import Guessing
+from chatroom.hub.hashing import Hashing
 from chatroom.hub.house import Asked, House
 from chatroom.hub.log import OneNode
 from chatroom.hub.past import Past
-from chatroom.hub.ports import Clock, Observer, Sink, Store, Timing
+from chatroom.hub.ports import Clock, Hasher, Observer, Order, Sink, Store, Timing
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.room import Room
 from chatroom.hub.session import Session
@@ -53,6 +57,7 @@ EFFORT: dict[str, int] = {
     ErrorCode.UNKNOWN_USER: 8192,
     ErrorCode.BAD_NAME: 8192,
     ErrorCode.NAME_TAKEN: 32 * 1024,
+    ErrorCode.NAME_RESERVED: 32 * 1024,
 }
 """What counts as so many bytes: to fold a name takes up to 0.1 ms, to refuse one and suggest another 0.5, to
 refuse anything else some 5 µs."""
@@ -60,6 +65,10 @@ CHANGES = 16
 """Rooms that are flushed in a turn for one client: it changes rooms, or asks for what was said in them."""
 EXPIRY = 3600.0
 """Seconds between two looks at what has become too old."""
+ACCOUNTS, PAUSE = 1000, 1.0
+"""Accounts that are looked at at a time, and seconds until the next are."""
+NEW_IDLE = 30.0
+"""Days after which an account is removed that was never used again."""
 LARGEST = 1000
 """Rooms that are listed."""
 FEW = 100
@@ -84,9 +93,14 @@ class Hub:
         observer: Observer,
         secret: Callable[[], str],
         store: Store | None = None,
+        hasher: Hasher | None = None,
     ) -> None:
-        """`secret` makes a new one: 128 random bits, as text."""
+        """`secret` makes a new one: 128 random bits, as text. Without a `hasher` there are no accounts."""
         self.limits = limits
+        self.now = clock
+        self.hashing = None if hasher is None else Hashing(hasher, timing)
+        self.guessing = Guessing(limits, timing)
+        self.call_soon = timing.call_soon
         self.surely_fits = limits.max_content // 4
         """Characters of a content that need not be looked at: none has more than four bytes."""
         now = int(clock() * 1_000_000)
@@ -111,16 +125,18 @@ class Hub:
         self._observer = observer
         self.effort = Effort(timing)
         """Names that are not ASCII, replays and searches, in this turn."""
-        self._secret = secret
+        self.new_secret = secret
         self._timing = timing
         self._waiting = Waiting(timing, self._expire)
         self._rooms: tuple[float, list[RoomSize]] = (-1.0, [])
         if restored is not None:
             self.house.restore(restored)
             for session in list(self.house.sessions.values()):  # some may be too many
-                self._waiting.begin(session)
+                if session.account is None:
+                    self._waiting.begin(session)
         if limits.history_days:
             timing.call_later(EXPIRY, partial(self._expire_messages, clock))
+        timing.call_later(EXPIRY, self._look_at_accounts)
 
     # What doors call
 
@@ -133,8 +149,10 @@ class Hub:
     def cost(self, client: Client, message: AnyRequest | Fault) -> float:
         """Return what a request costs, as a flood pays for it: 1, and more if many hear of it.
 
-        To leave, or to answer a `ping` of ours, costs nothing.
+        To leave, or to answer a `ping` of ours, costs nothing; nor does anything that an operator asks for.
         """
+        if client.name is not None and client.session.is_operator:
+            return 0
         match message:
             case Quit():
                 return 0
@@ -194,8 +212,13 @@ class Hub:
                 self.append(Went(session.number), None)
             else:
                 self.append(Dropped(session.number), None)
-                self._waiting.begin(session)
+                if session.account is None:
+                    self._waiting.begin(session)
             self._observer.left(name, client.sink.peer, reason)
+
+    def obey(self, order: Order) -> str:
+        """Do what the command line asks for; return why not, or nothing if it is done."""
+        return orders.obey(self, order)
 
     # What commands call
 
@@ -207,19 +230,19 @@ class Hub:
                 self.disconnect(client, "dead")
                 client.sink.give_up("dead")
 
-    def known_session(self, secret: str) -> tuple[Session | None, str]:
-        """Return the session with this secret, and the secret; none, and a new secret, if there is none."""
+    def known_session(self, secret: str) -> Session | None:
+        """Return the session with this secret, if there is one that has not ended."""
         session = self.house.secrets.get(self.hashed(secret) or b"")
-        return session, secret if session is not None else self._secret()
+        return None if session is None or 0 < session.until <= self.now() else session
 
     def hashed(self, secret: str) -> bytes | None:
         """Return what is kept of a secret: it has so many random bits that one round will do."""
         return sha256(secret.encode("utf-8", "replace")).digest() if secret else None
 
-    def find(self, client: Client, name: str) -> Session | None:
+    def find(self, client: Client, name: str) -> Session | Account | None:
         """Return whom this client means: the name as spelled, or else as folded; but looks do not count.
 
-        May raise `Later`.
+        An account that is away is found if messages are kept for it. May raise `Later`.
         """
         self.may_fold(client, name)
         self.delivery.charge(client, FOLDING)
@@ -227,7 +250,9 @@ class Hub:
             key = names.address(name)
         except names.BadName:
             return None
-        return self.house.claimed[names.ADDRESS].get(key) or self.house.away.get(key)
+        house = self.house
+        away = house.reserved.addressed(key) if self.limits.history_days else None
+        return house.claimed[names.ADDRESS].get(key) or away or house.away.get(key)
 
     def why_unknown(self, name: str) -> str:
         """Return why nobody is found by this name."""
@@ -280,7 +305,8 @@ class Hub:
         self, client: Client, error: ErrorReply, ref: str | UnsetType | None = None, *, is_hello: bool = False
     ) -> None:
         """Answer with an error; strangers are told so much and no more."""
-        self._observer.refused(client.name, client.sink.peer, error)
+        if error.error is not ErrorCode.NAME_RESERVED or client.hellos:  # else a login may have just begun
+            self._observer.refused(client.name, client.sink.peer, error)
         error.ref = None if ref is UNSET else ref
         frame = encode(error)
         self.delivery.give(client, frame, EFFORT.get(error.error, REFUSING))
@@ -323,7 +349,8 @@ class Hub:
         candidates = (names.numbered(name, number) for number in numbers)
         with suppress(names.BadName):  # cut in a place that makes it none
             for free in islice((one for one in candidates if one not in house.spelled), 3):
-                if not house.likeness(free, names.keys(free)):
+                keys = names.keys(free)
+                if not (house.likeness(free, keys) or house.reservation(free, keys)):
                     return names.checked(free)
         return None
 
@@ -347,7 +374,28 @@ class Hub:
         self.append(Expired(int((clock() - self.limits.history_days * 86_400) * 1_000_000)), None)
         self._timing.call_later(EXPIRY, partial(self._expire_messages, clock))
 
+    def _look_at_accounts(self, left: Iterator[Account] | None = None) -> None:
+        """Forget accounts, and sessions of theirs, that nobody has used for too long: some at a time."""
+        left, now = left or iter(list(self.house.accounts.values())), self.now()
+        some = list(islice(left, ACCOUNTS))
+        for account in some:
+            for session in list(account.sessions.values()):
+                if 0 < session.until <= now:
+                    self.append(Went(session.number), None)
+            idle = self.limits.account_idle
+            days = idle if account.has_returned else min(idle, NEW_IDLE)
+            if (
+                not (account.devices or account.is_operator or self.house.verdicts.is_banned(account.number))
+                and account.hashed
+                and now - (account.seen or account.number / 1_000_000) > days * 86_400
+            ):
+                self.append(Removed(account.number, frees=True), None)
+        if some:
+            self._timing.call_later(PAUSE, partial(self._look_at_accounts, left))
+        else:
+            self._timing.call_later(EXPIRY, self._look_at_accounts)
+
     def _expire(self, session: Session) -> None:
-        """Forget a session that has not come back."""
-        if not session.is_here and session.number in self.house.sessions:
+        """Forget a guest's session that has not come back."""
+        if session.account is None and not session.is_here and session.number in self.house.sessions:
             self.append(Went(session.number), None)

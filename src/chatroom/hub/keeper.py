@@ -9,7 +9,7 @@ from chatroom.hub.entries import Said, Told
 from chatroom.hub.ports import Store
 from chatroom.hub.refusal import Refusal
 from chatroom.hub.session import Receipt, Session
-from chatroom.protocol.messages import ErrorCode, Forgotten, Request, Sent, ident
+from chatroom.protocol.messages import ErrorCode, Forgotten, Reply, Request, Sent, ident
 
 if TYPE_CHECKING:
     from chatroom.hub.client import Client
@@ -33,12 +33,12 @@ class Keeper:
         """Store a message, or a burst of them."""
         if post.ref is None:
             if self._store is not None:
-                self._store.keep(post, None)
+                self._store.keep(post, None, session.number)
         elif self._store is None:
             self.confirm(session, post, asked)
         else:
             receipt = self._receipt(session, post)
-            self._begin(receipt, post, asked)
+            self._begin(session, receipt, post, asked)
 
     def confirm(self, session: Session, post: Said | Told, asked: "Asked | None") -> None:
         """Say that a message was sent which nobody stores."""
@@ -61,7 +61,7 @@ class Keeper:
             self._refuse(asked.client, Refusal(ErrorCode.NOT_ALLOWED, text), asked.request)
         else:
             receipt.is_stored = None
-            self._begin(receipt, post, asked)
+            self._begin(session, receipt, post, asked)
 
     def forget(self, number: int, asked: "Asked | None") -> None:
         """Have a message forgotten by the store, too."""
@@ -71,6 +71,21 @@ class Keeper:
             if asked is not None:
                 asked.client.under_way += 1
             self._store.forget(number, lambda is_done: self._forgot(number, asked, is_done=is_done))
+
+    def when_stored(self, asked: "Asked | None", reply: Reply) -> Callable[[bool], None] | None:
+        """Return what is to be told whether something is stored: then this is the answer to who asked."""
+        if asked is None:
+            return None
+        asked.client.under_way += 1
+        return partial(self._answer, asked, reply)
+
+    def _answer(self, asked: "Asked", reply: Reply, is_done: bool) -> None:  # noqa: FBT001 - called by the store
+        if is_done:
+            self._delivery.reply(asked.client, reply, asked.request)
+        else:
+            text = "it is so, but could not be stored: it may be forgotten when the server stops"
+            self._refuse(asked.client, Refusal(ErrorCode.NOT_STORED, text), asked.request)
+        self._done(asked)
 
     def _receipt(self, session: Session, post: Said | Told) -> Receipt:
         receipt = Receipt(post.number, post.time, post.room if isinstance(post, Said) else None)
@@ -83,11 +98,11 @@ class Keeper:
         self._delivery.remember(session.posted)
         return self._delivery.past.find(receipt.number, receipt.room)
 
-    def _begin(self, receipt: Receipt, post: Said | Told, asked: "Asked | None") -> None:
+    def _begin(self, session: Session, receipt: Receipt, post: Said | Told, asked: "Asked | None") -> None:
         assert self._store is not None  # noqa: S101 - for the type checker
         if asked is not None:
             self._wait(receipt, asked)
-        self._store.keep(post, partial(self._stored, receipt))
+        self._store.keep(post, partial(self._stored, receipt), session.number)
 
     def _wait(self, receipt: Receipt, asked: "Asked") -> None:
         receipt.asked += (asked,)

@@ -4,11 +4,11 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from chatroom.hub.entries import Post, Said, Told
+from chatroom.hub.entries import GONE, Post, Said, Told
 from chatroom.protocol.messages import IncomingBroadcast
 
 ROOM = 1000
@@ -97,10 +97,14 @@ class Past:
         self.size = 0
         """Bytes of all rooms."""
 
-    def restore(self, rooms: Mapping[str, Restorable[Said]], direct: Restorable[Told]) -> None:
-        """Take what a store has, oldest first, each with the number behind which nothing is missing of it."""
-        for key, (floor, posts) in rooms.items():
-            self.rooms[key] = Line(floor)
+    def restore(self, rooms: Mapping[str, Restorable[Said]], direct: Restorable[Told], floor: int) -> None:
+        """Take what a store has, oldest first, each with the number behind which nothing is missing of it.
+
+        `floor`: the same of all other rooms.
+        """
+        self.floor = self.rooms[""].floor = floor
+        for key, (own_floor, posts) in rooms.items():
+            self.rooms[key] = Line(own_floor)
             self.size += LINE * bool(key)
             for post in posts:
                 self.keep(key, (post,), post.count, POST + len(post.frames))
@@ -164,6 +168,17 @@ class Past:
             else:
                 self.rooms[post.room].size -= less
                 self.size -= less
+
+    def erase(self, owner: int) -> None:
+        """Take back all that an account or a session wrote."""
+        lines: list[Line[Any]] = [*self.rooms.values(), self.direct]
+        for line in lines:
+            for post in line:
+                if post.session == owner:
+                    less = len(post.frames) - post.count
+                    post.frames = GONE * post.count
+                    line.size -= less
+                    self.size -= 0 if line is self.direct else less
 
     def expire(self, number: int) -> None:
         """Forget the pieces that end with this number, or before."""

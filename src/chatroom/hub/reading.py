@@ -37,7 +37,7 @@ class Query(NamedTuple):
     room: str | None
     """By folded name; None: one's direct messages."""
     session: int
-    """Who asks."""
+    """Who asks: a session, or an account."""
     partner: str | None
     """The folded name of the other end; None is anybody. Of direct messages only."""
     before: int | None

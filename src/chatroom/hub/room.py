@@ -43,7 +43,10 @@ class Room:
         self.key = key
         self.name = name
         self.members: dict[int, Session] = {}
-        """All who are in it, by number, in the order in which they came; of the lobby, nobody: see `House`."""
+        """All who are in it, by `Session.owner`, in the order in which they came; of the lobby, nobody.
+
+        An account is in it by one of its devices. Who is in the lobby, `House.spelled` has.
+        """
         self.plain: dict[Client, Sink] = {}
         """Those who are connected here."""
         self.stamped: dict[Client, Sink] = {}
@@ -93,6 +96,11 @@ class Room:
         log.append(post)
         self.frames.append(post.frames)
         self.count += post.count
+
+    def pass_over(self, client: Client) -> None:
+        """Have it not get what is posted next, either; its sender must be another."""
+        self.settle(client)
+        self.ahead[client] = len(self.log) + 1
 
     def settle(self, client: Client) -> None:
         """Make what was posted up to now the member's own, so that something else can come behind it.

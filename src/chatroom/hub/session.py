@@ -8,6 +8,7 @@ from msgspec import Struct
 from chatroom.hub.entries import Keys
 
 if TYPE_CHECKING:
+    from chatroom.hub.account import Account
     from chatroom.hub.client import Client
     from chatroom.hub.house import Asked
     from chatroom.hub.room import Room
@@ -41,26 +42,46 @@ class Session:
 
     __slots__ = (
         "_refs",
+        "account",
         "client",
         "is_here",
+        "is_kept",
         "keys",
+        "may_write",
         "name",
         "number",
+        "origin",
+        "owner",
         "posted",
         "rooms",
         "secret",
         "spoken",
+        "until",
         "was_in",
     )
 
-    def __init__(self, number: int, secret: bytes | None, lobby: "Room") -> None:
+    def __init__(
+        self, number: int, secret: bytes | None, lobby: "Room", account: "Account | None" = None
+    ) -> None:
         """`secret`: the hash of what it can come back with; None: it ends with its connection."""
         self.number = number
         self.secret = secret
+        self.account = account
+        """Whose it is; None: a guest's."""
+        self.owner = number if account is None else account.number
+        """Whose what it writes is, and what is written to it: the account's number, or its own."""
+        self.is_kept = not (secret is None and account is None)
+        """Direct messages of it, and to it, are kept."""
+        self.until = 0.0
+        """When it ends, by the log's time, if it is an account's and has no connection; else 0."""
         self.name = ""
         self.keys: Keys = ("", "", "", "")
         self.is_here = False
         """It has a connection, on whatever machine."""
+        self.may_write = False
+        """It is here, and is not muted, as far as is known: a mute may have ended."""
+        self.origin = ""
+        """The network that it came from last, as one is banned; empty if that is exempt."""
         self.client: Client | None = None
         """Its connection, if that is on this machine."""
         self.rooms: dict[str, Room] | None = None
@@ -72,6 +93,15 @@ class Session:
         self.spoken: dict[str, None] | tuple[()] = ()
         """The rooms in which it spoke, by folded name, beside the lobby; of more, the last `MAX_SPOKEN`."""
         self._refs: dict[bytes, Receipt] | None = None
+
+    def register(self, account: "Account") -> None:
+        """It is this account's from now on, which has its number."""
+        self.account, self.is_kept = account, True
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether its account is an operator's."""
+        return self.account is not None and self.account.is_operator
 
     @property
     def refs(self) -> dict[bytes, Receipt]:

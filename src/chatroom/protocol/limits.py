@@ -77,5 +77,18 @@ class Limits(Struct, frozen=True, kw_only=True):
     history_days: Annotated[float, Meta(ge=0, le=36_500)] = 90.0
     """Days that messages are kept; 0: none is."""
 
+    register: bool = True
+    """Whether guests may register; if not, accounts are added on the command line only."""
+    guests: bool = True
+    """Whether one is let in without an account."""
+    max_accounts: Count = 100_000
+    """Accounts that there may be."""
+    register_burst: Count = 40
+    """Accounts that may be registered from one address at once: a class."""
+    register_per_day: Rate = 5.0
+    """Accounts a day that may be registered from one address after that."""
+    account_idle: Annotated[float, Meta(gt=0, le=36_500)] = 365.0
+    """Days after which an account that nobody uses is removed and its name is free, but for operators'."""
+
     drain_timeout: Annotated[float, Meta(gt=0, le=300)] = 4.5
     """Seconds in which a stopping server sends what is queued."""

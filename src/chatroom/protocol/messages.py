@@ -23,7 +23,13 @@ MAX_FIND = 256
 """Characters of a text to look for."""
 MAX_PAGE = 200
 """Messages in one `history`."""
+MAX_REASON = 256
+"""Characters of why somebody is kicked, muted or banned."""
+MAX_MINUTES = 60 * 24 * 3660
+"""Minutes for which somebody can be muted or banned: ten years; longer is for good."""
 
+SECRETS = frozenset({"old", "password", "session"})
+"""Fields of requests that nobody may see: not in a log either."""
 FEATURES = frozenset({"notices", "ping", "presence", "resume", "stamps"})
 """What a client can ask to be sent beyond the base protocol."""
 
@@ -34,22 +40,36 @@ Id = Annotated[str, Meta(max_length=MAX_REF)]
 """A message's: opaque, of one length, compared as text. The server's own have 16 hexadecimal digits."""
 
 
-class Request(Struct, tag_field="code", kw_only=True, gc=False, repr_omit_defaults=True):
+Minutes = Annotated[int, Meta(ge=0, le=MAX_MINUTES)]
+"""60 if not given; 0: for good."""
+Reason = Annotated[str, Meta(max_length=MAX_REASON)]
+
+
+class Request(Struct, tag_field="code", kw_only=True, gc=False):
     """What a client asks for. Its `ref`, if there is one, comes back in the replies to it."""
 
     ref: Ref | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        """Show what is in it, but for secrets."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = {
+            name: "…" if name in SECRETS else repr(value) for name, value in given.items() if value is not UNSET
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
 
 class Hello(Request, tag="hello", gc=False):
     """I am here, and want to be called `name`; `features` are what I want to be sent beyond the base protocol.
 
     With a `session` I was here before, and want to go on; `after` is the id of the last message I have of the
-    lobby or of those sent to me alone.
+    lobby or of those sent to me alone. With a `password` the name is mine.
     """
 
     name: str
     features: list[Ref] | UnsetType = UNSET
     session: Ref | UnsetType = UNSET
+    password: str | UnsetType = UNSET
     after: Id | UnsetType = UNSET
 
 
@@ -96,6 +116,55 @@ class Forget(Request, tag="forget", gc=False):
     id: Id
 
 
+class Register(Request, tag="register", gc=False):
+    """My name is to be mine alone, with this password; or, with the `old` one, this is the new one.
+
+    How long a password may be is checked before anything is done with it.
+    """
+
+    password: str
+    old: str | UnsetType = UNSET
+
+
+class Kick(Request, tag="kick", gc=False):
+    """End all connections of this user."""
+
+    name: Name
+    reason: Reason | UnsetType = UNSET
+
+
+class Mute(Request, tag="mute", gc=False):
+    """Let this user read, but not write."""
+
+    name: Name
+    minutes: Minutes | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+
+
+class Unmute(Request, tag="unmute", gc=False):
+    """Let this user write again."""
+
+    name: Name
+
+
+class Ban(Request, tag="ban", gc=False):
+    """Let this user in no more."""
+
+    name: Name
+    minutes: Minutes | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+
+
+class Unban(Request, tag="unban", gc=False):
+    """Let this user in again."""
+
+    name: Name
+
+
+class Bans(Request, tag="bans", gc=False):
+    """Who is banned or muted?"""
+
+
 class Outgoing(Request, tag="outgoing", gc=False):
     """A message to one."""
 
@@ -123,7 +192,25 @@ class Pong(Request, tag="pong", gc=False):
 
 
 AnyRequest = (
-    Ping | Pong | Hello | Who | Outgoing | OutgoingBroadcast | Join | Leave | Rooms | History | Forget | Quit
+    Ping
+    | Pong
+    | Hello
+    | Who
+    | Outgoing
+    | OutgoingBroadcast
+    | Join
+    | Leave
+    | Rooms
+    | History
+    | Forget
+    | Register
+    | Kick
+    | Mute
+    | Unmute
+    | Ban
+    | Unban
+    | Bans
+    | Quit
 )
 
 
@@ -141,7 +228,8 @@ class Welcome(Reply, tag="welcome", gc=False):
 
     Who named features is told more: the name, the features that were granted, the server and its limits. With
     the feature `resume`, also the secret to come back with; and if it came with one, whether all behind `after`
-    comes next, and the rooms it was in.
+    comes next, and the rooms it was in. Who came to an account is told that (`account`), the account's rooms,
+    and `operator` if it is one.
     """
 
     name: str | None = None
@@ -151,6 +239,40 @@ class Welcome(Reply, tag="welcome", gc=False):
     session: str | None = None
     recovered: bool | None = None
     rooms: list[str] | None = None
+    account: bool | None = None
+    operator: bool | None = None
+
+
+class Registered(Reply, tag="registered", gc=False):
+    """The answer to `Register`; `session`: what a session that can come back does so with from now on."""
+
+    session: str | None = None
+
+
+class Done(Reply, tag="done", gc=False):
+    """The answer to what operators ask for; `others`, of a ban: how many more are on the same addresses."""
+
+    others: int | None = None
+
+
+class BanRecord(Struct, gc=False, omit_defaults=True):
+    """Somebody who is banned, or muted; times are in seconds since 1970, UTC."""
+
+    kind: str
+    """`ban` or `mute`."""
+    name: str
+    by: str
+    """The operator's name; empty if it was done on the command line."""
+    time: float
+    until: float | None = None
+    """None: for good."""
+    reason: str | None = None
+
+
+class BansReply(Reply, tag="bans", gc=False):
+    """The answer to `Bans`."""
+
+    bans: list[BanRecord]
 
 
 class Users(Reply, tag="users", gc=False):
@@ -224,10 +346,14 @@ class Sent(Reply, tag="sent", gc=False):
 
 
 class Incoming(Reply, tag="incoming", gc=False):
-    """Somebody's message to you; `id` and `time` with the feature `stamps`."""
+    """Somebody's message to you; `id` and `time` with the feature `stamps`.
+
+    With `to`, it is your own, sent to that user from another of your account's connections.
+    """
 
     from_: str = field(name="from")
     content: str
+    to: str | None = None
     id: str | None = None
     time: float | None = None
 
@@ -268,12 +394,14 @@ class PingEvent(Reply, tag="ping", gc=False):
 class Closing(Reply, tag="closing", gc=False):
     """The last message before the server ends the connection; sent to those with the feature `notices`.
 
-    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, or, if the client ended the
-    connection, `quit` or `closed`; `reconnect` says whether to come back.
+    `reason` is one of `draining`, `idle`, `flood`, `too_many_errors`, `replaced`, `kicked`, `banned`, or, if
+    the client ended the connection, `quit` or `closed`; `reconnect` says whether to come back. `message` is
+    what an operator said who kicked or banned the client, or what became of its account.
     """
 
     reason: str
     reconnect: bool
+    message: str | None = None
 
 
 class ErrorCode(StrEnum):
@@ -288,6 +416,10 @@ class ErrorCode(StrEnum):
     ALREADY_WELCOME = "already_welcome"
     BAD_NAME = "bad_name"
     NAME_TAKEN = "name_taken"
+    NAME_RESERVED = "name_reserved"
+    BAD_PASSWORD = "bad_password"  # noqa: S105 - no password
+    MUTED = "muted"
+    BANNED = "banned"
     UNKNOWN_USER = "unknown_user"
     UNKNOWN_ROOM = "unknown_room"
     NOT_IN_ROOM = "not_in_room"
@@ -334,6 +466,9 @@ AnyReply = (
     | PingEvent
     | Closing
     | Welcome
+    | Registered
+    | Done
+    | BansReply
     | Users
     | Joined
     | Left
@@ -400,6 +535,12 @@ _ENDS = [b"%02x" % low for low in range(256)]
 @lru_cache(2)  # many have the same
 def _when(time: float) -> bytes:
     return repr(time).encode()
+
+
+def with_to(lines: bytes, to: str) -> bytes:
+    """Return lines of direct messages, as `complete` or a burst made them, with whom they are sent to."""
+    kind = b'{"code":"incoming",'  # within a string, its quotation marks would be escaped
+    return lines.replace(kind, b'%b"to":%b,' % (kind, json.dumps(to).encode("ascii")))
 
 
 def ident(number: int) -> str:

@@ -13,9 +13,8 @@ import re
 import unicodedata
 
 from precis_i18n import get_profile
-from precis_i18n.context import context_rule_error
-from precis_i18n.derived import CONTEXTJ, CONTEXTO, FREE_PVAL, PVALID, derived_property
 
+from chatroom.protocol import free_form
 from chatroom.protocol.confusables import TAKEN_FOR
 
 MAX_NAME = 32
@@ -37,8 +36,7 @@ _BAR = re.compile(f"[{BARS}]")
 # Blank, or in place of something: braille's blank, a notehead, objects and characters that are missing, half a
 # space, and fillers of Khitan and Egyptian. Those that Unicode calls default-ignorable PRECIS refuses itself.
 _BLANK = re.compile("[\u2800\U0001d159\ufffc\ufffd\u303f\U00016fe4\U00013441\U00013442]")
-# Of the categories of all characters in a row: those that are not seen or move others about, and five marks.
-_UNSEEN = re.compile("C.|Z[lp]")
+# Of the categories of all characters in a row: five marks.
 _PILE = re.compile("(?:M[ne]){5}")
 
 # Marks that join the letters around them and are not seen elsewhere: Invisible_Stacker and Number_Joiner of
@@ -63,14 +61,6 @@ _HANGUL_LETTER = re.compile("[\u3131-\u3163\u3165-\u318e]")
 _MIDDLE_DOT = re.compile(r"(?<=[^\W\d_])·(?=[^\W\d_])")
 
 _NICKNAME = get_profile("NicknameCaseMapped:CaseFold")
-# What PRECIS judges by more than its category (RFC 8264, section 9): exceptions, what depends on what stands
-# around it, old Hangul, and the default-ignorable characters that are letters or marks.
-_ODD = re.compile(
-    "[\u00b7\u0375\u05f3\u05f4\u30fb\u0660-\u0669\u06f0-\u06f9\u0640\u07fa\u302e\u302f\u3031-\u3035\u303b"
-    "\u200c\u200d\u1100-\u11ff\ua960-\ua97c\ud7b0-\ud7fb"
-    "\u034f\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
-)
-
 # The skeleton of UTS 39 is without default-ignorable characters: a legal name may have these.
 _LOOKS = {**TAKEN_FOR, 0x200C: None, 0x200D: None}
 _LOOKS_IN_ASCII = {one: model for one, model in _LOOKS.items() if one >= 128}
@@ -189,7 +179,7 @@ def _folded(name: str) -> str:
 
 def _check_marks(name: str) -> None:
     """Raise `BadName` if there are too many marks on a letter."""
-    if _PILE.search(_categories(name)):
+    if _PILE.search(free_form.categories(name)):
         raise BadName("a name may not have more than four marks on a letter")
 
 
@@ -211,34 +201,16 @@ def _script(character: str) -> str:
 
 
 def _check_as_nickname(name: str) -> None:
-    """Raise `BadName` unless PRECIS's nickname profile allows the name.
-
-    As `_NICKNAME.enforce` has it, which takes 4 µs a character: only odd ones are looked at so closely.
-    """
+    """Raise `BadName` unless PRECIS's nickname profile allows the name."""
     name = _folded(name)
     if len(name) > MAX_FOLDED:
         raise BadName(_TOO_LONG_FOLDED)
     if not name:
         raise BadName("a name needs a character that can be seen")
-    for bad in _UNSEEN.finditer(_categories(name)):
-        if not _ODD.match(name, bad.start() // 2):
-            raise BadName(f"a name may not contain {_shown(name[bad.start() // 2])}")
-    seen = set()
-    for odd in _ODD.finditer(name):
-        if odd[0] not in seen and not _is_allowed(name, odd.start()):
-            raise BadName(f"a name may not contain {_shown(odd[0])} there")
-        if (
-            odd[0] not in "\u0375\u05f3\u05f4\u200c\u200d"
-        ):  # of the others the whole name decides, so once will do
-            seen.add(odd[0])
-
-
-def _is_allowed(name: str, place: int) -> bool:
-    """Whether PRECIS's free-form class (RFC 8264, section 4.3) allows the character at this place."""
-    kind, _ = derived_property(ord(name[place]), _NICKNAME.base.ucd)
-    if kind in {CONTEXTJ, CONTEXTO}:
-        return not context_rule_error(name, place, _NICKNAME.base.ucd)
-    return kind in {PVALID, FREE_PVAL}
+    bad = free_form.refused(name)
+    if bad is not None:
+        there = " there" if free_form.ODD.match(name, bad) else ""
+        raise BadName(f"a name may not contain {_shown(name[bad])}{there}")
 
 
 def _skeleton(name: str) -> str:
@@ -258,11 +230,6 @@ def _as_ascii(name: str) -> str:
     for one in name:
         replaced += "l" if one == "I" and replaced[-1:].islower() else one
     return replaced
-
-
-def _categories(text: str) -> str:
-    """Return two letters for each character."""
-    return "".join(map(unicodedata.category, text))
 
 
 def _shown(character: str) -> str:

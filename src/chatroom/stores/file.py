@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from time import sleep as pause
 from types import ModuleType
@@ -48,45 +49,131 @@ MIGRATIONS = [
     -- By number, not by session: each commit would write a page for each session that spoke.
     CREATE INDEX messages_direct ON messages (number, session, receiver) WHERE receiver IS NOT NULL;
     """,
+    """
+    CREATE TABLE accounts (
+        number INTEGER PRIMARY KEY,               -- that of the session that registered it
+        name TEXT NOT NULL,
+        hashed TEXT NOT NULL,                     -- the password's hash; empty: removed, the name is reserved
+        version INTEGER NOT NULL,
+        is_operator INTEGER NOT NULL,
+        seen REAL NOT NULL,                       -- seconds since 1970, UTC, to the day
+        has_returned INTEGER NOT NULL,
+        rooms TEXT NOT NULL,                      -- JSON: those that it is in, as they are spelled
+        away_since INTEGER NOT NULL,
+        waiting INTEGER NOT NULL
+    );
+    CREATE TABLE bans (
+        kind TEXT NOT NULL,                       -- ban, network or mute
+        account INTEGER NOT NULL,                 -- 0: a guest
+        name TEXT NOT NULL,
+        by TEXT NOT NULL,                         -- empty: the command line
+        time REAL NOT NULL,                       -- both in seconds since 1970, UTC
+        until REAL NOT NULL,                      -- 0: for good
+        origins TEXT NOT NULL,                    -- JSON: networks
+        reason TEXT NOT NULL,
+        number INTEGER NOT NULL,                  -- sessions with less may resume
+        PRIMARY KEY (kind, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE orders (                         -- of the command line, to whoever holds the lock
+        number INTEGER PRIMARY KEY AUTOINCREMENT, -- none comes twice
+        time REAL NOT NULL,
+        what TEXT NOT NULL,
+        name TEXT NOT NULL,
+        hashed TEXT NOT NULL,
+        minutes INTEGER NOT NULL,
+        is_set INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        is_taken INTEGER NOT NULL DEFAULT 0,      -- 1: it is being done, and cannot be withdrawn; 2: again
+        answer TEXT                               -- NULL: it is not done yet; else why not, if it was not
+    );
+    ALTER TABLE sessions ADD COLUMN account INTEGER NOT NULL DEFAULT 0;  -- 0: a guest's
+    ALTER TABLE sessions ADD COLUMN until REAL NOT NULL DEFAULT 0;
+    ALTER TABLE messages ADD COLUMN device INTEGER;  -- the session, if `session` is not it, but its account
+
+    -- Direct messages of each account; under 0, those neither of whose ends is one. The writer inserts them.
+    CREATE TABLE letters (account INTEGER, number INTEGER, PRIMARY KEY (account, number)) WITHOUT ROWID;
+    INSERT INTO letters SELECT 0, number FROM messages WHERE receiver IS NOT NULL;
+    CREATE TRIGGER swept AFTER DELETE ON messages WHEN old.receiver IS NOT NULL BEGIN
+        DELETE FROM letters WHERE account IN (old.session, old.receiver, 0) AND number = old.number;
+    END;
+    CREATE TRIGGER registered AFTER INSERT ON accounts WHEN new.hashed <> '' BEGIN
+        INSERT OR IGNORE INTO letters SELECT new.number, number FROM messages INDEXED BY messages_direct
+        WHERE receiver IS NOT NULL AND number > new.number AND new.number IN (session, receiver);
+        DELETE FROM letters WHERE account = 0
+        AND number IN (SELECT number FROM letters WHERE account = new.number);
+    END;
+    CREATE TRIGGER removed AFTER UPDATE OF hashed ON accounts WHEN new.hashed = '' AND old.hashed <> '' BEGIN
+        INSERT OR IGNORE INTO letters SELECT 0, letters.number FROM letters JOIN messages USING (number)
+        WHERE account = old.number AND NOT EXISTS (
+            SELECT 1 FROM letters AS other WHERE account <> old.number AND account IN (session, receiver)
+            AND other.number = letters.number);
+        DELETE FROM letters WHERE account = old.number;
+    END;
+    CREATE TRIGGER freed BEFORE DELETE ON accounts BEGIN
+        UPDATE accounts SET hashed = '' WHERE number = old.number;
+    END;
+    """,
 ]
 """What leads from each version (`PRAGMA user_version`) to the next; the first, from an empty file."""
+ACCOUNTS = 2
+"""The version from which on there are accounts, bans and orders."""
 
 
 class StoreError(Exception):
     """A file cannot be used; the text says which and why, in one line."""
 
 
-def lock(path: Path) -> int:
+class InUseError(StoreError):
+    """Another process holds the file's lock."""
+
+
+def lock(path: Path, patience: float = PATIENCE) -> int:
     """Lock the file for this process, and make it if there is none; return the descriptor that holds the lock.
 
-    It must be closed behind all connections: to close it drops SQLite's own locks
-    (sqlite.org/howtocorrupt.html, 2.2). Raises `StoreError`.
+    It must be closed behind all connections, and not be opened beside one: to close it drops SQLite's own locks
+    (sqlite.org/howtocorrupt.html, 2.2). Raises `InUseError` after so many seconds, and `StoreError`.
     """
+    _check_kind(path)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
     try:
-        _lock(descriptor, path)
+        _lock(descriptor, path, patience)
     except StoreError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path, patience: float) -> None:
     if fcntl is None:
         return
-    for _ in range(round(PATIENCE / PAUSE)):
+    for tries_left in range(round(patience / PAUSE), -1, -1):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
         except BlockingIOError:
-            pause(PAUSE)
+            if tries_left:
+                pause(PAUSE)
         except OSError as error:
             raise StoreError(f"{path}: it cannot be locked: {error.strerror}") from error
         else:
             return
-    raise StoreError(f"{path}: another server uses this file")
+    raise InUseError(f"{path}: another server uses this file")
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is no file, as a device is. Raises `StoreError`."""
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: this is no regular file")
+
+
+def why(error: sqlite3.Error) -> str:
+    """Return why a file cannot be used, in words that say what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the lowest byte; the others say more
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        return f"you must be allowed to write to this file and its folder, also to read what is in it ({error})"
+    return str(error)
 
 
 def _hide(path: Path) -> None:
@@ -131,15 +218,41 @@ def opened(path: Path) -> sqlite3.Connection:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that is there. Raises `StoreError`."""
+    _check_kind(path)
     try:
         connection = sqlite3.connect(path.absolute(), isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA busy_timeout = {round(BUSY * 1000)}")
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {why(error)}") from error
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def ready(path: Path) -> bool:
+    """Whether the file takes orders; if nobody uses it, it is made, or migrated, first.
+
+    To be called without a connection. Raises `StoreError` as `opened` does, and if the file is there but empty:
+    it may be another's.
+    """
+    is_there = path.exists()
+    if is_there:
+        with closing(connect(path)) as connection:
+            if version(connection, path) >= ACCOUNTS:
+                return True
+    try:
+        descriptor = lock(path, 0)
+    except InUseError:
+        return False
+    try:
+        if is_there and not os.fstat(descriptor).st_size:
+            raise StoreError(f"{path}: this file is empty, and no database of chatroom")
+        opened(path).close()
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's version; 0: there is nothing in it. Raises `StoreError` if it is not ours, or newer."""
     try:
         application, version, tables = (
             connection.execute(question).fetchone()[0]
@@ -154,13 +267,19 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             raise StoreError(f"{path}: this file is no database of chatroom") from error
         raise
     if (application, version, tables) == (0, 0, 0):
-        return
+        return 0
     if application != APPLICATION:
         raise StoreError(f"{path}: this file is no database of chatroom")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path}: a newer chatroom has written this file: version {version}; {len(MIGRATIONS)} is known"
         )
+    return int(version)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    if not version(connection, path):
+        return
     [(finding,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
     if finding != "ok":
         raise StoreError(f"{path}: this file is damaged: {' '.join(finding.split())}")

@@ -119,13 +119,15 @@ class Reader:
             conditions += " AND instr(lower(content), :find)"  # folds ASCII, as is the rule
         if query.partner is not None:
             conditions += " AND :partner = CASE session WHEN :me THEN addressee_key ELSE sender_key END"
-        source = _source(query, "*", conditions, "LIMIT :most")
+        is_account = query.room is None and self._is_account(query.session)
+        source = _source(query, "*", conditions, "LIMIT :most", is_account=is_account)
         values = _values(query) | {"find": (query.find or b"").decode(), "partner": query.partner}
-        goal = self._behind(query, values, page.left) if query.is_search else None
+        lookout = _source(query, "number", "", "LIMIT 1 OFFSET :count", is_account=is_account)
+        goal = self._behind(lookout, values, page.left) if query.is_search else None
         if goal is not None:
             values["after"] = goal
         while True:
-            end = self._behind(query, values, STEP) if query.is_search else None
+            end = self._behind(lookout, values, STEP) if query.is_search else None
             most = min(ROWS, query.limit + 1 - len(page.messages))
             rows = self._read(source, values | {"after": values["after"] if end is None else end, "most": most})
             if not page.take(map(stored, rows)):
@@ -140,9 +142,11 @@ class Reader:
         if goal is not None:
             page.break_off(goal)
 
-    def _behind(self, query: Query, values: dict[str, object], count: int) -> int | None:
+    def _is_account(self, number: int) -> bool:
+        return bool(self._connection.execute("SELECT 1 FROM accounts WHERE number = ?", (number,)).fetchall())
+
+    def _behind(self, source: str, values: dict[str, object], count: int) -> int | None:
         """Return the number of the message behind so many that a search looks at, if there is one."""
-        source = _source(query, "number", "", "LIMIT 1 OFFSET :count")
         found = self._connection.execute(source, values | {"count": count}).fetchall()
         return found[0][0] if found else None
 
@@ -175,13 +179,16 @@ def _values(query: Query) -> dict[str, object]:
     }
 
 
-def _source(query: Query, columns: str, conditions: str, limit: str) -> str:
+def _source(query: Query, columns: str, conditions: str, limit: str, *, is_account: bool) -> str:
     """Return a statement that selects what the query looks at, in its order."""
     between = f"number > :after AND number < :before {conditions}"
     order = f"ORDER BY number {'ASC' if query.is_forward else 'DESC'} {limit}"
     if query.room is not None:
         return f"SELECT {columns} FROM messages WHERE room = :room AND {between} {order}"
+    if is_account:
+        source = "letters CROSS JOIN messages USING (number) WHERE account = :me"
+        return f"SELECT {columns} FROM {source} AND {between} {order}"
     return (
         f"SELECT {columns} FROM messages INDEXED BY messages_direct "
-        f"WHERE receiver IS NOT NULL AND (session = :me OR receiver = :me) AND {between} {order}"
+        f"WHERE receiver IS NOT NULL AND number > :me AND :me IN (session, receiver) AND {between} {order}"
     )

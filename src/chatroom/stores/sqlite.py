@@ -1,4 +1,4 @@
-"""Messages and sessions in an SQLite file."""
+"""Messages, sessions, accounts and bans in an SQLite file."""
 
 import logging
 import sqlite3
@@ -14,13 +14,14 @@ import msgspec
 
 from chatroom.hub.entries import Said, Told
 from chatroom.hub.past import POST
-from chatroom.hub.ports import Clock, Known, Restored
+from chatroom.hub.ports import Clock, Known, KnownAccount, KnownBan, Order, Restored
 from chatroom.hub.reading import Page, Query, Stored
-from chatroom.stores.file import BUSY, StoreError, connect, lock, opened
+from chatroom.stores.file import BUSY, PATIENCE, StoreError, connect, lock, opened
+from chatroom.stores.orders import ANSWER, Lookout, renew
 from chatroom.stores.reader import Reader
 from chatroom.stores.restore import restore
 from chatroom.stores.sweeper import Sweeper
-from chatroom.stores.writer import Barrier, Change, Keep, Stop, Then, Write, Writer
+from chatroom.stores.writer import Barrier, Change, Erase, Keep, Key, Stop, Then, Together, Write, Writer
 
 log = logging.getLogger("chatroom")
 
@@ -28,6 +29,13 @@ WAITING = 64 * 1024 * 1024
 """Bytes of messages that may wait to be stored; what comes then is not."""
 QUIET = 60.0
 """Seconds between two log lines that say that nothing can be stored."""
+
+_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
+_BAN = "INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ACCOUNT = f"""
+    INSERT INTO accounts VALUES ({", ".join("?" * len(KnownAccount._fields))}) ON CONFLICT DO UPDATE SET
+    {", ".join(f"{field} = excluded.{field}" for field in KnownAccount._fields[1:])}
+"""
 
 
 class Loop(Protocol):
@@ -51,17 +59,26 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path, *, loop: Loop, clock: Clock, note: Callable[[str], None], days: float
+        self,
+        path: Path,
+        *,
+        loop: Loop,
+        clock: Clock,
+        note: Callable[[str], None],
+        days: float,
+        patience: float = PATIENCE,
     ) -> None:
         """Lock the file, and make it if there is none. `days`: how long messages are kept; `note` logs.
 
-        Raises `StoreError` if the file is in use, not ours, newer or damaged.
+        `patience`: seconds to wait for the lock. Raises `InUseError` if another has it, and `StoreError` if the
+        file is not ours, newer or damaged.
         """
         self._path = path
         self._loop = loop
         self._note = note
         self._days = days
-        self._lock = lock(path)
+        self._clock = clock
+        self._lock = lock(path, patience)
         try:
             self._connections = opened(path), connect(path)
         except StoreError:
@@ -75,7 +92,11 @@ class SqliteStore:
         self.reading = threading.Thread(target=self.reader.run, name="store reader", daemon=True)
         self._waiting = 0  # bytes
         self._under_way: deque[int] = deque()  # the numbers of messages that are not committed
-        self._changed: dict[int, Known | None] = {}  # being written, and what has changed meanwhile
+        self._changed: dict[Key, _State | None] = {}  # being written, and what has changed meanwhile
+        self._lookout: Lookout | None = None
+        self._held: list[Write] | None = None  # what an order does, to be done in one transaction
+        self.failure = ""
+        """Why what was asked for last could not be stored; empty, if it was."""
         self._is_failing = False
         self._noted = float("-inf")
 
@@ -86,6 +107,7 @@ class SqliteStore:
         oldest = max(1, now - int(self._days * 86_400_000_000))
         try:
             restored = restore(self._connections[0], now, oldest)
+            renew(self._connections[0], now / 1_000_000)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self.writing.start()
@@ -96,7 +118,7 @@ class SqliteStore:
         """Store a number that is more than any that is given out."""
         self._write(Change("UPDATE mark SET number = ?", (mark,), then))
 
-    def keep(self, post: Said | Told, then: Then | None) -> None:
+    def keep(self, post: Said | Told, then: Then | None, device: int | None = None) -> None:
         """Store a message, or a burst."""
         size = POST + len(post.frames)
         self._waiting += size
@@ -107,24 +129,59 @@ class SqliteStore:
                 self._loop.call_soon(then, False)
             return
         self._under_way.append(post.number)
-        self.writer.queue.put(Keep(post, then, size))
+        if isinstance(post, Told):
+            self._know_now(("account", post.receiver))  # whether it waits must be stored before it is
+        self.writer.queue.put(Keep(post, then, size, device))
 
     def know(self, session: Known) -> None:
         """Store a session that can come back, or what has changed of it."""
-        number = session.number
-        if number in self._changed:
-            self._changed[number] = session  # it is written when the change before has been
-            return
-        self._changed[number] = None
-        rooms = msgspec.json.encode(session.rooms).decode()
-        values = (number, session.secret, session.name, rooms)
-        self._write(Change("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", values, session=number))
+        number, secret, name, rooms, _, account, until = session
+        values = (number, secret, name, _json(rooms), account, until)
+        self._know(("session", number), _State(_SESSION, values))
 
     def end(self, number: int) -> None:
         """Forget a session, and what was said between it and others that are forgotten too."""
-        self._changed.pop(number, None)
-        statement = "DELETE FROM sessions WHERE number = ?"
-        self._write(Change(statement, (number,), session=number, ends=True))
+        self._forget(("session", number), "DELETE FROM sessions WHERE number = ?", number)
+
+    def know_account(self, account: KnownAccount, then: Then | None = None) -> None:
+        """Store an account, or what has changed of it."""
+        state = _State(_ACCOUNT, account._replace(rooms=_json(account.rooms)))  # type: ignore[arg-type]
+        if not account.hashed:
+            state.ends = account.number
+        if then is not None:
+            state.then.append(then)
+            self._know_now(("session", account.number))  # which has registered it, and belongs to it
+        self._know(("account", account.number), state)
+
+    def remove_account(self, number: int) -> None:
+        """Forget an account whose name is free, and what was said between it and others that are gone."""
+        self._forget(("account", number), "DELETE FROM accounts WHERE number = ?", number)
+
+    def know_ban(self, ban: KnownBan, then: Then | None = None) -> None:
+        """Store who is banned or muted; there is one of a kind for a name."""
+        state = _State(_BAN, ban._replace(origins=_json(ban.origins)))  # type: ignore[arg-type]
+        if then is not None:
+            state.then.append(then)
+        self._know((ban.kind, ban.name), state)
+
+    def lift(self, kind: str, name: str, then: Then | None = None) -> None:
+        """Forget that somebody is banned or muted."""
+        key, state = (kind, name), _State("DELETE FROM bans WHERE kind = ? AND name = ?", (kind, name))
+        if (before := self._changed.pop(key, None)) is not None:
+            state.then += before.then
+        if then is not None:
+            state.then.append(then)
+        self._write(Change(state.statement, state.values, state.tell, key))
+
+    def take_orders(self, do: Callable[[Order], str]) -> None:
+        """From now on, call `do` in the event loop's thread for each order of the command line."""
+        obey, note = partial(self._later, self._obey, do), partial(self._later, self._note)
+        self._lookout = Lookout(self._path, self._clock, obey, note)
+        self._lookout.start()
+
+    def erase(self, number: int, then: Then) -> None:
+        """Overwrite the texts of all that an account or a session wrote, in small steps."""
+        self._write(Erase(number, then))
 
     def fill(self, page: Page, query: Query, then: Callable[[], None]) -> None:
         """Let the page take what is stored and fits the query."""
@@ -144,12 +201,14 @@ class SqliteStore:
 
     def close(self, last: int, patience: float) -> None:
         """Write what waits, and that this was the last number given out; wait so many seconds for the disk."""
+        end = self._loop.time() + patience
+        if self._lookout is not None:
+            self._lookout.stop(patience)
         if self.writing.is_alive():
-            for number in list(self._changed):
-                self._know_now(number)
+            for key in list(self._changed):
+                self._know_now(key)
             self._write(Stop(last))
-            end = self._loop.time() + patience
-            self.writing.join(patience)
+            self.writing.join(max(0.0, end - self._loop.time()))
             self.reader.queue.put(None)
             self.reading.join(max(0.0, end - self._loop.time()))
             if self.writing.is_alive() or self.reading.is_alive():
@@ -161,13 +220,57 @@ class SqliteStore:
 
     # Parts
 
-    def _know_now(self, number: int) -> None:
-        """Write what has changed of a session since it was written last."""
-        if (changed := self._changed.pop(number, None)) is not None:
-            self.know(changed)
+    def _know(self, key: Key, state: "_State") -> None:
+        if key in self._changed:  # it is written when the change before has been
+            if (before := self._changed[key]) is not None:
+                state.then = before.then + state.then
+            self._changed[key] = state
+            return
+        self._changed[key] = None
+        self._write(Change(state.statement, state.values, state.tell, key, ends=state.ends))
+
+    def _know_now(self, key: Key) -> None:
+        """Write what has changed of this since it was written last."""
+        if (changed := self._changed.pop(key, None)) is not None:
+            self._know(key, changed)
+
+    def _forget(self, key: Key, statement: str, number: int) -> None:
+        state = self._changed.pop(key, None)
+        then = None if state is None else state.tell
+        self._write(Change(statement, (number,), then, key, ends=number))
+
+    def _obey(self, do: Callable[[Order], str], order: Order) -> None:
+        """Do an order, and answer it, in one transaction: so it is done once, whatever happens.
+
+        What it erases is answered when that is done; until then, it is done again after a crash.
+        """
+        held: list[Write] = []
+        self._held = held
+        try:
+            answer = do(order)
+            for key in list(self._changed):
+                self._know_now(key)
+        except Exception:
+            log.exception("a bug of ours keeps an order from being done")
+            answer = "it failed: the log of whoever did it says why"
+        finally:
+            self._held = None
+        erased = next((write for write in reversed(held) if isinstance(write, Erase)), None)
+        if erased is None:
+            held.append(_answered(order, answer))
+        else:
+            held[held.index(erased)] = erased._replace(then=partial(self._erased, erased.then, order, answer))
+        self.writer.queue.put(Together(held))
+
+    def _erased(self, then: Then, order: Order, answer: str, is_done: bool) -> None:  # noqa: FBT001 - as `Then`
+        then(is_done)
+        self._write(_answered(order, answer if is_done else "it could not be taken out of the file: try again"))
 
     def _write(self, write: Write) -> None:
-        self.writer.queue.put(write)
+        if self._held is not None:
+            self._held.append(write)
+        else:
+            self.writer.queue.put(write)
 
     def _read(self, run: Callable[[], None], before: int) -> None:
         """Read from what is committed; first commit what is under way, if it is before this number."""
@@ -188,6 +291,7 @@ class SqliteStore:
 
     def _written(self, batch: Sequence[Write], error: str | None, not_erased: str | None) -> None:
         """Tell those who asked, in the event loop's thread."""
+        self.failure = error or ""
         if error or not_erased:
             self._fails(error or f"what was taken back cannot be erased: {not_erased}")
         elif self._is_failing:
@@ -200,8 +304,8 @@ class SqliteStore:
                 self._under_way.popleft()
             elif not isinstance(write, Change):
                 continue
-            elif write.session is not None:
-                self._know_now(write.session)
+            elif write.key is not None:
+                self._know_now(write.key)
             elif write.erases and not_erased:
                 is_done = False
             if write.then is not None:
@@ -218,3 +322,25 @@ class SqliteStore:
 
     def _cannot_read(self, why: str) -> None:
         self._note(f"{self._path}: the history cannot be read ({why})")
+
+
+class _State:
+    """What is to be stored of a session, an account or a ban, and who is told when it is."""
+
+    def __init__(self, statement: str, values: tuple[int | float | str | bytes, ...]) -> None:
+        self.statement = statement
+        self.values = values
+        self.ends: int | None = None
+        self.then: list[Then] = []
+
+    def tell(self, is_done: bool) -> None:  # noqa: FBT001 - as `Then`
+        for then in self.then:
+            then(is_done)
+
+
+def _answered(order: Order, answer: str) -> Change:
+    return Change(ANSWER, (answer, order.number), key=("order", order.number))
+
+
+def _json(words: Sequence[str]) -> str:
+    return msgspec.json.encode(words).decode()

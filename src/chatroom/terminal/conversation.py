@@ -8,16 +8,18 @@ from dataclasses import replace
 from typing import TypeVar
 
 from chatroom.client.aio import AsyncClient
-from chatroom.client.errors import ConnectionLost, InboxFull, NameTaken, Refused
-from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, Reconnected, Unconfirmed
+from chatroom.client.errors import ConnectionLost, InboxFull, NameReserved, NameTaken, Refused
+from chatroom.client.inbox import Disconnected, Gap, Inbox, Message, OwnMessage, Reconnected, Unconfirmed
 from chatroom.client.link import NAME_PATIENCE
 from chatroom.protocol.messages import ErrorCode, ErrorReply, Forgotten, Incoming, IncomingBroadcast, Presence
-from chatroom.terminal import typed
+from chatroom.terminal import login, typed
+from chatroom.terminal.login import offered, refused
+from chatroom.terminal.order import carry_out, list_bans
 from chatroom.terminal.reasons import interrupted, reason
 from chatroom.terminal.rooms import Rooms
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import label
-from chatroom.terminal.text import called, line, users, visible
+from chatroom.terminal.text import called, explained, line, users, visible
 
 _Offer = TypeVar("_Offer")
 
@@ -43,6 +45,11 @@ class Conversation:
         self._is_renamed.set()
         self._sent: deque[tuple[str, str, typed.Say]] = deque(maxlen=REMEMBERED)  # `ref`, line's place, message
 
+    @property
+    def name(self) -> str:
+        """One's own name."""
+        return self._name
+
     # What the screen asks
 
     @property
@@ -54,6 +61,11 @@ class Conversation:
     def has_rooms(self) -> bool:
         """Whether the server has rooms and a history, and a person is here to see them."""
         return self._rooms is not None
+
+    @property
+    def has_account(self) -> bool:
+        """Whether one's name is an account's: it may be made an operator's at any time."""
+        return self._client.is_account
 
     @property
     def joined(self) -> list[str]:
@@ -170,9 +182,9 @@ class Conversation:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def leave(self) -> None:
-        """Say quit, and show what is still on its way."""
-        closing = asyncio.create_task(self._client.close())
+    async def leave(self, *, stay: bool) -> None:
+        """Say quit, unless the session is to `stay`, and show what is still on its way."""
+        closing = asyncio.create_task(self._client.close(stay=stay))
         try:
             async for message in self._client:
                 self.show(message)
@@ -185,11 +197,12 @@ class Conversation:
             try:
                 async for message in self._client:
                     self.show(message)
-            except NameTaken as refusal:
+            except (NameTaken, NameReserved) as refusal:
                 self._is_renamed.clear()
-                again = "Enter tries again"
+                is_owned = isinstance(refusal, NameReserved)
+                again = "its password is asked for at the start" if is_owned else "Enter tries again"
                 self._screen.complain(
-                    f"still offline: {visible(refusal.message)}; {again}, {_another(refusal.error)}"
+                    f"still offline: {explained(refusal.error)}; {again}, {_another(refusal.error)}"
                 )
                 await self._is_renamed.wait()
             else:
@@ -215,14 +228,16 @@ class Conversation:
         while (lines := await self._screen.read_line()) is not None:
             self.place = self._screen.place
             for text in lines.split("\n"):
-                match typed.understand(text, rooms=self.has_rooms):
+                match typed.understand(text, rooms=self.has_rooms, terminal=self._screen.is_interactive):
                     case typed.Quit():
                         return
                     case typed.Unclear(hint):
                         if hint and "\n" not in lines:  # else it was said before they were sent
                             self._complain(hint)
                     case typed.Help():
-                        for row in typed.help_rows(rooms=self.has_rooms, keys=self._screen.has_editor):
+                        for row in typed.help_rows(
+                            rooms=self.has_rooms, keys=self._screen.has_editor, account=self.has_account
+                        ):
                             self._screen.show([("", row)])
                     case typed.Name(name):
                         self._rename(name)
@@ -237,6 +252,13 @@ class Conversation:
                     await self._list_users(room)
                 case typed.Say():
                     await self._say(meaning)
+                case typed.Register():
+                    await login.register(self._client, self._screen)
+                case typed.Order():
+                    named = replace(meaning, name=await self._receiver(meaning.name))
+                    await carry_out(self._client, self._screen, named)
+                case typed.ListBans():
+                    await list_bans(self._client, self._screen)
                 case _ if self._rooms:
                     if isinstance(meaning, typed.Past) and meaning.to is not None:
                         meaning = replace(meaning, to=await self._receiver(meaning.to))
@@ -283,9 +305,11 @@ class Conversation:
     def show(self, message: Message) -> None:
         """Show what came."""
         match message:
-            case Incoming() | IncomingBroadcast() | Presence() | Forgotten() | Gap() if self._rooms:
+            case Incoming() | IncomingBroadcast() | OwnMessage() | Presence() | Forgotten() | Gap() if (
+                self._rooms
+            ):
                 self._rooms.show(message)
-            case Incoming() | IncomingBroadcast():
+            case Incoming() | IncomingBroadcast() | OwnMessage():
                 self._screen.show(line(message))
             case Disconnected(reason=why):
                 self._screen.complain(f"{interrupted(why)}; reconnecting… (Enter tries at once)")
@@ -318,7 +342,9 @@ class Conversation:
             place = self._rooms.place_of(ref)
             return f": type /join {place}" if place else ""
         is_room = any(sent == ref and typed.room_of(message.to or "") for sent, _, message in self._sent)
-        return f": {typed.NO_ROOMS}" if is_room and error.error == ErrorCode.UNKNOWN_USER else ""
+        if not is_room or error.error != ErrorCode.UNKNOWN_USER:
+            return ""
+        return f": {typed.no_rooms(terminal=self._screen.is_interactive)}"
 
     def _complain(self, text: str) -> None:
         """Say what is wrong with the line that is being done."""
@@ -327,14 +353,3 @@ class Conversation:
 
 def _another(error: ErrorReply) -> str:
     return f"/name {offered(error) or 'NEW'} takes another name"
-
-
-def refused(refusal: Refused, name: str) -> str:
-    """Say that a name was refused, and why."""
-    return f'the name "{visible(name)}" was refused: {visible(refusal.message)}'
-
-
-def offered(error: ErrorReply) -> str:
-    """Return the name that the server suggests, if it is one that can be shown and typed."""
-    offer = error.suggestion if isinstance(error.suggestion, str) else ""
-    return offer if offer == visible(offer) else ""

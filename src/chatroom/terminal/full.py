@@ -16,9 +16,11 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_completions, has_focus
 from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.history import DummyHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -33,9 +35,11 @@ from chatroom.terminal.text import Pieces
 from chatroom.terminal.typed import (
     BAR,
     COMMANDS,
+    COMMANDS_FOR_OPERATORS,
     COMMANDS_IN_ROOMS,
     HINT,
     about,
+    asks_back,
     can_be_typed,
     for_msg,
     is_command,
@@ -45,7 +49,7 @@ from chatroom.terminal.typed import (
 if sys.platform != "win32":
     import termios
 
-_ARGUMENT = re.compile(r"\s*(/(?:msg|history|find|me|join|leave|who))\s+([^|]*)")
+_ARGUMENT = re.compile(r"\s*(/(?:msg|history|find|me|join|leave|who|kick|mute|unmute|ban))\s+([^|]*)")
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
 """What stands between two columns."""
 _INDENT = "  "
@@ -99,10 +103,12 @@ class TerminalScreen:
         )
         app = self._prompt.app
         app.ttimeoutlen = app.timeoutlen = ESCAPE
-        self._resizing = Resizing(self._prompt)
+        self._editor = app, Resizing(self._prompt)
+        self._front = self._editor  # above which lines are drawn: the editor, or a question in its place
         self._chat: Chat
         self.has_left = asyncio.Event()
         self._lines: asyncio.Queue[str] = asyncio.Queue()  # no longer than somebody can type
+        self._is_idle = asyncio.Event()  # set while the next line is waited for
         self._kept = ""  # what was refused as it stands in the editor
         self._undrawn: list[Pieces] = []
         self._drawing: asyncio.TimerHandle | None = None
@@ -112,13 +118,36 @@ class TerminalScreen:
 
         What somebody types before that, not knowing of the question, is no answer to it.
         """
-        await self._until_still()
-        self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
+        if question:
+            await self._until_still()
+            self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
         asking: PromptSession[str] = PromptSession(
             "your name: ", key_bindings=_question_keys(), output=self._output, enable_suspend=True
         )
         Resizing(asking)
         return await _read(asking, offer)
+
+    async def read_password(self, prompt: str, question: str = "") -> str | None:
+        """Ask for a password; nothing of it is shown, or can be brought back.
+
+        In the conversation, the editor waits until what was typed in it is done; lines are drawn above this.
+        """
+        if question:
+            await self._until_still()
+            self.complain(f"{question} (Ctrl-C or Ctrl-D leaves)")
+        asking: PromptSession[str] = PromptSession(
+            prompt,
+            history=DummyHistory(),
+            input_processors=[_Hidden()],
+            key_bindings=_password_keys(),
+            output=self._output,
+            enable_suspend=True,
+        )
+        self._front = asking.app, Resizing(asking)
+        try:
+            return await _read(asking)
+        finally:
+            self._front = self._editor
 
     @contextlib.asynccontextmanager
     async def conversation(self, chat: Chat) -> AsyncGenerator[None]:
@@ -138,6 +167,8 @@ class TerminalScreen:
 
     async def read_line(self) -> str:
         """Return the next line typed, or several that were pasted."""
+        if self._lines.empty():
+            self._is_idle.set()
         return await self._lines.get()
 
     def show(self, pieces: Pieces) -> None:
@@ -145,7 +176,7 @@ class TerminalScreen:
         if self._rings and any(kind == "direct" for kind, _ in pieces):
             self._output.bell()
         self._undrawn.append(pieces)
-        if not self._prompt.app.is_running:
+        if not self._front[0].is_running:
             self._draw()
         elif self._drawing is None:
             self._drawing = asyncio.get_running_loop().call_later(REFRESH, self._draw)
@@ -165,12 +196,12 @@ class TerminalScreen:
             self._drawing = None
         if not self._undrawn:
             return
-        app = self._prompt.app
+        app, resizing = self._front
         if app.is_running:
-            if self._resizing.is_going_on:
+            if resizing.is_going_on:
                 self._drawing = asyncio.get_running_loop().call_later(REFRESH, self._draw)
                 return
-            self._resizing.erase()
+            resizing.erase()
         text: Pieces = []
         for line in self._undrawn:
             is_ours = len(line) == 1  # what others say stays as they wrote it
@@ -231,6 +262,10 @@ class TerminalScreen:
         try:
             while (line := await _read(self._prompt)) is not None:
                 self._lines.put_nowait(line)
+                if asks_back(line, rooms=self._chat.has_rooms):
+                    self._is_idle.clear()
+                    with self._interruptible():
+                        await self._is_idle.wait()
             self.has_left.set()
         except OSError:  # the terminal is gone
             self.has_left.set()
@@ -266,8 +301,24 @@ class TerminalScreen:
             finally:
                 loop.remove_signal_handler(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Within this context no editor takes Ctrl-C: it ends the program."""
+        if sys.platform == "win32":
+            yield
+            return
+        terminal = sys.stdin.fileno()
+        attributes = [*self._within]
+        attributes[3] |= termios.ISIG
+        termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(terminal, termios.TCSANOW, self._within)
+
     def _suspend(self) -> None:
-        self._resizing.erase()
+        self._editor[1].erase()
         termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._before)
         os.kill(0, signal.SIGTSTP)  # the whole job: it returns when that is continued
         self._resume()
@@ -275,7 +326,7 @@ class TerminalScreen:
     def _resume(self) -> None:
         termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._within)
         if self._prompt.app.is_running:
-            self._resizing.erase()
+            self._editor[1].erase()
             self._prompt.app.invalidate()
 
 
@@ -331,6 +382,8 @@ class NameCompleter(Completer):
         names = [f"{name}|" for name in await self._chat.names() if can_be_typed(name, rooms=rooms)]
         places = [f"{label(room)}|" for room in self._chat.joined]
         slashed = COMMANDS_IN_ROOMS if rooms else COMMANDS
+        if rooms and self._chat.has_account:
+            slashed = [*slashed, *COMMANDS_FOR_OPERATORS]
         commands = slashed if begun.startswith("/") else ["who", "help", "quit"]
         for offer in [*names, "*|", *places, *commands]:
             if offer.casefold().startswith(begun.lstrip().casefold()):
@@ -349,11 +402,21 @@ class NameCompleter(Completer):
             typed = [name for name in names if can_be_typed(name, rooms=chat.has_rooms)]
             return [f"{place}|" for place in [*typed, *joined]]
         quoted = [offer for name in names if (offer := for_msg(name, rooms=chat.has_rooms))]
+        if command in COMMANDS_FOR_OPERATORS:
+            return [f"{name} " for name in quoted]
         return [f"{place} " for place in [*quoted, *joined]]
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> list[Completion]:  # noqa: ARG002
         """Offer nothing without waiting."""
         return []
+
+
+class _Hidden(Processor):
+    """Shows nothing of what is typed, not even how much it is."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:  # noqa: ARG002
+        """Called for each line that would be shown."""
+        return Transformation([], source_to_display=lambda _: 0, display_to_source=lambda _: 0)
 
 
 def _begins(offer: str, given: str) -> bool:
@@ -427,6 +490,17 @@ def _question_keys() -> KeyBindings:
     @keys.add("c-d")
     def _leave(event: KeyPressEvent) -> None:
         event.app.exit(exception=EOFError())
+
+    return keys
+
+
+def _password_keys() -> KeyBindings:
+    keys = _question_keys()
+
+    @keys.add("c-r")
+    @keys.add("c-s")
+    def _search(event: KeyPressEvent) -> None:
+        """Search nothing: what is typed would be shown."""
 
     return keys
 

@@ -12,6 +12,9 @@ from typing import TextIO
 from chatroom.terminal.screen import PROMPT, Chat
 from chatroom.terminal.text import Pieces
 
+if sys.platform != "win32":
+    import termios
+
 PROGRESS = 1.0
 """Seconds between two reports of how far the input has been sent."""
 
@@ -37,19 +40,38 @@ class PlainScreen:
         self._report = ""
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._wanted = threading.Semaphore(0)  # the thread reads no further than it is asked to
+        self._reads = False
 
     async def read_name(self, question: str, offer: str) -> None:
         """Nobody can be asked."""
+        question = question or "start again with another name"
         self.complain(f"{question} (try {offer})" if offer else question)
+
+    async def read_password(self, prompt: str, question: str = "") -> str | None:
+        """Ask for it where somebody types, with the terminal's echo switched off meanwhile."""
+        if not self.is_interactive or sys.platform == "win32":
+            return None
+        if question:
+            self.complain(question)
+        print(prompt, end="", file=sys.stderr, flush=True)
+        terminal = sys.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+        silent = [*before]
+        silent[3] &= ~termios.ECHO
+        termios.tcsetattr(terminal, termios.TCSADRAIN, silent)
+        try:
+            line = await self._next_line()
+        finally:
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+            print(file=sys.stderr, flush=True)
+        return None if line is None else line.decode("utf-8", "replace")
 
     @asynccontextmanager
     async def conversation(self, chat: Chat) -> AsyncGenerator[None]:
         """Print the prompt, once, and begin to read."""
         self._chat = chat
         self.show([("", PROMPT)])
-        loop = asyncio.get_running_loop()
-        # A daemon: the program may end while it waits for input.
-        threading.Thread(target=self._read_all, args=[loop], daemon=True).start()
+        self._begin_to_read()
         try:
             yield
         finally:
@@ -62,8 +84,7 @@ class PlainScreen:
             self._reported = time.monotonic()
         while True:
             self._taken += 1
-            self._wanted.release()
-            if (line := await self._lines.get()) is None:
+            if (line := await self._next_line()) is None:
                 return None
             try:
                 text = line.decode()
@@ -97,6 +118,22 @@ class PlainScreen:
             blank = " " * len(self._report)
             print(f"\r{blank}\r{text}", end="", file=sys.stderr, flush=True)
         self._report = text
+
+    def _begin_to_read(self) -> None:
+        if not self._reads:
+            self._reads = True
+            # A daemon: the program may end while it waits for input.
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=self._read_all, args=[loop], daemon=True).start()
+
+    async def _next_line(self) -> bytes | None:
+        """Return the next line; None at the end of input, however often it is asked for."""
+        self._begin_to_read()
+        self._wanted.release()
+        line = await self._lines.get()
+        if line is None:
+            self._lines.put_nowait(None)
+        return line
 
     def _read_all(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop has been closed: the program ends

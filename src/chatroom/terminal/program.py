@@ -6,14 +6,15 @@ import os
 import signal
 import ssl
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import TextIO
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import CannotConnect, ConnectionLost, InboxFull, NotAChatroom, Refused
-from chatroom.protocol.messages import ErrorCode
-from chatroom.terminal import typed
-from chatroom.terminal.conversation import Conversation, offered, refused
+from chatroom.terminal.conversation import Conversation
+from chatroom.terminal.kept import Sessions
+from chatroom.terminal.login import Introduction
 from chatroom.terminal.plain import PlainScreen, write_line
 from chatroom.terminal.reasons import is_name_mismatch, lost, reason
 from chatroom.terminal.screen import Screen
@@ -21,23 +22,32 @@ from chatroom.terminal.text import visible
 
 ENDINGS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the program in good order."""
-_NOT_FOR_THE_NAME = set(ErrorCode) - {ErrorCode.NAME_TAKEN, ErrorCode.BAD_NAME}  # a server's own code may be
 _TLS_HINT, _TLS_ALERT = "; if this is its TLS port, add --tls", b"\x15"
 CERTIFICATE_TIMEOUT = 10.0
 """Seconds that a server has to show its certificate once more, to be asked for its names."""
 
 
-def chat(host: str, port: int, name: str, tls: ssl.SSLContext | None = None, *, bell: bool = False) -> int:
+def chat(
+    host: str,
+    port: int,
+    name: str,
+    tls: ssl.SSLContext | None = None,
+    *,
+    bell: bool = False,
+    stay: bool = False,
+) -> int:
     """Chat until the end of input; return the exit status: 0 if all went well.
 
-    On a terminal, a direct message rings the bell if `bell` is set.
+    On a terminal, a direct message rings the bell if `bell` is set. With `stay`, the session is kept for the
+    next start.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else it was closed, and nothing is printed
             stream.reconfigure(errors="backslashreplace")
     screen = _screen(bell=bell)
     try:
-        return asyncio.run(_run(screen, host, port, name, tls))
+        sessions = Sessions(host, port) if stay else None
+        return asyncio.run(_run(_chat(screen, host, port, name, tls=tls, sessions=sessions)))
     except KeyboardInterrupt:
         return screen.status
     except OSError as error:
@@ -60,9 +70,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-async def _run(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
+async def _run(chat: Coroutine[None, None, int]) -> int:
     """Chat until the end of input, or until a signal ends it in good order."""
-    chatting = asyncio.create_task(_chat(screen, host, port, name, tls))
+    chatting = asyncio.create_task(chat)
     received: list[int] = []
 
     def end(number: int) -> None:
@@ -80,7 +90,9 @@ async def _run(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCont
         return 128 + received[0]
 
 
-async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLContext | None) -> int:
+async def _chat(
+    screen: Screen, host: str, port: int, name: str, *, tls: ssl.SSLContext | None, sessions: Sessions | None
+) -> int:
     screen.show([("", f"connecting to server at {host}, {port}")])
     address = host.removeprefix("[").removesuffix("]")
     try:
@@ -93,15 +105,17 @@ async def _chat(screen: Screen, host: str, port: int, name: str, tls: ssl.SSLCon
         return _fail(f"cannot connect to {host}, {port}: {reason(error, tls=tls is not None, names=names)}")
     conversation: Conversation | None = None
     try:
-        async with client:
-            if (accepted := await _introduce(client, screen, name)) is None:
+        async with _leaving(client, stay=sessions is not None):
+            if (accepted := await Introduction(client, screen, sessions).introduce(name)) is None:
                 return 1
+            _keep(client, screen, sessions, accepted)
             conversation = Conversation(client, screen, accepted)
             early = await conversation.list_first_users()
             async with screen.conversation(conversation):
                 conversation.begin(early)
                 await conversation.go_on()
-            await conversation.leave()
+            await conversation.leave(stay=sessions is not None)
+            _keep(client, screen, sessions, conversation.name)
             return screen.status
     except Refused as refusal:
         return _fail(f"{_place(conversation)}the server refused: {reason(refusal)}")
@@ -131,24 +145,22 @@ async def _names_in_certificate(host: str, port: int, tls: ssl.SSLContext) -> li
     return [str(value) for _, value in certificate.get("subjectAltName", ())]
 
 
-async def _introduce(client: AsyncClient, screen: Screen, name: str | None) -> str | None:
-    """Say hello, with as many names as it takes; return the one that was accepted."""
-    while name is not None:
-        name = typed.as_unicode(name)
+@asynccontextmanager
+async def _leaving(client: AsyncClient, *, stay: bool) -> AsyncIterator[None]:
+    """Leave in good order behind this context."""
+    try:
+        yield
+    finally:
+        await client.close(stay=stay)
+
+
+def _keep(client: AsyncClient, screen: Screen, sessions: Sessions | None, name: str) -> None:
+    """Keep the session for the next start, if it is to be and there is one."""
+    if sessions is not None and client.session is not None:
         try:
-            await client.hello(name)
-        except Refused as refusal:
-            if refusal.code in _NOT_FOR_THE_NAME:
-                screen.complain(f"the server refused: {visible(refusal.message)}")
-                return None
-            name = await screen.read_name(refused(refusal, name), offered(refusal.error))
-        except (ConnectionLost, TimeoutError):
-            raise
-        except OSError as error:  # another connection was needed, and not made
-            raise ConnectionLost(reason(error)) from error
-        else:
-            return name
-    return None
+            sessions.keep(name, client.session)
+        except OSError as error:
+            screen.complain(f"your session is not kept: {reason(error)}")
 
 
 def _fail(text: str) -> int:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 
 from chatroom.client.errors import CannotConnect, Refused
-from chatroom.terminal.text import visible
+from chatroom.terminal.text import explained, visible
 
 _NOT_TLS = "that port does not speak TLS; leave out --tls and --ca, or name the TLS port"
 _OTHER_NAME = "its certificate is for another name: use that one as SERVER_IP"
@@ -18,8 +18,13 @@ _ENDS = {
     "draining": "the server is going down",
     "idle": "the server ended the connection: nothing was said for too long",
     "flood": "the server ended the connection: too much was sent too fast",
+    "replaced": "the server ended the connection: another one of yours has taken its place",
+    "kicked": "an operator ended the connection",
+    "banned": "an operator ended the connection: you are banned",
     "too_many_errors": "the server ended the connection: too much that it did not understand was sent",
 }
+_TOLD = {"replaced": "", "kicked": "", "banned": "you are banned: "}
+"""Ends that have several causes: what the server says of this one takes the place of the words above."""
 _SAY_NO_MORE = {os.strerror(errno.EPIPE), os.strerror(errno.ECONNRESET)}
 """What the system says of a connection that is no longer there."""
 
@@ -32,7 +37,7 @@ def reason(error: Exception, *, tls: bool = False, names: Sequence[str] = ()) ->
     if isinstance(error, CannotConnect) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # to be said in words of the command line
     if isinstance(error, Refused):
-        return visible(error.message)
+        return explained(error.error)
     if isinstance(error, UnicodeError):
         return "that is no name of a host"
     if isinstance(error, ssl.SSLError):
@@ -52,9 +57,11 @@ def is_name_mismatch(error: BaseException | None) -> bool:
 
 def lost(why: str) -> str:
     """Say why the connection was lost: the server's own word for it in words for people."""
-    end = why.removeprefix(_ENDED)
-    if end != why and end in _ENDS:
-        return _ENDS[end]
+    end, _, said = why.removeprefix(_ENDED).partition(": ")
+    if why.startswith(_ENDED) and end in _ENDS:
+        if not said:
+            return _ENDS[end]
+        return f"{_ENDED}{_TOLD[end]}{visible(said)}" if end in _TOLD else f"{_ENDS[end]}: {visible(said)}"
     return f"the connection was lost: {visible(why)}"
 
 

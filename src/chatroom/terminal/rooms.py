@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from chatroom.client.aio import AsyncClient
 from chatroom.client.errors import InboxFull, Refused
-from chatroom.client.inbox import Gap
+from chatroom.client.inbox import Gap, OwnMessage
 from chatroom.client.inbox import Message as News
 from chatroom.protocol.messages import (
     MAX_FIND,
@@ -28,6 +28,7 @@ from chatroom.terminal.shown import (
     label,
     quoted,
     said,
+    said_elsewhere,
     was_said,
 )
 from chatroom.terminal.text import Pieces, visible
@@ -49,9 +50,11 @@ LONGEST = 80
 
 @dataclass
 class Shown:
-    """A message that was shown: the beginning of its line, and the place for which it is counted as unread."""
+    """A message that was shown: the beginnings of its line and its text, and where it is counted as unread."""
 
     line: str
+    sender: str
+    text: str
     unread_in: str = ""
 
 
@@ -122,14 +125,16 @@ class Rooms:
                     pieces = said(message)
                     self._screen.show(pieces)
                     if message.id is not None:
-                        self._remember(message.id, pieces, place)
+                        self._remember(message, message.id, pieces, place)
+            case OwnMessage() if message.id not in self._shown:
+                pieces = said_elsewhere(message)
+                self._screen.show(pieces)
+                self._remember(message, message.id, pieces)
+                self._read(_place(message))
             case Presence() if message.joined or message.left:  # of a crowd, only how many there are is told
                 self._screen.show(came_and_went(message))
-            case Forgotten(id=ident) if ident in self._shown:
-                shown = self._shown.pop(ident)
-                self._screen.show([("time", f"taken back: {shown.line}")])
-                if shown.unread_in:
-                    self._count_one(shown.unread_in, -1)
+            case Forgotten(id=ident):
+                self._taken_back(ident)
             case Gap(room=room):
                 place = label(room) if room is not None else "the lobby, and to you"
                 command = f"/history {label(room)}" if room is not None else "/history"
@@ -165,11 +170,26 @@ class Rooms:
                 if shown.unread_in == unread:
                     shown.unread_in = ""
 
-    def _remember(self, ident: str, pieces: Pieces, place: str = "") -> None:
+    def _taken_back(self, ident: str) -> None:
+        """Say so, if the message was shown."""
+        if (shown := self._shown.pop(ident, None)) is None:
+            return
+        self._screen.show([("time", f"taken back: {shown.line}")])
+        if shown.unread_in:
+            self._count_one(shown.unread_in, -1)
+
+    def _remember(
+        self,
+        message: Incoming | IncomingBroadcast | OwnMessage | Message,
+        ident: str,
+        pieces: Pieces,
+        place: str = "",
+    ) -> None:
         if len(ident) <= MAX_REF:
             # The past may be shown again: what is counted stays so.
             place = place or (self._shown[ident].unread_in if ident in self._shown else "")
-            self._shown[ident] = Shown(_shortened("".join(text for _, text in pieces)), place)
+            line = _shortened("".join(text for _, text in pieces))
+            self._shown[ident] = Shown(line, message.from_, message.content[:MAX_FIND], place)
             if len(self._shown) > REMEMBERED:
                 del self._shown[next(iter(self._shown))]
 
@@ -288,6 +308,10 @@ class Rooms:
 
     async def _forget(self, text: str) -> None:
         mine = [one for one in self._mine if text.casefold() in one[1].text.casefold()]
+        if not mine and (ident := self._of_another(text)):
+            await self._client.forget(ident)
+            self._taken_back(ident)
+            return
         if not mine:
             self._screen.complain(f"you have said nothing{' like that' * bool(text)} since you connected")
             return
@@ -304,6 +328,17 @@ class Rooms:
         await self._client.forget(idents[-1])
         self._say(f"taken back: {what}")
 
+    def _of_another(self, text: str) -> str | None:
+        """Return which message `NAME|TEXT` means, of those that were shown; operators may take it back."""
+        if not (bar := BAR.search(text)):
+            return None
+        named = quoted(text[: bar.start()].strip().strip('"')).casefold()
+        wanted = text[bar.end() :].strip().casefold()
+        for ident, shown in reversed(self._shown.items()):
+            if quoted(shown.sender).casefold() == named and wanted in shown.text.casefold():
+                return ident
+        return None
+
     # Showing
 
     def _show_past(self, messages: list[Message], room: str | None) -> None:
@@ -314,14 +349,14 @@ class Rooms:
 
     def _show(self, message: Message, room: str | None) -> None:
         pieces = was_said(message, room, self._names)
-        self._remember(message.id, pieces)
+        self._remember(message, message.id, pieces)
         self._screen.show(pieces)
 
     def _say(self, text: str) -> None:
         self._screen.show([("", text)])
 
 
-def _place(what: Say | Past) -> str:
+def _place(what: Say | Past | OwnMessage) -> str:
     """Return what is typed for a room, for somebody, or for the lobby."""
     if what.room is not None:
         return label(what.room)

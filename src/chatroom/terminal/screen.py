@@ -24,6 +24,10 @@ class Chat(Protocol):
         """Whether the server has rooms and a history."""
 
     @property
+    def has_account(self) -> bool:
+        """Whether one's name is an account's, which may be an operator's."""
+
+    @property
     def joined(self) -> Sequence[str]:
         """The rooms one is in."""
 
@@ -61,7 +65,16 @@ class Screen(Protocol):
         """Where the line last read stood, to begin a complaint with; empty where somebody has just typed it."""
 
     async def read_name(self, question: str, offer: str) -> str | None:
-        """Ask for another name, offering one, before the conversation; None if nobody can be asked."""
+        """Ask for another name, offering one, before the conversation; None if nobody can be asked.
+
+        The `question` says why; it is empty if somebody wanted to be asked.
+        """
+
+    async def read_password(self, prompt: str, question: str = "") -> str | None:
+        """Ask for a password, which is not shown; None if nobody can be asked, or wants to answer.
+
+        With a `question`, it is one that nobody has expected, before the conversation.
+        """
 
     def conversation(self, chat: Chat) -> AbstractAsyncContextManager[None]:
         """Within this context lines are typed and shown."""

@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Sequence
 
+from chatroom.client.inbox import OwnMessage
 from chatroom.protocol.messages import Incoming, IncomingBroadcast, Message, Presence
 from chatroom.protocol.names import STARS
 from chatroom.terminal.text import LIKE_A_LINE, Pieces, visible
@@ -41,6 +42,13 @@ def was_said(message: Message, room: str | None, names: set[str]) -> Pieces:
     """Return what was said, in the lobby (None) or in a room; `names` are one's own, now and before."""
     receiver = YOU if message.to in names else message.to
     return _line(clock(message.time), message.from_, message.content, room=room, to=receiver, kind="past")
+
+
+def said_elsewhere(message: OwnMessage) -> Pieces:
+    """Return what one has said over another connection, as it will stand in the past."""
+    return _line(
+        clock(message.time), message.from_, message.content, room=message.room, to=message.to, kind="past"
+    )
 
 
 def came_and_went(presence: Presence) -> Pieces:

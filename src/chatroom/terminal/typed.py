@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 
 from chatroom.protocol.messages import MAX_FIND
 from chatroom.protocol.names import BARS, STARS
@@ -10,12 +12,15 @@ from chatroom.terminal.text import visible
 
 HINT = "type NAME|text (to one) or *|text (to all); /help lists the commands"
 EMPTY = "the message is empty"
-NO_ROOMS = "rooms and history need a terminal, and a server that has them"
+NO_ROOMS = "this server has no rooms and no history"
+NO_ACCOUNTS = "this server has no accounts and no operators"
+ROOMS_NEED_TERMINAL = "rooms and history need a terminal"
+ACCOUNTS_NEED_TERMINAL = "accounts and operators need a terminal"
 HELP = """\
 NAME|text or /msg NAME text   to one; /msg "NAME WITH BLANKS" text
 *|text                        to all others
 who or /who                   who is here
-/name NEW                     another name, if yours is taken after an outage
+/name NEW                     come back as NEW, if yours was taken in an outage
 help, ? or /help              this list
 quit or /quit                 leave
 Tab completes names and commands; Up and Down bring back earlier lines;
@@ -29,10 +34,22 @@ HELP_IN_ROOMS = """\
 /history #chess 50            the last 50 in a room; /history bob with bob
 /find tea, /find #chess tea   the last 20 with "tea"; /find bob|tea with bob
 /me waves, /me #chess waves   shown as "* ann waves"
-/forget or /forget TEXT       take back your last message, or that with TEXT"""
+/forget or /forget TEXT       take back your last message, or that with TEXT
+/register                     protect your name with a password, or change it"""
+HELP_FOR_OPERATORS = """\
+for operators:
+/kick NAME, /kick bob spam    disconnect somebody, with a reason if you like
+/mute NAME, /mute bob 10      stop somebody writing for 60 minutes, or for 10
+/ban NAME, /ban bob 0 spam    keep somebody out for 60 minutes; 0: for good
+/unmute NAME, /unban NAME     lift a mute or a ban
+/forget bob|tea               take back bob's last message with "tea"
+/bans                         list bans and mutes"""
 KEYS_IN_ROOMS = "Enter on an empty line marks all as read"
 COMMANDS = ["/help", "/msg", "/name", "/quit", "/who"]
-COMMANDS_IN_ROOMS = sorted([*COMMANDS, "/find", "/forget", "/history", "/join", "/leave", "/me", "/rooms"])
+COMMANDS_IN_ROOMS = sorted(
+    [*COMMANDS, "/find", "/forget", "/history", "/join", "/leave", "/me", "/register", "/rooms"]
+)
+COMMANDS_FOR_OPERATORS = ["/ban", "/bans", "/kick", "/mute", "/unban", "/unmute"]
 LAST = 20
 """Messages of the past that are shown if nobody says how many."""
 
@@ -43,6 +60,8 @@ _NAME = r'"[^"]+"|[^"\s]\S*'
 _PLACE = rf'[{HASHES}]"[^"]+"|{_NAME}'
 _MSG = re.compile(rf"/msg\s+({_NAME})\s+(\S.*)", re.DOTALL)
 _PLACE_AND_TEXT = re.compile(rf"({_PLACE})\s+(\S.*)", re.DOTALL)
+_NAME_AND_REASON = re.compile(rf"({_NAME})(?:\s+(\S.*))?", re.DOTALL)
+_MINUTES_AND_REASON = re.compile(r"(\d{1,9})(?:\s+(.*))?", re.DOTALL)
 _HISTORY = re.compile(rf"(.*?)(?:(?:^|[{re.escape(BARS)}\s]\s*)(-?\d{{1,9}})|[{re.escape(BARS)}]\s*)?")
 _LAST_BAR = re.compile(rf"\s*[{re.escape(BARS)}]\s*$")
 _MSG_HINT = 'type /msg NAME text; a NAME with blanks in it stands in "quotation marks"'
@@ -101,6 +120,36 @@ class Forget:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Own the name, or change its password."""
+
+
+class Act(StrEnum):
+    """What operators do, as it is typed."""
+
+    KICK = "/kick"
+    MUTE = "/mute"
+    UNMUTE = "/unmute"
+    BAN = "/ban"
+    UNBAN = "/unban"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Do this to somebody, for so many minutes (None: as many as the server does by itself; 0: for good)."""
+
+    act: Act
+    name: str
+    minutes: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ListBans:
+    """Who is banned or muted?"""
+
+
+@dataclass(frozen=True)
 class Name:
     """Take another name, while there is no connection under the old one."""
 
@@ -124,13 +173,13 @@ class Unclear:
     hint: str
 
 
-Request = Say | Who | Join | Leave | ListRooms | Past | Forget
+Request = Say | Who | Join | Leave | ListRooms | Past | Forget | Register | Order | ListBans
 """What the server is needed for."""
 Meaning = Request | Name | Quit | Help | Unclear
 
 
-def understand(line: str, *, rooms: bool = False) -> Meaning:
-    """Return what the line asks for, of a server that has `rooms` and a history or not.
+def understand(line: str, *, rooms: bool = False, terminal: bool = True) -> Meaning:
+    """Return what the line asks for, of a server that has `rooms` and a history or not; or not on a `terminal`.
 
     The text may have `|` in it: the first one ends the name. What a keyboard for Chinese or Japanese puts in
     the place of `|` and `*`, and all else that looks like them and is illegal in a name (`BARS`, `STARS`),
@@ -146,7 +195,7 @@ def understand(line: str, *, rooms: bool = False) -> Meaning:
         return _say(line[: bar.start()].strip(), line[bar.end() :], rooms=rooms)
     if line.strip().startswith("/"):
         word = line.split()[0]
-        return Unclear(_about_command(word, rooms=rooms))
+        return Unclear(_about_command(word, rooms=rooms, terminal=terminal))
     return Unclear(HINT)
 
 
@@ -189,10 +238,19 @@ def about(lines: list[str], *, rooms: bool = False) -> str:
     return f"{count} lines, {are}: Enter sends the others, Ctrl-C drops all"
 
 
-def help_rows(*, rooms: bool, keys: bool) -> list[str]:
-    """Return what can be typed; what the keys do comes last, where there is an editor that they work in."""
+def asks_back(lines: str, *, rooms: bool) -> bool:
+    """Whether one of the lines is followed by a question, which has the keyboard first."""
+    return any(isinstance(understand(line, rooms=rooms), Register) for line in lines.split("\n"))
+
+
+def help_rows(*, rooms: bool, keys: bool, account: bool = False) -> list[str]:
+    """Return what can be typed; what the keys do comes last, where there is an editor that they work in.
+
+    Whoever has an `account` may be made an operator meanwhile, and is told what operators can type.
+    """
     commands, others = HELP.split("\nTab")
     rows = [*commands.split("\n"), *(HELP_IN_ROOMS.split("\n") if rooms else [])]
+    rows += HELP_FOR_OPERATORS.split("\n") if rooms and account else []
     if keys:
         rows += [*f"Tab{others}".split("\n"), *[KEYS_IN_ROOMS] * rooms]
     return rows
@@ -203,10 +261,17 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _about_command(word: str, *, rooms: bool) -> str:
-    if word in (COMMANDS_IN_ROOMS if rooms else COMMANDS):
+def no_rooms(*, terminal: bool) -> str:
+    """Say why there are no rooms: it is the server that has none, or a pipe that cannot show them."""
+    return NO_ROOMS if terminal else ROOMS_NEED_TERMINAL
+
+
+def _about_command(word: str, *, rooms: bool, terminal: bool) -> str:
+    if word in ([*COMMANDS_IN_ROOMS, *COMMANDS_FOR_OPERATORS] if rooms else COMMANDS):
         return f"{word} takes no argument; /help lists the commands"
-    hint = f": {NO_ROOMS}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
+    if word in COMMANDS_FOR_OPERATORS or word == "/register":
+        return f"unknown command {word}: {NO_ACCOUNTS if terminal else ACCOUNTS_NEED_TERMINAL}"
+    hint = f": {no_rooms(terminal=terminal)}" if word in COMMANDS_IN_ROOMS else "; /help lists the commands"
     return f"unknown command {word}{hint}"
 
 
@@ -282,6 +347,19 @@ def _me(rest: str) -> Meaning:
     )
 
 
+def _order(act: Act, rest: str) -> Meaning:
+    found = _NAME_AND_REASON.fullmatch(rest)
+    if not found:
+        return Unclear(f"type {act} NAME")
+    name, reason = found.groups()
+    if act in {Act.UNMUTE, Act.UNBAN} and reason:
+        return Unclear(f'type {act} NAME; a NAME with blanks in it stands in "quotation marks"')
+    minutes = None
+    if act in {Act.MUTE, Act.BAN} and (timed := _MINUTES_AND_REASON.fullmatch(reason or "")):
+        minutes, reason = int(timed[1]), timed[2]
+    return Order(act, name, minutes, reason or None)
+
+
 _COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
     "who": _who,
     "/who": _slash_who,
@@ -293,6 +371,9 @@ _COMMANDS_IN_ROOMS: dict[str, Callable[[str], Meaning | None]] = {
     "/find": _find,
     "/me": _me,
     "/forget": Forget,
+    "/register": lambda rest: None if rest else Register(),
+    "/bans": lambda rest: None if rest else ListBans(),
+    **{act: partial(_order, act) for act in Act},
 }
 
 
