@@ -13,7 +13,7 @@ serve: $(VENV)/installed-run
 install: $(VENV)/installed-run
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 3
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
