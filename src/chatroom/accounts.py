@@ -26,7 +26,7 @@ from chatroom.config import ConfigError, Settings, from_environment, load
 from chatroom.hub.hub import Hub
 from chatroom.hub.ports import DONE, Order
 from chatroom.passwords import hash_now
-from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, ErrorReply
+from chatroom.protocol.messages import MAX_MINUTES, MAX_REASON, MINUTES, ErrorReply
 from chatroom.protocol.passwords import MAX_GIVEN, BadPassword, checked
 from chatroom.stores import orders
 from chatroom.stores.file import ACCOUNTS, InUseError, StoreError, connect, lock, ready, version, why
@@ -160,9 +160,9 @@ def remove(name: str, *, free: bool, **file: Any) -> None:
 @click.option(
     "--minutes",
     type=WholeNumber(0, MAX_MINUTES),
-    default=60,
+    default=MINUTES,
     metavar="N",
-    help="60 by default; 0: permanently.",
+    help=f"{MINUTES} by default; 0: permanently.",
 )
 @click.option("--reason", default="", metavar="TEXT", help="What the banned are told.")
 @_on_file

@@ -2,12 +2,9 @@
 
 import itertools
 import json
-import queue
-import socket
-import threading
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from e2e.brief_server import BriefServer
 
 BANS = [
     {"kind": "ban", "name": "eve", "by": "ann", "time": 0.0, "reason": "spam"},
@@ -19,15 +16,13 @@ def refusal(error: str, **fields: Any) -> dict[str, Any]:
     return {"code": "error", "error": error, "message": f"no: {error}", "temporary": False} | fields
 
 
-class AccountServer:
+class AccountServer(BriefServer):
     """Serves one client after the other: names with passwords, and sessions that live on after all but `quit`.
 
     `instead`: what to answer to the first requests of a code, one after the other; None ends the connection,
     and {} is no answer.
     `requests` holds all that came, and `{"code": "end"}` for the end of each connection.
     """
-
-    host = "127.0.0.1"
 
     def __init__(
         self,
@@ -39,65 +34,31 @@ class AccountServer:
     ) -> None:
         self.accounts, self.operators = accounts or {}, operators
         self.sessions = sessions or {}  # and whose they are
-        self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        super().__init__(delimiter="\n")
         self.instead = instead or {}
         self._numbers = itertools.count(1)
-        self._listening = socket.create_server((self.host, 0))
-        self._connection = self._listening  # the one that is served
         self._name = self._session = ""
-        self.port: int = self._listening.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for connection in (self._listening, self._connection):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listening.close()
-
-    def wait_for(self, code: str) -> dict[str, Any]:
-        """Wait until a request of this code has come; return it, and pass over those before it."""
-        while True:
-            request = self.requests.get(timeout=100)
-            if request["code"] == code:
-                return request
 
     def codes(self) -> list[str]:
         """Return the codes of what has come and was not waited for."""
         return [self.requests.get()["code"] for _ in range(self.requests.qsize())]
 
-    def send(self, *messages: dict[str, Any]) -> None:
-        """Send something to whoever is connected."""
-        self._connection.sendall(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+    def _talk(self) -> None:
+        try:
+            for line in self._connection.makefile():
+                request = json.loads(line)
+                self.requests.put(request)
+                if request["code"] == "quit":
+                    self.sessions.pop(self._session, None)
+                    return
+                if (answer := self._response(request)) is None:
+                    return
+                if answer:
+                    self.send(answer | ({"ref": request["ref"]} if "ref" in request else {}))
+        finally:
+            self.requests.put({"code": "end"})
 
-    def hang_up(self) -> None:
-        """End the connection of whoever is connected."""
-        self._connection.shutdown(socket.SHUT_RDWR)
-
-    def _serve(self) -> None:
-        with suppress(OSError):  # the test is over
-            while True:
-                self._connection, _ = self._listening.accept()
-                with self._connection, suppress(ConnectionError):
-                    for line in self._connection.makefile():
-                        request = json.loads(line)
-                        self.requests.put(request)
-                        if request["code"] == "quit":
-                            self.sessions.pop(self._session, None)
-                            break
-                        if (answer := self._answer(request)) is None:
-                            break
-                        if answer:
-                            self.send(answer | ({"ref": request["ref"]} if "ref" in request else {}))
-                self.requests.put({"code": "end"})
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    def _response(self, request: dict[str, Any]) -> dict[str, Any] | None:
         code = request["code"]
         if self.instead.get(code):
             return self.instead[code].pop(0)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from chatroom.hub import verdicts
-from chatroom.hub.entries import Kicked
+from chatroom.hub.entries import NO_KEYS, Kicked
 from chatroom.hub.ports import DONE, KnownBan, Order
 from chatroom.hub.refusal import Refusal
-from chatroom.hub.verdicts import NO_KEYS, Verdicts
+from chatroom.hub.verdicts import Verdicts
 from fakes import FakeChat, FakeClient, FakeStore
 from simulation.twin import Twin
 from unit.test_cost import steps

@@ -206,19 +206,7 @@ class Core:
 
     def ask(
         self,
-        request: Who
-        | Join
-        | Leave
-        | Rooms
-        | History
-        | Forget
-        | Register
-        | Kick
-        | Mute
-        | Unmute
-        | Ban
-        | Unban
-        | Bans,
+        request: Who | Join | Leave | Rooms | History | Forget | _OURS_ALONE,
     ) -> Call[Any]:
         """Ask something of which the base protocol knows nothing."""
         call = self._new(request, has_ref=True)

@@ -309,7 +309,6 @@ def registered(house: House, entry: Registered, asked: Asked | None) -> None:
         account.devices.append(session)
         account.sessions[session.number] = session
         account.rooms = {key: room.name for key, room in (session.rooms or {}).items()}
-        account.seen = house.day
         house.renew(session, entry.secret)
     house.add_account(account)
     house.confirm(account, asked)

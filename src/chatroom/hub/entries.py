@@ -12,7 +12,8 @@ from msgspec import Struct
 
 Keys = tuple[str, str, str, str]
 """What a name is claimed by; see `names.keys`."""
-
+NO_KEYS: Keys = ("", "", "", "")
+"""Of who has no name, or of a ban that no name falls under."""
 
 GONE = b"\n"
 """What is left of a line that was taken back."""

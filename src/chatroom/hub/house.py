@@ -14,7 +14,7 @@ from chatroom.hub import past
 from chatroom.hub.account import MOST_DEVICES, MOST_WAITING, SESSION_DAYS, Account
 from chatroom.hub.client import Client, Handlers
 from chatroom.hub.delivery import Delivery
-from chatroom.hub.entries import Keys
+from chatroom.hub.entries import NO_KEYS, Keys
 from chatroom.hub.keeper import Keeper
 from chatroom.hub.ports import Known, Observer, Restored, Store, Timing
 from chatroom.hub.presence import Presence
@@ -250,13 +250,18 @@ class House:
         """Return how many are in a room, or in the lobby."""
         return len(room.members) if room.key else len(self.spelled)
 
+    def devices(self, owner: int) -> list[Session]:
+        """Return the sessions of an account that are here; or a guest's, wherever it is."""
+        account, session = self.accounts.get(owner), self.sessions.get(owner)
+        if account is not None:
+            return list(account.devices)
+        return [] if session is None else [session]
+
     def clients(self, owner: int) -> list[Client]:
         """Return the connections here of an account or a session."""
-        account, session = self.accounts.get(owner), self.sessions.get(owner)
-        devices = account.devices if account is not None else [session] if session is not None else []
-        return [one.client for one in devices if one.client is not None]
+        return [one.client for one in self.devices(owner) if one.client is not None]
 
-    def turn_out(self, session: Session, reason: str, message: str) -> None:
+    def turn_out(self, session: Session, reason: str, message: str = "") -> None:
         """End the connection of a session; a guest's session ends with it."""
         client, name = session.client, session.name
         if session.account is None:
@@ -287,11 +292,7 @@ class House:
         """
         since, account.away_since, account.waiting = account.away_since, 0, 0
         if len(account.devices) > MOST_DEVICES:
-            oldest = account.devices[0]
-            client, name = oldest.client, oldest.name
-            self.drop(oldest)
-            if client is not None:
-                self.hang_up(client, name, "replaced")
+            self.turn_out(account.devices[0], "replaced")
         self.see(account)
         return since
 
@@ -363,7 +364,7 @@ class House:
         self.past.restore(restored.rooms, restored.direct, restored.floor)
         self.time = restored.last / 1_000_000
         for each in restored.accounts:
-            keys: Keys = ("", "", "", "")
+            keys = NO_KEYS
             with suppress(names.BadName):  # it is none since Unicode has changed: it is found as it is spelled
                 keys = names.keys(each.name)
             self.add_account(Account.restored(each, keys, restored.last))

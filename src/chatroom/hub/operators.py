@@ -8,13 +8,13 @@ from msgspec import UNSET, UnsetType
 
 from chatroom.hub.client import Client
 from chatroom.hub.effort import CLAIM
-from chatroom.hub.entries import Banned, Keys, Kicked, Muted, Unbanned, Unmuted
+from chatroom.hub.entries import NO_KEYS, Banned, Keys, Kicked, Muted, Unbanned, Unmuted
 from chatroom.hub.house import Asked, House
 from chatroom.hub.ports import Order
 from chatroom.hub.refusal import Refusal
-from chatroom.hub.verdicts import NO_KEYS
 from chatroom.protocol import names
 from chatroom.protocol.messages import (
+    MINUTES,
     Ban,
     Bans,
     BansReply,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from chatroom.hub.hub import Hub
     from chatroom.hub.session import Session
 
-MINUTES = 60
-"""For how long somebody is muted or banned, if the request does not say."""
 _Network = IPv4Network | IPv6Network
 _LIKE_AN_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.|\d+(\.\d+)+/|[\da-f]*:[\da-f]*:", re.IGNORECASE)
 """How addresses begin, and networks; what does and is none was mistyped."""

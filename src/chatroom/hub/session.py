@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from chatroom.hub.entries import Keys
+from chatroom.hub.entries import NO_KEYS
 
 if TYPE_CHECKING:
     from chatroom.hub.account import Account
@@ -75,7 +75,7 @@ class Session:
         self.until = 0.0
         """When it ends, by the log's time, if it is an account's and has no connection; else 0."""
         self.name = ""
-        self.keys: Keys = ("", "", "", "")
+        self.keys = NO_KEYS
         self.is_here = False
         """It has a connection, on whatever machine."""
         self.may_write = False

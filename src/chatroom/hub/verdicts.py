@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from math import ceil
 from typing import TYPE_CHECKING
 
-from chatroom.hub.entries import Banned, Keys, Kicked, Muted, Unbanned, Unmuted
+from chatroom.hub.entries import NO_KEYS, Banned, Keys, Kicked, Muted, Unbanned, Unmuted
 from chatroom.hub.ports import KnownBan, Store
 from chatroom.hub.refusal import Refusal
 from chatroom.protocol import messages, names
@@ -30,8 +30,6 @@ BAN, NETWORK, MUTE = "ban", "network", "mute"
 """Kinds of verdicts; users see a ban of a network as a `ban`."""
 A_DAY = 1440
 """Minutes; of more, the date is said."""
-NO_KEYS: Keys = ("", "", "", "")
-"""Of a ban that no name falls under."""
 _NETWORK, _ACCOUNT = 4, 5
 Then = Callable[[bool], None]
 _Mark = tuple[int, str | int]
@@ -317,7 +315,7 @@ def _ending(verdict: KnownBan, now: float) -> str:
 def kicked(house: "House", entry: Kicked, asked: "Asked | None") -> None:
     """End all connections of an account, or a guest's session."""
     _check(house, entry.by, entry.target)
-    sessions = _sessions(house, entry.target)
+    sessions = house.devices(entry.target)
     if not sessions:
         raise Refusal(ErrorCode.UNKNOWN_USER, "this user is not here")
     for session in sessions:
@@ -335,7 +333,7 @@ def muted(house: "House", entry: Muted, asked: "Asked | None") -> None:
     verdict = KnownBan(MUTE, entry.target, who.name, *_terms(house, entry), (), entry.reason)
     house.verdicts.mute(verdict, who.keys, house.time)
     house.verdicts.know(verdict, house.keeper.when_stored(asked, Done()))
-    for session in _sessions(house, entry.target):
+    for session in house.devices(entry.target):
         session.may_write = False
 
 
@@ -399,15 +397,6 @@ def _must_go(house: "House", session: "Session", verdict: KnownBan, keys: Keys) 
     if session.is_here or house.away.get(address) is session or not verdict.origins:
         return False
     return not address or house.verdicts.is_from(session.origin, verdict)
-
-
-def _sessions(house: "House", owner: int) -> "list[Session]":
-    """Return the sessions of an account that are here; or a guest's, wherever it is."""
-    account = house.accounts.get(owner)
-    if account is not None:
-        return list(account.devices)
-    session = house.sessions.get(owner)
-    return [] if session is None else [session]
 
 
 def _terms(house: "House", entry: Muted | Banned) -> tuple[str, float, float]:

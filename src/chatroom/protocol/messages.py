@@ -25,6 +25,8 @@ MAX_PAGE = 200
 """Messages in one `history`."""
 MAX_REASON = 256
 """Characters of why somebody is kicked, muted or banned."""
+MINUTES = 60
+"""Minutes for which somebody is muted or banned, if the request does not say."""
 MAX_MINUTES = 60 * 24 * 3660
 """Minutes for which somebody can be muted or banned: ten years; longer is for good."""
 

@@ -3,14 +3,11 @@
 import time
 
 from chatroom.client.aio import AsyncClient
-from chatroom.protocol.messages import BanRecord
+from chatroom.protocol.messages import MINUTES, BanRecord
 from chatroom.terminal.screen import Screen
 from chatroom.terminal.shown import clock, quoted
 from chatroom.terminal.text import visible
 from chatroom.terminal.typed import Act, Order
-
-MINUTES = 60
-"""For which somebody is muted or banned, if the operator does not say."""
 
 DAYS = 3
 """If it is for longer, the date is said at which it ends."""
